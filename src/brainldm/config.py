@@ -1,0 +1,339 @@
+"""What a model is: architecture, noise schedule, latent space, conditions, geometry, provenance.
+
+A `ModelConfig` is saved as `config.json` beside the weights; a model without it does not load.
+`PUBLISHED` is the model of Pinaya et al. 2022, "Brain Imaging Generation with Latent Diffusion
+Models", arXiv 2209.07162. Nothing here imports torch.
+"""
+
+from __future__ import annotations
+
+import math
+from typing import Annotated, Literal, Self
+
+from pydantic import BaseModel, ConfigDict, Field, ValidationError, model_validator
+
+from brainldm.errors import BrainLDMError
+
+CONDITION_NAMES = ("sex", "age", "ventricular_volume_ml", "brain_volume_ml")
+"""The conditions of a model, in the order of its context vector."""
+
+Positive = Annotated[int, Field(gt=0)]
+Row = tuple[float, float, float, float]
+
+
+class _Config(BaseModel):
+    """Frozen, and an unknown key is an error: a typing mistake must not pass as a default."""
+
+    model_config = ConfigDict(extra="forbid", frozen=True, allow_inf_nan=False)
+
+
+class AutoencoderConfig(_Config):
+    """The KL autoencoder (no attention), with MONAI's names; the defaults are the paper's."""
+
+    in_channels: Positive = 1
+    out_channels: Positive = 1
+    channels: tuple[Positive, ...] = (64, 128, 128, 128)
+    latent_channels: Positive = 3
+    num_res_blocks: Positive = 2
+    norm_num_groups: Positive = 32
+    norm_eps: float = 1e-6
+
+    @property
+    def factor(self) -> int:
+        """How many voxels a side go into one latent voxel."""
+        return int(2 ** (len(self.channels) - 1))
+
+    @model_validator(mode="after")
+    def _check(self) -> Self:
+        _check_groups(self.channels, self.norm_num_groups)
+        return self
+
+
+class UNetConfig(_Config):
+    """The diffusion U-Net (residual up- and downsampling, cross-attention to one context token).
+
+    `in_channels` counts the latent channels and one broadcast channel a condition;
+    `num_head_channels` is the width of an attention head at each level, 0 where there is none.
+    """
+
+    in_channels: Positive = 7
+    out_channels: Positive = 3
+    channels: tuple[Positive, ...] = (256, 512, 768)
+    num_res_blocks: Positive = 2
+    attention_levels: tuple[bool, ...] = (False, True, True)
+    num_head_channels: tuple[Annotated[int, Field(ge=0)], ...] = (0, 512, 768)
+    context_dim: Positive = 4
+    norm_num_groups: Positive = 32
+    norm_eps: float = 1e-6
+
+    @property
+    def factor(self) -> int:
+        """The number that each side of the latent must be a multiple of."""
+        return int(2 ** (len(self.channels) - 1))
+
+    @model_validator(mode="after")
+    def _check(self) -> Self:
+        levels = len(self.channels)
+        if len(self.attention_levels) != levels or len(self.num_head_channels) != levels:
+            raise ValueError(
+                f"attention_levels and num_head_channels need one entry for each of the {levels} "
+                f"levels in channels, not {len(self.attention_levels)} and "
+                f"{len(self.num_head_channels)}"
+            )
+        for level, (channels, attention, head) in enumerate(
+            zip(self.channels, self.attention_levels, self.num_head_channels, strict=True)
+        ):
+            if attention and (head == 0 or channels % head):
+                raise ValueError(
+                    f"level {level} has attention over {channels} channels, "
+                    f"which heads of {head} channels do not divide"
+                )
+        _check_groups(self.channels, self.norm_num_groups)
+        return self
+
+
+class ScheduleConfig(_Config):
+    """The noise the U-Net was trained with, and how many steps a sampler takes by default."""
+
+    num_train_timesteps: Positive = 1000
+    beta_start: Annotated[float, Field(gt=0, lt=1)] = 0.0015
+    beta_end: Annotated[float, Field(gt=0, lt=1)] = 0.0205
+    kind: Literal["scaled_linear"] = "scaled_linear"
+    prediction: Literal["epsilon", "v"] = "epsilon"
+    steps: Positive = 50
+
+
+class LatentConfig(_Config):
+    """The latent's shape (C, X, Y, Z); the diffusion works on `scale` times the encoder's."""
+
+    shape: tuple[Positive, Positive, Positive, Positive] = (3, 20, 28, 20)
+    scale: Annotated[float, Field(gt=0)] = 1.0
+
+
+class Bernoulli(_Config):
+    """1 with `probability`, else 0."""
+
+    kind: Literal["bernoulli"] = "bernoulli"
+    probability: Annotated[float, Field(ge=0, le=1)]
+    source: str
+
+
+class Normal(_Config):
+    """Normal, truncated to the variable's range."""
+
+    kind: Literal["normal"] = "normal"
+    mean: float
+    sd: Annotated[float, Field(gt=0)]
+    source: str
+
+
+class LogNormal(_Config):
+    """Lognormal, truncated to the variable's range; `sd` is that of the natural logarithm."""
+
+    kind: Literal["lognormal"] = "lognormal"
+    median: Annotated[float, Field(gt=0)]
+    sd: Annotated[float, Field(gt=0)]
+    source: str
+
+
+class Uniform(_Config):
+    """Uniform over the variable's range."""
+
+    kind: Literal["uniform"] = "uniform"
+    source: str
+
+
+Distribution = Annotated[Bernoulli | Normal | LogNormal | Uniform, Field(discriminator="kind")]
+
+
+class Variable(_Config):
+    """One condition: `low` and `high`, in `unit`, are what the network sees as 0 and 1.
+
+    `distribution` is what a condition that the user leaves out is drawn from, and its `source`
+    says where it comes from. A category has the `labels` of 0 and of 1.
+    """
+
+    name: str
+    unit: str = ""
+    kind: Literal["category", "continuous"] = "continuous"
+    low: float = 0.0
+    high: float = 1.0
+    labels: tuple[str, str] | None = None
+    distribution: Distribution
+
+    @model_validator(mode="after")
+    def _check(self) -> Self:
+        if not self.low < self.high:
+            raise ValueError(f"{self.name}: low {self.low} is not below high {self.high}")
+        category = self.kind == "category"
+        if category != (self.labels is not None):
+            raise ValueError(f"{self.name}: a category needs labels, and nothing else has them")
+        if category != (self.distribution.kind == "bernoulli"):
+            raise ValueError(
+                f"{self.name}: a category needs a bernoulli distribution, and nothing else has one"
+            )
+        if self.distribution.kind == "lognormal" and self.low <= 0:
+            raise ValueError(f"{self.name}: a lognormal distribution needs a low above 0")
+        return self
+
+
+class ModelConfig(_Config):
+    """Everything about a model but its weights.
+
+    `affine` takes a voxel (i, j, k) to millimetres of MNI152 space (RAS+), `shape` is (X, Y, Z)
+    in voxels, `weights` maps a file name to its SHA-256, and `provenance` has at least a
+    `description` and a `licence`.
+    """
+
+    name: str
+    autoencoder: AutoencoderConfig
+    unet: UNetConfig
+    schedule: ScheduleConfig
+    latent: LatentConfig
+    conditions: tuple[Variable, ...]
+    affine: tuple[Row, Row, Row, Row]
+    shape: tuple[Positive, Positive, Positive]
+    provenance: dict[str, str]
+    weights: dict[str, str] = {}
+
+    @classmethod
+    def from_json(cls, text: str, where: str) -> Self:
+        """Read a configuration; `where` names its origin in an error.
+
+        Raises:
+            BrainLDMError: not JSON, an unknown key, or a value that is missing or wrong; every
+                one is listed with its path.
+        """
+        try:
+            return cls.model_validate_json(text)
+        except ValidationError as error:
+            lines = [
+                f"  {'.'.join(map(str, e['loc'])) or 'file'}: {e['msg']}" for e in error.errors()
+            ]
+            raise BrainLDMError(
+                f"{where} does not describe a brainldm model:\n" + "\n".join(lines) + "\n"
+                "Convert the original weights again with `brainldm convert`, or correct the file."
+            ) from error
+
+    def to_json(self) -> str:
+        """The text of `config.json`."""
+        return self.model_dump_json(indent=2) + "\n"
+
+    @model_validator(mode="after")
+    def _check(self) -> Self:
+        names = tuple(variable.name for variable in self.conditions)
+        if names != CONDITION_NAMES:
+            raise ValueError(f"conditions must be {CONDITION_NAMES}, in this order, not {names}")
+        latent, grid = self.latent.shape[0], self.latent.shape[1:]
+        widths = {
+            "autoencoder.latent_channels": (self.autoencoder.latent_channels, latent),
+            "unet.out_channels": (self.unet.out_channels, latent),
+            "unet.in_channels": (self.unet.in_channels, latent + len(names)),
+            "unet.context_dim": (self.unet.context_dim, len(names)),
+        }
+        for field, (came, expected) in widths.items():
+            if came != expected:
+                raise ValueError(
+                    f"{field} is {came}, but a latent of {latent} channels and {len(names)} "
+                    f"conditions need {expected}"
+                )
+        expected_shape = tuple(side * self.autoencoder.factor for side in grid)
+        if self.shape != expected_shape:
+            raise ValueError(
+                f"shape is {self.shape}, but the latent {grid} decodes to {expected_shape}"
+            )
+        if any(side % self.unet.factor for side in grid):
+            raise ValueError(
+                f"latent.shape is {self.latent.shape}, but the U-Net needs sides that are "
+                f"multiples of {self.unet.factor}"
+            )
+        if self.affine[3] != (0, 0, 0, 1) or math.isclose(_determinant(self.affine), 0):
+            raise ValueError(f"affine must be invertible with last row 0 0 0 1, not {self.affine}")
+        missing = {"description", "licence"} - self.provenance.keys()
+        if missing:
+            raise ValueError(f"provenance lacks {' and '.join(sorted(missing))}")
+        return self
+
+
+def _check_groups(channels: tuple[int, ...], groups: int) -> None:
+    if any(width % groups for width in channels):
+        raise ValueError(f"channels {channels} are not all multiples of norm_num_groups {groups}")
+
+
+def _determinant(affine: tuple[Row, ...]) -> float:
+    (a, b, c, _), (d, e, f, _), (g, h, i, _) = affine[:3]
+    return a * (e * i - f * h) - b * (d * i - f * g) + c * (d * h - e * g)
+
+
+PUBLISHED = ModelConfig(
+    name="brain_image_synthesis_latent_diffusion_model",
+    autoencoder=AutoencoderConfig(),
+    unet=UNetConfig(),
+    schedule=ScheduleConfig(),
+    latent=LatentConfig(),
+    conditions=(
+        Variable(
+            name="sex",
+            kind="category",
+            labels=("F", "M"),
+            distribution=Bernoulli(
+                probability=0.47,
+                source="47 % male in the training data (Pinaya et al. 2022)",
+            ),
+        ),
+        Variable(
+            name="age",
+            unit="years",
+            low=44,
+            high=82,
+            distribution=Normal(
+                mean=63.6,
+                sd=7.5,
+                source="63.6 +- 7.5 years in the training data (Pinaya et al. 2022)",
+            ),
+        ),
+        Variable(
+            name="ventricular_volume_ml",
+            unit="mL",
+            low=6.99568,
+            high=171.375,
+            distribution=LogNormal(
+                median=35,
+                sd=0.5,
+                source="an assumption of brainldm, not published: median 35 mL with a long "
+                "upper tail, as in population studies of this age",
+            ),
+        ),
+        Variable(
+            name="brain_volume_ml",
+            unit="mL",
+            low=1144.240,
+            high=1793.910,
+            distribution=Normal(
+                mean=1500,
+                sd=75,
+                source="an assumption of brainldm, not published: about 1500 +- 75 mL, "
+                "normalised for head size",
+            ),
+        ),
+    ),
+    affine=(
+        (-1, 0, 0, 80.48149872),
+        (0, 1, 0, -125.47715759),
+        (0, 0, 1, -60.55375671),
+        (0, 0, 0, 1),
+    ),
+    shape=(160, 224, 160),
+    provenance={
+        "description": "Latent diffusion model of T1-weighted brain MRI (whole head, 1 mm), "
+        "as published in the MONAI model zoo",
+        "training_data": "31,740 T1-weighted heads of UK Biobank, 44-82 years, 47 % male, "
+        "rigidly registered to MNI152 space with UniRes",
+        "licence": "Apache-2.0",
+        "citation": "Pinaya et al. 2022, Brain Imaging Generation with Latent Diffusion Models, "
+        "arXiv 2209.07162",
+        "limitations": "For research; not for diagnosis. Knows only the ages, volumes and scanners "
+        "of UK Biobank. The conditions are its training data's measures: brain volume is "
+        "normalised for head size (UK Biobank field 25009).",
+    },
+)
