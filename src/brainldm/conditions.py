@@ -1,0 +1,210 @@
+"""What a head is asked to be like, in units people use, and the ranges a model was trained on.
+
+    Conditions (years, mL, "F"/"M")  -> ConditionRanges.complete  -> nothing left out
+                                     -> ConditionRanges.normalise -> context (B, 4) in [0, 1]
+
+The scaling to [0, 1] is that of Pinaya et al. 2022 (arXiv 2209.07162): min-max over the training
+data, which is part of each model's configuration.
+"""
+
+from __future__ import annotations
+
+import math
+from collections.abc import Sequence
+from dataclasses import dataclass, field, replace
+from numbers import Real
+from statistics import NormalDist
+from typing import Self
+
+import numpy as np
+from numpy.typing import NDArray
+
+from brainldm.config import Variable
+from brainldm.errors import BrainLDMError
+
+
+@dataclass(frozen=True)
+class Conditions:
+    """The head asked for; what is left out (None) is drawn with the seed.
+
+    Args:
+        sex: "F" or "M".
+        age: years.
+        ventricular_volume_ml: ventricular cerebrospinal fluid, mL.
+        brain_volume_ml: brain volume normalised for head size, mL.
+        normalised: the values are on the model's own scale; set by `from_normalised`.
+    """
+
+    sex: str | float | None = None
+    age: float | None = None
+    ventricular_volume_ml: float | None = None
+    brain_volume_ml: float | None = None
+    normalised: bool = field(default=False, kw_only=True)
+
+    @classmethod
+    def from_normalised(
+        cls,
+        sex: float | None = None,
+        age: float | None = None,
+        ventricular_volume: float | None = None,
+        brain_volume: float | None = None,
+    ) -> Self:
+        """Conditions on the model's own scale, where 0 and 1 are the ends of its ranges.
+
+        A sex of 0 is female and 1 is male.
+        """
+        return cls(sex, age, ventricular_volume, brain_volume, normalised=True)
+
+
+class ConditionRanges:
+    """The variables a model is conditioned on: what 0 and 1 mean, and how to draw each.
+
+    Args:
+        variables: as in `ModelConfig.conditions`, in the order of the context.
+    """
+
+    def __init__(self, variables: Sequence[Variable]) -> None:
+        self.variables = tuple(variables)
+
+    def complete(self, conditions: Conditions, seed: int) -> tuple[Conditions, tuple[str, ...]]:
+        """Draw what was left out, from the model's documented distributions.
+
+        A draw depends on the seed and the variable alone, not on what else was left out, and its
+        random stream is separate from that of the latent noise.
+
+        Returns:
+            The conditions with nothing left out, on the scale they came in, and the names of
+            those that were drawn.
+        """
+        drawn: dict[str, str | float] = {}
+        for index, variable in enumerate(self.variables):
+            if getattr(conditions, variable.name) is None:
+                value = _draw(variable, seed, index)
+                drawn[variable.name] = (
+                    _normalise(variable, value)
+                    if conditions.normalised
+                    else _with_label(variable, value)
+                )
+        return replace(conditions, **drawn), tuple(drawn)  # type: ignore[arg-type]
+
+    def normalise(
+        self, conditions: Sequence[Conditions], extrapolate: bool = False
+    ) -> NDArray[np.float32]:
+        """The context of complete conditions, (B, 4): years and mL to [0, 1].
+
+        Args:
+            conditions: one for each sample, with nothing left out.
+            extrapolate: accept values outside the model's ranges.
+
+        Raises:
+            BrainLDMError: a value is missing, not a number, not finite, an unknown sex, or
+                outside the model's range.
+        """
+        rows = [
+            [self._context(variable, each, extrapolate) for variable in self.variables]
+            for each in conditions
+        ]
+        return np.asarray(rows, dtype=np.float32).reshape(len(rows), len(self.variables))
+
+    def denormalise(self, context: Sequence[float] | NDArray[np.floating]) -> Conditions:
+        """The conditions, in units, that a row of context (4,) stands for."""
+        values = zip(self.variables, context, strict=True)
+        return Conditions(
+            **{v.name: _with_label(v, _denormalise(v, float(c))) for v, c in values}  # type: ignore[arg-type]
+        )
+
+    def describe(self, conditions: Conditions) -> dict[str, dict[str, str | float]]:
+        """Complete conditions in both units: {name: {value, unit, normalised}}."""
+        described: dict[str, dict[str, str | float]] = {}
+        for variable in self.variables:
+            given = getattr(conditions, variable.name)
+            context = self._context(variable, conditions, extrapolate=True)
+            value = _denormalise(variable, context) if conditions.normalised else given
+            described[variable.name] = {
+                "value": _with_label(variable, value),
+                "unit": variable.unit,
+                "normalised": context,
+            }
+        return described
+
+    def _context(self, variable: Variable, conditions: Conditions, extrapolate: bool) -> float:
+        value = getattr(conditions, variable.name)
+        if value is None:
+            raise BrainLDMError(
+                f"{variable.name} is missing: expected {_expected(variable)}. Give it, or complete "
+                "the conditions with a seed."
+            )
+        if variable.labels and not conditions.normalised:
+            if value not in variable.labels:
+                raise BrainLDMError(
+                    f"{variable.name} is {value!r}: expected {_expected(variable)}. To give a "
+                    "normalised value, say so: Conditions.from_normalised, --normalised."
+                )
+            return float(variable.labels.index(value))
+        if isinstance(value, bool | np.bool_) or not isinstance(value, Real):
+            raise BrainLDMError(
+                f"{variable.name} is {value!r}: expected a number, {_expected(variable)}."
+            )
+        number = float(value)
+        if not math.isfinite(number):
+            raise BrainLDMError(
+                f"{variable.name} is {number}: expected a finite number, {_expected(variable)}."
+            )
+        context = number if conditions.normalised else _normalise(variable, number)
+        if not (extrapolate or 0 <= context <= 1):
+            raise BrainLDMError(
+                f"{variable.name} is {_in_both_units(variable, context)}, outside what this model "
+                f"knows: expected {_expected(variable)}. Choose a value inside, or ask for "
+                "extrapolation (extrapolate=True, --extrapolate)."
+            )
+        return context
+
+
+def _expected(variable: Variable) -> str:
+    if variable.labels:
+        return f'"{variable.labels[0]}" or "{variable.labels[1]}" (0 or 1 normalised)'
+    return f"{variable.low:g} to {variable.high:g} {variable.unit} (0 to 1 normalised)"
+
+
+def _in_both_units(variable: Variable, context: float) -> str:
+    unit = f"{_denormalise(variable, context):.6g} {variable.unit}".rstrip()
+    return f"{unit} ({context:.4g} normalised)"
+
+
+def _normalise(variable: Variable, value: float) -> float:
+    return (value - variable.low) / (variable.high - variable.low)
+
+
+def _denormalise(variable: Variable, context: float) -> float:
+    return variable.low + context * (variable.high - variable.low)
+
+
+def _with_label(variable: Variable, value: str | float) -> str | float:
+    """A category's label where the value has one: 0 and 1 do, what lies between does not."""
+    if variable.labels and value in (0, 1):
+        return variable.labels[int(value)]
+    return value
+
+
+def _draw(variable: Variable, seed: int, index: int) -> float:
+    """Draw by inverting the distribution, truncated to the variable's range, at one uniform."""
+    # Philox is keyed by (seed, variable), so that no draw shifts another. Latent noise comes
+    # from torch's generators, a different algorithm.
+    key = np.array([seed, index], dtype=np.uint64)
+    uniform = float(np.random.Generator(np.random.Philox(key=key)).random())
+    distribution = variable.distribution
+    if distribution.kind == "bernoulli":
+        return float(uniform < distribution.probability)
+    if distribution.kind == "uniform":
+        return _denormalise(variable, uniform)
+    if distribution.kind == "normal":
+        return _truncated(distribution.mean, distribution.sd, variable.low, variable.high, uniform)
+    low, high = math.log(variable.low), math.log(variable.high)
+    return math.exp(_truncated(math.log(distribution.median), distribution.sd, low, high, uniform))
+
+
+def _truncated(mean: float, sd: float, low: float, high: float, uniform: float) -> float:
+    normal = NormalDist(mean, sd)
+    below, above = normal.cdf(low), normal.cdf(high)
+    # The inverse can miss an end of the range by rounding.
+    return min(max(normal.inv_cdf(below + uniform * (above - below)), low), high)

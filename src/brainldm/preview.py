@@ -1,0 +1,62 @@
+"""A picture of a volume: three orthogonal slices through the origin of its world."""
+
+from __future__ import annotations
+
+import io
+
+import nibabel as nib
+import numpy as np
+from numpy.typing import NDArray
+from PIL import Image, ImageDraw
+
+PIXELS_PER_MM = 2
+MARGIN = 4  # pixels
+# The plane's name, the axis it is cut across, and the axes that run right and up in the picture.
+PLANES = (("x", 0, 1, 2), ("y", 1, 0, 2), ("z", 2, 0, 1))
+
+
+def preview_png(array: NDArray[np.float32], affine: NDArray[np.float64]) -> bytes:
+    """A PNG of the sagittal, coronal and axial slice through world (0, 0, 0), side by side.
+
+    Intensities 0 to 1 are black to white. The subject's left is at the left (L). An origin outside
+    the volume gives way to the nearest slice; each slice says where it lies.
+
+    Args:
+        array: (X, Y, Z).
+        affine: (4, 4), voxel to world in mm.
+    """
+    image = nib.as_closest_canonical(nib.Nifti1Image(array, affine))
+    data, to_world = np.asarray(image.dataobj), image.affine
+    spacing = nib.affines.voxel_sizes(to_world)
+    origin = np.rint(np.linalg.inv(to_world)[:3, 3]).astype(int)
+    origin = np.clip(origin, 0, np.array(data.shape) - 1)
+    position = to_world[:3] @ [*origin, 1]
+
+    panels = []
+    for name, across, right, up in PLANES:
+        plane = np.take(data, origin[across], axis=across).T[::-1]  # (up, right), top row first
+        grey = Image.fromarray(np.rint(np.clip(plane, 0, 1) * 255).astype(np.uint8))
+        panel = grey.resize(
+            (
+                max(1, round(data.shape[right] * spacing[right] * PIXELS_PER_MM)),
+                max(1, round(data.shape[up] * spacing[up] * PIXELS_PER_MM)),
+            ),
+            Image.Resampling.BILINEAR,
+        )
+        draw = ImageDraw.Draw(panel)
+        # + 0.0 turns a negative zero into zero
+        draw.text((MARGIN, MARGIN), f"{name} = {round(position[across]) + 0.0:.0f} mm", fill=255)
+        if right == 0:
+            middle = panel.height / 2
+            draw.text((MARGIN, middle), "L", fill=255)
+            draw.text((panel.width - MARGIN, middle), "R", fill=255, anchor="ra")
+        panels.append(panel)
+
+    picture = Image.new("L", (sum(p.width for p in panels), max(p.height for p in panels)))
+    left = 0
+    for panel in panels:
+        picture.paste(panel, (left, (picture.height - panel.height) // 2))
+        left += panel.width
+    file = io.BytesIO()
+    picture.save(file, format="PNG")
+    return file.getvalue()

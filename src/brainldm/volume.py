@@ -1,0 +1,194 @@
+"""An image with its affine: NIfTI in and out, with a JSON sidecar and a preview picture.
+
+World coordinates are millimetres, RAS+ (x to the right, y to the front, z up), as in nibabel.
+"""
+
+from __future__ import annotations
+
+import gzip
+import json
+import zlib
+from collections.abc import Mapping
+from dataclasses import dataclass
+from pathlib import Path
+from typing import Any, Self
+
+import nibabel as nib
+import numpy as np
+from nibabel.filebasedimages import ImageFileError
+from nibabel.spatialimages import HeaderDataError
+from numpy.typing import ArrayLike, NDArray
+from scipy import ndimage
+
+from brainldm.errors import BrainLDMError
+from brainldm.files import refuse_existing, write_together
+from brainldm.preview import preview_png
+
+SUFFIXES = (".nii.gz", ".nii")
+
+
+@dataclass(frozen=True, eq=False)
+class Volume:
+    """A 3-D image in world space.
+
+    Args:
+        array: (X, Y, Z), kept as float32.
+        affine: (4, 4), from voxel to world in mm.
+        metadata: what the JSON sidecar will say; without it no sidecar is written.
+
+    Raises:
+        BrainLDMError: the array is not 3-D, is empty or has values that are not finite, or the
+            affine is not an invertible (4, 4).
+    """
+
+    array: NDArray[np.float32]
+    affine: NDArray[np.float64]
+    metadata: Mapping[str, Any] | None = None
+
+    def __post_init__(self) -> None:
+        array = np.asarray(self.array, dtype=np.float32)
+        affine = np.asarray(self.affine, dtype=np.float64)
+        if array.ndim != 3 or array.size == 0:
+            raise BrainLDMError(
+                f"The image has shape {array.shape}: expected three dimensions (X, Y, Z). Take one "
+                "volume of a series before giving it, for instance image.slicer[..., 0]."
+            )
+        unfit = int(np.count_nonzero(~np.isfinite(array)))
+        if unfit:
+            raise BrainLDMError(
+                f"{unfit} of the image's {array.size} values are NaN or infinite: expected finite "
+                "intensities. Replace them, for instance with numpy.nan_to_num."
+            )
+        if affine.shape != (4, 4) or not np.isfinite(affine).all() or np.linalg.det(affine) == 0:
+            raise BrainLDMError(
+                "The affine takes voxels to millimetres: expected an invertible 4 x 4 matrix, got "
+                f"{affine.tolist()}."
+            )
+        object.__setattr__(self, "array", array)
+        object.__setattr__(self, "affine", affine)
+
+    @classmethod
+    def load(cls, path: str | Path) -> Self:
+        """Read a 3-D NIfTI.
+
+        Raises:
+            BrainLDMError: the file is missing, is not a NIfTI, is damaged, does not say where in
+                space it lies, or is not a 3-D image of finite real numbers.
+        """
+        try:
+            image = nib.load(path)
+            if not isinstance(image, nib.Nifti1Pair):
+                raise BrainLDMError(
+                    f"{path} is a {type(image).__name__}: expected a NIfTI (.nii, .nii.gz). "
+                    "Convert it first, for instance with mri_convert or dcm2niix."
+                )
+            if image.get_data_dtype().kind not in "iuf":
+                raise BrainLDMError(
+                    f"{path} holds values of type {image.get_data_dtype()}: expected real numbers, "
+                    "one a voxel. Save the magnitude or one channel of it."
+                )
+            array = image.get_fdata(dtype=np.float32)
+        except (ImageFileError, HeaderDataError, OSError, EOFError, zlib.error) as error:
+            raise BrainLDMError(
+                f"Cannot read {path}: {error}. Expected a whole NIfTI file (.nii, .nii.gz)."
+            ) from error
+        if not (image.header["sform_code"] or image.header["qform_code"]):
+            raise BrainLDMError(
+                f"{path} does not say where in space it lies (its sform and qform codes are 0), so "
+                "that left cannot be told from right. Expected a header with an affine: convert "
+                "the scan from DICOM again, or set the affine if you know it."
+            )
+        try:
+            return cls(array, image.affine)
+        except BrainLDMError as error:
+            raise BrainLDMError(f"{path}: {error}") from None
+
+    def resample(self, affine: ArrayLike, shape: tuple[int, int, int]) -> Volume:
+        """This image on another grid of the same world (trilinear), as the affines say.
+
+        What lies outside this image takes its lowest value.
+
+        Args:
+            affine: (4, 4) of the other grid.
+            shape: (X, Y, Z) of the other grid.
+
+        Raises:
+            BrainLDMError: the two do not overlap anywhere.
+        """
+        to_here = np.linalg.inv(self.affine) @ np.asarray(affine, dtype=np.float64)
+        inside = ndimage.affine_transform(
+            np.ones(self.array.shape, np.uint8), to_here, output_shape=shape, order=0
+        )
+        if not inside.any():
+            centre = self.affine[:3] @ [*((np.array(self.array.shape) - 1) / 2), 1]
+            raise BrainLDMError(
+                f"The image, centred on {np.round(centre).tolist()} mm, does not touch the grid "
+                f"that it should be brought to, {_extent(np.asarray(affine), shape)}. Expected "
+                "an image registered to MNI152 space, at least roughly; check its orientation and "
+                "origin in a viewer."
+            )
+        array = ndimage.affine_transform(
+            self.array, to_here, output_shape=shape, order=1, cval=float(self.array.min())
+        )
+        return Volume(array, np.asarray(affine, dtype=np.float64), self.metadata)
+
+    def save(self, path: str | Path, *, overwrite: bool = False, preview: bool = False) -> Path:
+        """Write a NIfTI in MNI152 space, and beside it the sidecar (.json) and preview (.png).
+
+        The files appear whole or not at all, the NIfTI last.
+
+        Args:
+            path: ends in .nii.gz or .nii; missing folders are made.
+            overwrite: replace what is there, a sidecar or preview of an earlier image included.
+            preview: also draw the three orthogonal slices through the world's origin.
+
+        Returns:
+            The path of the NIfTI.
+
+        Raises:
+            BrainLDMError: another suffix, a file that exists, a folder that cannot be written, a
+                full disk.
+        """
+        nifti, sidecar, picture = output_paths(path)
+        if not overwrite:
+            refuse_existing((nifti, sidecar, picture))
+        contents: dict[Path, bytes] = {}
+        if self.metadata is not None:
+            contents[sidecar] = (json.dumps(self.metadata, indent=2) + "\n").encode()
+        if preview:
+            contents[picture] = preview_png(self.array, self.affine)
+        contents[nifti] = self._nifti(compress=nifti.name.endswith(".gz"))
+        write_together(contents)
+        for stale in {sidecar, picture} - contents.keys():
+            stale.unlink(missing_ok=True)
+        return nifti
+
+    def _nifti(self, compress: bool) -> bytes:
+        image = nib.Nifti1Image(self.array, self.affine)
+        image.set_sform(self.affine, code="mni")
+        image.set_qform(self.affine, code="mni")
+        image.header.set_xyzt_units(xyz="mm")
+        content: bytes = image.to_bytes()
+        # No time stamp, so that the same image is the same file; level 1 as nibabel.
+        return gzip.compress(content, compresslevel=1, mtime=0) if compress else content
+
+
+def output_paths(path: str | Path) -> tuple[Path, Path, Path]:
+    """The NIfTI, sidecar and preview that `Volume.save(path)` writes.
+
+    Raises:
+        BrainLDMError: the path ends in neither .nii.gz nor .nii.
+    """
+    path = Path(path)
+    for suffix in SUFFIXES:
+        if path.name.endswith(suffix):
+            stem = path.name.removesuffix(suffix)
+            return path, path.with_name(f"{stem}.json"), path.with_name(f"{stem}.png")
+    raise BrainLDMError(f"Cannot save as {path.name!r}: expected a name ending in .nii.gz or .nii.")
+
+
+def _extent(affine: NDArray[np.float64], shape: tuple[int, int, int]) -> str:
+    """The box of a grid in mm, for a message."""
+    corners = np.array([[0, 0, 0, 1], [*(np.array(shape) - 1), 1]]) @ affine[:3].T
+    sides = zip("xyz", corners.min(axis=0), corners.max(axis=0), strict=True)
+    return ", ".join(f"{axis} {low:.0f} to {high:.0f} mm" for axis, low, high in sides)
