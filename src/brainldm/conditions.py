@@ -44,14 +44,14 @@ class Conditions:
     @classmethod
     def from_normalised(
         cls,
-        sex: float | None = None,
+        sex: str | float | None = None,
         age: float | None = None,
         ventricular_volume: float | None = None,
         brain_volume: float | None = None,
     ) -> Self:
         """Conditions on the model's own scale, where 0 and 1 are the ends of its ranges.
 
-        A sex of 0 is female and 1 is male.
+        A sex of 0 is female and 1 is male; "F" and "M" are understood as well.
         """
         return cls(sex, age, ventricular_volume, brain_volume, normalised=True)
 
@@ -134,13 +134,13 @@ class ConditionRanges:
                 f"{variable.name} is missing: expected {_expected(variable)}. Give it, or complete "
                 "the conditions with a seed."
             )
-        if variable.labels and not conditions.normalised:
-            if value not in variable.labels:
-                raise BrainLDMError(
-                    f"{variable.name} is {value!r}: expected {_expected(variable)}. To give a "
-                    "normalised value, say so: Conditions.from_normalised, --normalised."
-                )
+        if variable.labels and value in variable.labels:
             return float(variable.labels.index(value))
+        if variable.labels and not conditions.normalised:
+            raise BrainLDMError(
+                f"{variable.name} is {value!r}: expected {_expected(variable)}. To give a "
+                "normalised value, say so: Conditions.from_normalised, --normalised."
+            )
         if isinstance(value, bool | np.bool_) or not isinstance(value, Real):
             raise BrainLDMError(
                 f"{variable.name} is {value!r}: expected a number, {_expected(variable)}."

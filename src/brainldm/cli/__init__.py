@@ -1,0 +1,25 @@
+"""The command line: one verb a file, thin over the library."""
+
+from __future__ import annotations
+
+import sys
+
+from brainldm.errors import BrainLDMError
+
+INTERRUPTED = 130
+USER_ERROR = 2
+
+
+def main() -> None:
+    """Run `brainldm`; a user's mistake is a message and exit code 2, Ctrl-C is exit code 130."""
+    try:
+        # Imported in here, so that Ctrl-C is quiet from the first moment.
+        from brainldm.cli.app import app
+
+        app()
+    except BrainLDMError as error:
+        print(f"brainldm: {error}", file=sys.stderr)
+        sys.exit(USER_ERROR)
+    except KeyboardInterrupt:
+        print("brainldm: interrupted", file=sys.stderr)
+        sys.exit(INTERRUPTED)

@@ -1,0 +1,144 @@
+"""`brainldm generate`: heads from conditions."""
+
+from __future__ import annotations
+
+import secrets
+from pathlib import Path
+from typing import TYPE_CHECKING, Annotated
+
+import typer
+
+from brainldm.cli.options import Device, Dtype, Model, Out, Overwrite, Preview
+from brainldm.conditions import Conditions
+from brainldm.errors import BrainLDMError
+from brainldm.files import make_folder, refuse_existing
+from brainldm.volume import Volume, output_paths
+
+if TYPE_CHECKING:
+    from brainldm.sampling.solvers import Solver
+
+
+def generate(
+    sex: Annotated[
+        str | None, typer.Option(help="F or M.", rich_help_panel="Who (drawn if left out)")
+    ] = None,
+    age: Annotated[
+        float | None, typer.Option(help="Years.", rich_help_panel="Who (drawn if left out)")
+    ] = None,
+    ventricular_volume_ml: Annotated[
+        float | None,
+        typer.Option(
+            help="Ventricular cerebrospinal fluid, mL.", rich_help_panel="Who (drawn if left out)"
+        ),
+    ] = None,
+    brain_volume_ml: Annotated[
+        float | None,
+        typer.Option(
+            help="Brain volume normalised for head size, mL.",
+            rich_help_panel="Who (drawn if left out)",
+        ),
+    ] = None,
+    normalised: Annotated[
+        bool,
+        typer.Option(
+            "--normalised",
+            help="The four values above are not in years and mL but on the model's own scale, "
+            "where 0 and 1 are the ends of its ranges (sex: 0 female, 1 male).",
+            rich_help_panel="Who (drawn if left out)",
+        ),
+    ] = False,
+    extrapolate: Annotated[
+        bool,
+        typer.Option(
+            "--extrapolate",
+            help="Accept values outside the model's ranges.",
+            rich_help_panel="Who (drawn if left out)",
+        ),
+    ] = False,
+    seed: Annotated[
+        int | None, typer.Option(help="Seed of the first head; a random one if left out.")
+    ] = None,
+    number: Annotated[
+        int, typer.Option(min=1, help="How many heads: seeds SEED, SEED + 1, ...")
+    ] = 1,
+    steps: Annotated[
+        int | None,
+        typer.Option(help="Denoising steps; the model's own number if left out (50, published)."),
+    ] = None,
+    sampler: Annotated[str, typer.Option(help="ddim, ddpm or dpm++2m.")] = "ddim",
+    eta: Annotated[
+        float | None,
+        typer.Option(help="Noise that ddim adds at each step, 0 (the default) to 1 (as ddpm)."),
+    ] = None,
+    device: Device = "auto",
+    dtype: Dtype = "auto",
+    model: Model = "demo",
+    preview: Preview = False,
+    out: Out = Path("."),
+    overwrite: Overwrite = False,
+) -> None:
+    """Generate synthetic T1-weighted heads of a chosen sex, age, ventricular and brain volume.
+
+    Writes brain_seed-SEED_T1w.nii.gz and beside it a .json that says how it was made.
+    """
+    if seed is None:
+        seed = secrets.randbelow(2**31)
+    paths = {each: out / f"brain_seed-{each}_T1w.nii.gz" for each in range(seed, seed + number)}
+    make_folder(out)
+    if not overwrite:
+        refuse_existing([file for path in paths.values() for file in output_paths(path)])
+    conditions = Conditions(
+        _sex(sex, normalised), age, ventricular_volume_ml, brain_volume_ml, normalised=normalised
+    )
+
+    from brainldm.cli.progress import phases
+    from brainldm.pipeline import BrainLDM
+
+    pipeline = BrainLDM.from_pretrained(model, device=device, dtype=dtype)
+    with phases(number) as progress:
+        for each, path in paths.items():
+            (volume,) = pipeline.generate(
+                conditions,
+                [each],
+                steps=steps,
+                sampler=_solver(sampler, eta),
+                extrapolate=extrapolate,
+                progress=progress,
+            )
+            volume.save(path, overwrite=overwrite, preview=preview)
+            typer.echo(_summary(each, volume))
+    names = [path.name for path in paths.values()]
+    heads = names[0] if number == 1 else f"{number} heads, {names[0]} to {names[-1]}"
+    typer.echo(f"Saved {heads}, in {out.resolve()}")
+
+
+def _sex(sex: str | None, normalised: bool) -> str | float | None:
+    """On the model's own scale, a sex may be a number."""
+    if sex is None or not normalised:
+        return sex
+    try:
+        return float(sex)
+    except ValueError:
+        return sex
+
+
+def _solver(sampler: str, eta: float | None) -> str | Solver:
+    if eta is None:
+        return sampler
+    if sampler != "ddim":
+        raise BrainLDMError(f"--eta {eta} is for the sampler ddim, not {sampler}: leave it out.")
+    from brainldm.sampling.solvers import DDIM
+
+    return DDIM(eta=eta)
+
+
+def _summary(seed: int, volume: Volume) -> str:
+    """One line: who the head is, and what of that was drawn."""
+    made = (volume.metadata or {})["brainldm"]
+    values = []
+    for name, condition in made["conditions"].items():
+        value = condition["value"]
+        text = value if isinstance(value, str) else f"{value:.1f} {condition['unit']}".rstrip()
+        drawn = " (drawn)" if name in made["drawn"] else ""
+        values.append(f"{name.removesuffix('_ml').replace('_', ' ')} {text}{drawn}")
+    return f"Seed {seed}: {', '.join(values)}"

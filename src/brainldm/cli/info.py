@@ -1,0 +1,85 @@
+"""`brainldm info`: what a model is."""
+
+from __future__ import annotations
+
+from collections.abc import Iterator
+
+import typer
+
+from brainldm.cli.options import Model
+from brainldm.config import Bernoulli, LogNormal, ModelConfig, Normal, Variable
+
+
+def info(model: Model = "demo") -> None:
+    """Say what a model is: size, ranges in units, geometry, provenance, licence."""
+    from brainldm.checkpoint import load_config
+
+    for line in _describe(load_config(model)):
+        typer.echo(line)
+
+
+def _describe(config: ModelConfig) -> Iterator[str]:
+    yield config.name
+    for key, value in config.provenance.items():
+        yield f"  {key.replace('_', ' ')}: {value}"
+
+    yield "\nSize"
+    for network, count in _parameters(config).items():
+        yield f"  {network}: {count:,} parameters, {4 * count / 1e6:,.1f} MB in float32"
+
+    yield "\nConditions: range (0 to 1 normalised), and what is drawn when left out"
+    for variable in config.conditions:
+        yield f"  {variable.name}: {_range(variable)}"
+        yield f"    drawn: {_distribution(variable)}; {variable.distribution.source}"
+
+    yield "\nGeometry (MNI152 space, RAS+, mm)"
+    yield f"  voxels: {' x '.join(map(str, config.shape))}"
+    for row in config.affine[:3]:
+        yield "  affine: " + " ".join(f"{value:13.8f}" for value in row)
+    yield f"  latent: {' x '.join(map(str, config.latent.shape))}, scale {config.latent.scale:g}"
+
+    schedule = config.schedule
+    yield "\nNoise"
+    yield (
+        f"  {schedule.num_train_timesteps} steps, {schedule.kind}, beta {schedule.beta_start:g} to "
+        f"{schedule.beta_end:g}, {schedule.prediction} prediction; {schedule.steps} steps by default"
+    )
+
+    yield "\nWeights (SHA-256)"
+    for name, digest in config.weights.items():
+        yield f"  {name}: {digest}"
+
+
+def _range(variable: Variable) -> str:
+    if variable.labels:
+        return f"{variable.labels[0]} (0) or {variable.labels[1]} (1)"
+    return f"{variable.low:g} to {variable.high:g} {variable.unit}"
+
+
+def _distribution(variable: Variable) -> str:
+    match variable.distribution:
+        case Bernoulli(probability=probability) if variable.labels:
+            return f"{variable.labels[1]} with probability {probability:g}"
+        case Normal(mean=mean, sd=sd):
+            return f"normal, {mean:g} +- {sd:g} {variable.unit}"
+        case LogNormal(median=median, sd=sd):
+            return f"lognormal, median {median:g} {variable.unit}, log sd {sd:g}"
+        case _:
+            return "uniform"
+
+
+def _parameters(config: ModelConfig) -> dict[str, int]:
+    import torch
+
+    from brainldm.models.autoencoder import AutoencoderKL
+    from brainldm.models.unet import DiffusionUNet
+
+    with torch.device("meta"):  # shapes without memory
+        networks = {
+            "autoencoder": AutoencoderKL(config.autoencoder),
+            "diffusion U-Net": DiffusionUNet(config.unet),
+        }
+    return {
+        name: sum(parameter.numel() for parameter in network.parameters())
+        for name, network in networks.items()
+    }

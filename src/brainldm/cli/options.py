@@ -1,0 +1,26 @@
+"""Options that several verbs share."""
+
+from __future__ import annotations
+
+from pathlib import Path
+from typing import Annotated
+
+import typer
+
+Model = Annotated[
+    str,
+    typer.Option(
+        metavar="DIR|demo",
+        help="'demo', which ships with brainldm, or a directory with a model's files: brainldm's "
+        "own or the published ones.",
+    ),
+]
+Out = Annotated[Path, typer.Option(metavar="DIR", help="Folder for the files; made if missing.")]
+Device = Annotated[
+    str, typer.Option(help="auto (a CUDA GPU where there is one), cpu, cuda, cuda:1 or mps.")
+]
+Dtype = Annotated[str, typer.Option(help="auto (float32), float32 or bfloat16.")]
+Preview = Annotated[
+    bool, typer.Option("--preview", help="Also draw a PNG of three orthogonal slices.")
+]
+Overwrite = Annotated[bool, typer.Option("--overwrite", help="Replace files that exist.")]

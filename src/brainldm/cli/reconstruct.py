@@ -1,0 +1,49 @@
+"""`brainldm reconstruct`: a real scan through the autoencoder."""
+
+from __future__ import annotations
+
+from pathlib import Path
+from typing import Annotated
+
+import numpy as np
+import typer
+
+from brainldm.cli.options import Device, Dtype, Model, Out, Overwrite, Preview
+from brainldm.files import make_folder, refuse_existing
+from brainldm.volume import SUFFIXES, Volume, output_paths
+
+
+def reconstruct(
+    file: Annotated[
+        Path, typer.Argument(metavar="FILE", help="A 3-D NIfTI of a head in MNI152 space.")
+    ],
+    out: Out = Path("."),
+    model: Model = "demo",
+    device: Device = "auto",
+    dtype: Dtype = "auto",
+    preview: Preview = False,
+    overwrite: Overwrite = False,
+) -> None:
+    """Send a real scan through the autoencoder: what the model can represent at best.
+
+    The scan is resampled to the model's grid as its header says (no registration), and its
+    intensities are scaled to [0, 1].
+    """
+    stem = file.name
+    for suffix in SUFFIXES:
+        stem = stem.removesuffix(suffix)
+    path = out / f"{stem}_reconstruction.nii.gz"
+    scan = Volume.load(file)
+    make_folder(out)
+    if not overwrite:
+        refuse_existing(output_paths(path))
+
+    from brainldm.pipeline import BrainLDM
+
+    pipeline = BrainLDM.from_pretrained(model, device=device, dtype=dtype)
+    prepared = pipeline.prepare(scan)
+    reconstruction = pipeline.reconstruct(scan)
+    error = float(np.mean((reconstruction.array - prepared.array) ** 2))
+    reconstruction.save(path, overwrite=overwrite, preview=preview)
+    typer.echo(f"PSNR against the scan on the model's grid: {-10 * np.log10(error):.2f} dB")
+    typer.echo(f"Saved {path.name} in {out.resolve()}")

@@ -1,0 +1,57 @@
+"""A model of toy size with random weights: the same code paths in a second."""
+
+from __future__ import annotations
+
+from pathlib import Path
+
+import torch
+
+from brainldm.config import PUBLISHED, AutoencoderConfig, LatentConfig, ModelConfig, UNetConfig
+
+SHAPE = (32, 48, 32)
+VOXEL = 5.0
+
+
+def toy_config() -> ModelConfig:
+    """Published conditions, 5 mm voxels about the origin, a latent of (3, 16, 24, 16)."""
+    return PUBLISHED.model_copy(
+        update={
+            "name": "toy",
+            "autoencoder": AutoencoderConfig(channels=(8, 8), num_res_blocks=1, norm_num_groups=4),
+            "unet": UNetConfig(
+                channels=(8, 16),
+                num_res_blocks=1,
+                attention_levels=(False, True),
+                num_head_channels=(0, 16),
+                norm_num_groups=4,
+            ),
+            "latent": LatentConfig(shape=(3, *(side // 2 for side in SHAPE)), scale=0.5),
+            "shape": SHAPE,
+            "affine": (
+                (-VOXEL, 0, 0, VOXEL * (SHAPE[0] - 1) / 2),
+                (0, VOXEL, 0, -VOXEL * (SHAPE[1] - 1) / 2),
+                (0, 0, VOXEL, -VOXEL * (SHAPE[2] - 1) / 2),
+                (0, 0, 0, 1),
+            ),
+            "provenance": {"description": "Random weights, for tests", "licence": "Apache-2.0"},
+        }
+    )
+
+
+def write_toy_model(directory: Path) -> Path:
+    """Save a toy model, the same one every time, as a directory of ours."""
+    from brainldm.checkpoint import save_model
+    from brainldm.models.autoencoder import AutoencoderKL
+    from brainldm.models.unet import DiffusionUNet
+
+    config = toy_config()
+    with torch.random.fork_rng():
+        torch.manual_seed(0)
+        networks = AutoencoderKL(config.autoencoder), DiffusionUNet(config.unet)
+        # Zero-initialised layers would hide whether what is before them works.
+        for network in networks:
+            for parameter in network.parameters():
+                if not parameter.any():
+                    torch.nn.init.normal_(parameter, std=0.1)
+    save_model(directory, config, networks[0].state_dict(), networks[1].state_dict())
+    return directory
