@@ -42,7 +42,8 @@ def _describe(config: ModelConfig) -> Iterator[str]:
     yield "\nNoise"
     yield (
         f"  {schedule.num_train_timesteps} steps, {schedule.kind}, beta {schedule.beta_start:g} to "
-        f"{schedule.beta_end:g}, {schedule.prediction} prediction; {schedule.steps} steps by default"
+        f"{schedule.beta_end:g}, {schedule.prediction} prediction; samplers take {schedule.steps} "
+        "steps by default"
     )
 
     yield "\nWeights (SHA-256)"
