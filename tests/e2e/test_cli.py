@@ -106,7 +106,8 @@ def test_the_whole_line(generate: Cli, tmp_path: Path) -> None:
     assert sidecar["synthetic"] is True
     assert sidecar["brainldm"]["seed"] == 7
     assert sidecar["brainldm"]["sampler"] == {"name": "ddim", "eta": 0.0, "steps": 2}
-    assert Image.open(tmp_path / "heads" / "brain_seed-7_T1w.png").size[0] > 100
+    with Image.open(tmp_path / "heads" / "brain_seed-7_T1w.png") as picture:
+        assert picture.width > 3 * picture.height / 2
 
 
 def test_what_is_left_out_is_drawn_and_said(generate: Cli, tmp_path: Path) -> None:
@@ -157,10 +158,10 @@ def test_outside_the_range(generate: Cli, tmp_path: Path) -> None:
     [
         (("--sex", "X"), 'sex is \'X\': expected "F" or "M"'),
         (("--age", "nan"), "age is nan: expected a finite number"),
-        (("--age", "old"), "'old' is not a valid float"),
-        (("--seed", "1.5"), "'1.5' is not a valid int"),
+        (("--age", "old"), "'old' is not a number, such as 65"),
+        (("--seed", "1.5"), "'1.5' is not an integer, such as 7"),
         (("--seed", "-1"), "-1"),
-        (("--number", "0"), "0 is not in the range"),
+        (("--number", "0"), "--number is 0: expected how many heads to make, 1 or more"),
         (("--steps", "0"), "0"),
         (("--steps", "-5"), "-5"),
         (("--steps", "1001"), "1000"),

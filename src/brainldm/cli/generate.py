@@ -8,7 +8,7 @@ from typing import TYPE_CHECKING, Annotated
 
 import typer
 
-from brainldm.cli.options import Device, Dtype, Model, Out, Overwrite, Preview
+from brainldm.cli.options import Device, Dtype, Model, Out, Overwrite, Preview, integer, number
 from brainldm.conditions import Conditions
 from brainldm.errors import BrainLDMError
 from brainldm.files import make_folder, refuse_existing
@@ -18,24 +18,31 @@ if TYPE_CHECKING:
     from brainldm.sampling.solvers import Solver
 
 
+WHO = "Who (drawn with the seed if left out)"
+
+
 def generate(
-    sex: Annotated[
-        str | None, typer.Option(help="F or M.", rich_help_panel="Who (drawn if left out)")
-    ] = None,
+    sex: Annotated[str | None, typer.Option(help="F or M.", rich_help_panel=WHO)] = None,
     age: Annotated[
-        float | None, typer.Option(help="Years.", rich_help_panel="Who (drawn if left out)")
+        float | None,
+        typer.Option(parser=number, metavar="NUMBER", help="Years.", rich_help_panel=WHO),
     ] = None,
     ventricular_volume_ml: Annotated[
         float | None,
         typer.Option(
-            help="Ventricular cerebrospinal fluid, mL.", rich_help_panel="Who (drawn if left out)"
+            parser=number,
+            metavar="NUMBER",
+            help="Ventricular cerebrospinal fluid, mL.",
+            rich_help_panel=WHO,
         ),
     ] = None,
     brain_volume_ml: Annotated[
         float | None,
         typer.Option(
+            parser=number,
+            metavar="NUMBER",
             help="Brain volume normalised for head size, mL.",
-            rich_help_panel="Who (drawn if left out)",
+            rich_help_panel=WHO,
         ),
     ] = None,
     normalised: Annotated[
@@ -44,31 +51,48 @@ def generate(
             "--normalised",
             help="The four values above are not in years and mL but on the model's own scale, "
             "where 0 and 1 are the ends of its ranges (sex: 0 female, 1 male).",
-            rich_help_panel="Who (drawn if left out)",
+            rich_help_panel=WHO,
         ),
     ] = False,
     extrapolate: Annotated[
         bool,
         typer.Option(
-            "--extrapolate",
-            help="Accept values outside the model's ranges.",
-            rich_help_panel="Who (drawn if left out)",
+            "--extrapolate", help="Accept values outside the model's ranges.", rich_help_panel=WHO
         ),
     ] = False,
     seed: Annotated[
-        int | None, typer.Option(help="Seed of the first head; a random one if left out.")
+        int | None,
+        typer.Option(
+            parser=integer,
+            metavar="INTEGER",
+            help="Seed of the first head; a random one if left out.",
+        ),
     ] = None,
-    number: Annotated[
-        int, typer.Option(min=1, help="How many heads: seeds SEED, SEED + 1, ...")
+    heads: Annotated[
+        int,
+        typer.Option(
+            "--number",
+            parser=integer,
+            metavar="INTEGER",
+            help="How many heads: seeds SEED, SEED + 1, ...",
+        ),
     ] = 1,
     steps: Annotated[
         int | None,
-        typer.Option(help="Denoising steps; the model's own number if left out (50, published)."),
+        typer.Option(
+            parser=integer,
+            metavar="INTEGER",
+            help="Denoising steps; the model's own number if left out (published model: 50).",
+        ),
     ] = None,
     sampler: Annotated[str, typer.Option(help="ddim, ddpm or dpm++2m.")] = "ddim",
     eta: Annotated[
         float | None,
-        typer.Option(help="Noise that ddim adds at each step, 0 (the default) to 1 (as ddpm)."),
+        typer.Option(
+            parser=number,
+            metavar="NUMBER",
+            help="Noise that ddim adds at each step, from 0 (none, the default) to 1 (as ddpm).",
+        ),
     ] = None,
     device: Device = "auto",
     dtype: Dtype = "auto",
@@ -81,9 +105,11 @@ def generate(
 
     Writes brain_seed-SEED_T1w.nii.gz and beside it a .json that says how it was made.
     """
+    if heads < 1:
+        raise BrainLDMError(f"--number is {heads}: expected how many heads to make, 1 or more.")
     if seed is None:
         seed = secrets.randbelow(2**31)
-    paths = {each: out / f"brain_seed-{each}_T1w.nii.gz" for each in range(seed, seed + number)}
+    paths = {each: out / f"brain_seed-{each}_T1w.nii.gz" for each in range(seed, seed + heads)}
     make_folder(out)
     if not overwrite:
         refuse_existing([file for path in paths.values() for file in output_paths(path)])
@@ -95,7 +121,7 @@ def generate(
     from brainldm.pipeline import BrainLDM
 
     pipeline = BrainLDM.from_pretrained(model, device=device, dtype=dtype)
-    with phases(number) as progress:
+    with phases(heads) as progress:
         for each, path in paths.items():
             (volume,) = pipeline.generate(
                 conditions,
@@ -108,8 +134,8 @@ def generate(
             volume.save(path, overwrite=overwrite, preview=preview)
             typer.echo(_summary(each, volume))
     names = [path.name for path in paths.values()]
-    heads = names[0] if number == 1 else f"{number} heads, {names[0]} to {names[-1]}"
-    typer.echo(f"Saved {heads}, in {out.resolve()}")
+    what = names[0] if heads == 1 else f"{heads} heads, {names[0]} to {names[-1]},"
+    typer.echo(f"Saved {what} in {out.resolve()}")
 
 
 def _sex(sex: str | None, normalised: bool) -> str | float | None:

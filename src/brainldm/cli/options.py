@@ -7,6 +7,23 @@ from typing import Annotated
 
 import typer
 
+
+def integer(text: str) -> int:
+    """An integer, or a message that says what came."""
+    try:
+        return int(text)
+    except ValueError:
+        raise typer.BadParameter(f"{text!r} is not an integer, such as 7.") from None
+
+
+def number(text: str) -> float:
+    """A number, or a message that says what came."""
+    try:
+        return float(text)
+    except ValueError:
+        raise typer.BadParameter(f"{text!r} is not a number, such as 65 or 0.5.") from None
+
+
 Model = Annotated[
     str,
     typer.Option(

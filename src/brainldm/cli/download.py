@@ -1,0 +1,5 @@
+"""`brainldm download`: the published weights."""
+
+
+def download() -> None:
+    """Fetch the published weights."""
