@@ -11,6 +11,7 @@ from PIL import Image, ImageDraw
 
 PIXELS_PER_MM = 2
 MARGIN = 4  # pixels
+GAP = 12  # pixels between the slices
 # The plane's name, the axis it is cut across, and the axes that run right and up in the picture.
 PLANES = (("x", 0, 1, 2), ("y", 1, 0, 2), ("z", 2, 0, 1))
 
@@ -52,11 +53,12 @@ def preview_png(array: NDArray[np.float32], affine: NDArray[np.float64]) -> byte
             draw.text((panel.width - MARGIN, middle), "R", fill=255, anchor="ra")
         panels.append(panel)
 
-    picture = Image.new("L", (sum(p.width for p in panels), max(p.height for p in panels)))
+    width = sum(panel.width for panel in panels) + GAP * (len(panels) - 1)
+    picture = Image.new("L", (width, max(panel.height for panel in panels)))
     left = 0
     for panel in panels:
         picture.paste(panel, (left, (picture.height - panel.height) // 2))
-        left += panel.width
+        left += panel.width + GAP
     file = io.BytesIO()
     picture.save(file, format="PNG")
     return file.getvalue()

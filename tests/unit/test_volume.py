@@ -15,7 +15,7 @@ import pytest
 from PIL import Image
 
 from brainldm.errors import BrainLDMError
-from brainldm.preview import PIXELS_PER_MM, preview_png
+from brainldm.preview import GAP, PIXELS_PER_MM, preview_png
 from brainldm.volume import Volume
 
 # x runs to the left, as in the published model's space
@@ -243,13 +243,13 @@ def test_preview_shows_each_side_where_its_label_says() -> None:
     array[:10, :, 10:] = 1
     picture = np.asarray(Image.open(io.BytesIO(preview_png(array, affine))))
     side = 20 * 2 * PIXELS_PER_MM
-    assert picture.shape == (side, 3 * side)
+    assert picture.shape == (side, 3 * side + 2 * GAP)
     quarter = side // 4
-    coronal = picture[:, side : 2 * side]
+    coronal = picture[:, side + GAP : 2 * side + GAP]
     assert coronal[quarter, 3 * quarter] == 255  # top right
     assert coronal[quarter, quarter] == 0  # top left
     assert coronal[3 * quarter, 3 * quarter] == 0  # bottom right
-    axial = picture[:, 2 * side :]
+    axial = picture[:, 2 * (side + GAP) :]
     assert axial[quarter, 3 * quarter] == 255
     assert axial[quarter, quarter] == 0
 
@@ -258,4 +258,4 @@ def test_preview_without_the_origin_in_view() -> None:
     affine = np.diag([1.0, 1, 1, 1])
     affine[:3, 3] = 100
     picture = Image.open(io.BytesIO(preview_png(noise(), affine)))
-    assert picture.size == ((12 + 10 + 10) * PIXELS_PER_MM, 12 * PIXELS_PER_MM)
+    assert picture.size == ((12 + 10 + 10) * PIXELS_PER_MM + 2 * GAP, 12 * PIXELS_PER_MM)
