@@ -27,7 +27,7 @@ from brainldm.models.autoencoder import AutoencoderKL
 from brainldm.models.unet import DiffusionUNet
 from brainldm.request import Request, requests_from_noise, requests_from_seeds
 from brainldm.sampling.schedules import Schedule
-from brainldm.sampling.solvers import SAMPLERS, Solver, sample
+from brainldm.sampling.solvers import Solver, pick_solver, sample
 from brainldm.scans import fit_to_grid
 from brainldm.sidecar import reconstruction_sidecar, synthetic_sidecar
 from brainldm.volume import Volume
@@ -83,9 +83,9 @@ class BrainLDM:
         """Load a model.
 
         Args:
-            source: "demo" (ships with the package), a directory of ours, or a directory with the
-                published files (`autoencoder.pt` and `model.pt`, or `autoencoder.pth` and
-                `diffusion_model.pth`).
+            source: "demo" (ships with the package), "published" (what `brainldm download`
+                fetched), a directory of ours, or a directory with the published files
+                (`autoencoder.pt` and `model.pt`, or `autoencoder.pth` and `diffusion_model.pth`).
             device: "auto" (CUDA where there is one), "cpu", "cuda", "cuda:1" or "mps".
             dtype: "auto" (float32), "float32" or "bfloat16" (autocast).
 
@@ -146,7 +146,7 @@ class BrainLDM:
         Raises:
             BrainLDMError: conditions, seeds, steps, sampler or noise that this model cannot take.
         """
-        solver = _pick_solver(sampler)
+        solver = pick_solver(sampler)
         steps = self.config.schedule.steps if steps is None else steps
         if noise is None:
             requests = requests_from_seeds(self.ranges, conditions, seeds)
@@ -166,7 +166,8 @@ class BrainLDM:
             batch = slice(start, start + BATCH)
             # z_T: (B, 3, 20, 28, 20)
             if noise is None:
-                source = NoiseSource([request.seed for request in requests[batch]])
+                own_seeds = [each.seed for each in requests[batch] if each.seed is not None]
+                source = NoiseSource(own_seeds)
                 z = source.draw(self.config.latent.shape)
             else:
                 source, z = None, noise[batch]
@@ -222,7 +223,7 @@ class BrainLDM:
         """
         x = torch.from_numpy(self.prepare(volume).array)[None, None].to(self.device)
         with self._precision():
-            mean, _ = self.autoencoder.encode(x)
+            mean: Tensor = self.autoencoder.encode(x)[0]
         return mean.float() * self.config.latent.scale
 
     @torch.inference_mode()
@@ -272,14 +273,6 @@ class BrainLDM:
         affine = self.affine.copy()
         affine[:3, 3] += affine[:3, :3] @ ((np.array(self.config.shape) - np.array(shape)) / 2)
         return affine
-
-
-def _pick_solver(sampler: str | Solver) -> Solver:
-    if not isinstance(sampler, str):
-        return sampler
-    if sampler not in SAMPLERS:
-        raise BrainLDMError(f"Unknown sampler {sampler!r}: expected one of {', '.join(SAMPLERS)}.")
-    return SAMPLERS[sampler]()
 
 
 def _on_step(

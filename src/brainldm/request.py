@@ -40,10 +40,6 @@ def requests_from_seeds(
     Raises:
         BrainLDMError: what is not a seed, or numbers of conditions and seeds that do not match.
     """
-    if isinstance(seeds, int):
-        raise BrainLDMError(
-            f"seeds is the number {seeds}: expected a sequence, for instance seeds=[{seeds}]."
-        )
     people = _listed(conditions)
     if seeds is None:
         seeds = [secrets.randbelow(2**31) for _ in people]  # short enough to type again

@@ -22,7 +22,7 @@ def convert(
         str,
         typer.Argument(
             metavar="SOURCE",
-            help="A directory with a model's files, recognised by itself, or demo.",
+            help="demo, published, or a directory with a model's files, recognised by itself.",
         ),
     ],
     out: Annotated[Path, typer.Option(metavar="DIR", help="The directory to write.")],
@@ -33,9 +33,12 @@ def convert(
             "the names of MONAI >= 1.4. generativemodels: the same files with the original names."
         ),
     ] = Layout.BRAINLDM,
+    overwrite: Annotated[
+        bool, typer.Option("--overwrite", help="Replace a model that is in the directory.")
+    ] = False,
 ) -> None:
     """Convert a model's weights between the published layout, MONAI's and brainldm's own."""
     from brainldm.checkpoint import convert as convert_checkpoint
 
-    convert_checkpoint(source, out, to=to.value)
+    convert_checkpoint(source, out, to=to.value, overwrite=overwrite)
     typer.echo(f"Saved {source} as {to.value} in {out.resolve()}")

@@ -121,6 +121,7 @@ def generate(
     from brainldm.pipeline import BrainLDM
 
     pipeline = BrainLDM.from_pretrained(model, device=device, dtype=dtype)
+    made = []
     with phases(heads) as progress:
         for each, path in paths.items():
             (volume,) = pipeline.generate(
@@ -132,7 +133,8 @@ def generate(
                 progress=progress,
             )
             volume.save(path, overwrite=overwrite, preview=preview)
-            typer.echo(_summary(each, volume))
+            made.append(_summary(each, volume))
+    typer.echo("\n".join(made))
     names = [path.name for path in paths.values()]
     what = names[0] if heads == 1 else f"{heads} heads, {names[0]} to {names[-1]},"
     typer.echo(f"Saved {what} in {out.resolve()}")

@@ -27,9 +27,9 @@ def number(text: str) -> float:
 Model = Annotated[
     str,
     typer.Option(
-        metavar="DIR|demo",
-        help="'demo', which ships with brainldm, or a directory with a model's files: brainldm's "
-        "own or the published ones.",
+        metavar="demo|published|DIR",
+        help="The model that ships with brainldm, the one that `brainldm download` fetches, or a "
+        "directory with a model's files: brainldm's own or the published ones.",
     ),
 ]
 Out = Annotated[Path, typer.Option(metavar="DIR", help="Folder for the files; made if missing.")]

@@ -1,4 +1,4 @@
-"""A progress bar on standard error, with the time left."""
+"""Progress bars on standard error, with the time left."""
 
 from __future__ import annotations
 
@@ -6,7 +6,15 @@ from collections.abc import Callable, Iterator
 from contextlib import contextmanager
 
 from rich.console import Console
-from rich.progress import BarColumn, MofNCompleteColumn, Progress, TextColumn, TimeRemainingColumn
+from rich.progress import (
+    BarColumn,
+    DownloadColumn,
+    MofNCompleteColumn,
+    Progress,
+    TaskID,
+    TextColumn,
+    TimeRemainingColumn,
+)
 
 
 @contextmanager
@@ -28,5 +36,26 @@ def phases(calls: int) -> Iterator[Callable[[int, int, str], None]]:
             bars.update(task, total=total * calls, completed=advanced[phase] + done)
             if done == total:
                 advanced[phase] += total
+
+        yield progress
+
+
+@contextmanager
+def transfers() -> Iterator[Callable[[int, int, str], None]]:
+    """A bar for each file of `brainldm.download.download`."""
+    columns = (
+        TextColumn("{task.description}"),
+        BarColumn(),
+        DownloadColumn(),
+        TimeRemainingColumn(),
+        TextColumn("left"),
+    )
+    with Progress(*columns, console=Console(stderr=True)) as bars:
+        tasks: dict[str, TaskID] = {}
+
+        def progress(done: int, total: int, name: str) -> None:
+            if name not in tasks:
+                tasks[name] = bars.add_task(name)
+            bars.update(tasks[name], total=total, completed=done)
 
         yield progress
