@@ -1,0 +1,48 @@
+"""What a network's output says about the latent x0 and the noise epsilon in z.
+
+All follow from z = alpha x0 + sigma epsilon and alpha^2 + sigma^2 = 1.
+"""
+
+from __future__ import annotations
+
+from collections.abc import Callable
+
+from torch import Tensor
+
+from brainldm.errors import BrainLDMError
+from brainldm.sampling.schedules import NoiseLevel
+
+Prediction = Callable[[Tensor, Tensor, NoiseLevel], tuple[Tensor, Tensor]]
+"""(output, z, level of noise in z) -> (x0, epsilon), all tensors (B, C, X, Y, Z)."""
+
+
+def from_epsilon(output: Tensor, z: Tensor, level: NoiseLevel) -> tuple[Tensor, Tensor]:
+    """The output is epsilon (Ho et al. 2020, 2006.11239, eq. 15)."""
+    return (z - level.sigma * output) / level.alpha, output
+
+
+def from_v(output: Tensor, z: Tensor, level: NoiseLevel) -> tuple[Tensor, Tensor]:
+    """The output is v = alpha epsilon - sigma x0 (Salimans and Ho 2022, 2202.00512, app. D)."""
+    return level.alpha * z - level.sigma * output, level.alpha * output + level.sigma * z
+
+
+def from_x0(output: Tensor, z: Tensor, level: NoiseLevel) -> tuple[Tensor, Tensor]:
+    """The output is x0."""
+    return output, (z - level.alpha * output) / level.sigma
+
+
+PREDICTIONS: dict[str, Prediction] = {"epsilon": from_epsilon, "v": from_v, "x0": from_x0}
+
+
+def pick_prediction(name: str) -> Prediction:
+    """The prediction of that name.
+
+    Raises:
+        BrainLDMError: there is none.
+    """
+    if name not in PREDICTIONS:
+        raise BrainLDMError(
+            f"Unknown prediction {name!r}: expected one of {', '.join(PREDICTIONS)}, "
+            "whichever the model was trained for."
+        )
+    return PREDICTIONS[name]

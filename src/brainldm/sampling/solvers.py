@@ -1,0 +1,243 @@
+"""Samplers: one signature for a step, one loop for all.
+
+A step goes from the level of noise t to the level s below it; symbols as in `brainldm.sampling`.
+"""
+
+from __future__ import annotations
+
+import math
+from abc import ABC, abstractmethod
+from collections import deque
+from collections.abc import Callable, Sequence
+from dataclasses import dataclass
+from itertools import pairwise
+from typing import ClassVar
+
+from torch import Tensor
+
+from brainldm.errors import BrainLDMError
+from brainldm.latents import NoiseSource
+from brainldm.sampling.predictions import pick_prediction
+from brainldm.sampling.schedules import CLEAN, NoiseLevel, Schedule, Spacing
+
+
+@dataclass(frozen=True)
+class Estimate:
+    """What is known at one point of a trajectory; tensors are (B, C, X, Y, Z).
+
+    Args:
+        level: the level of noise in z.
+        z: the noisy latent.
+        x0: the clean latent, as the network sees it in z.
+        epsilon: the noise, as the network sees it in z.
+    """
+
+    level: NoiseLevel
+    z: Tensor
+    x0: Tensor
+    epsilon: Tensor
+
+
+class Solver(ABC):
+    """A way to go from one level of noise to the next.
+
+    A solver holds no state: what a step needs of the steps before it is in `history`. So one
+    solver serves any number of trajectories.
+    """
+
+    name: ClassVar[str]
+    spacing: ClassVar[Spacing]
+    """Which timesteps it goes through; see `Schedule.timesteps`."""
+    order: ClassVar[int] = 1
+    """How many of the last estimates a step looks at."""
+
+    @property
+    @abstractmethod
+    def stochastic(self) -> bool:
+        """Whether its steps draw noise."""
+
+    @abstractmethod
+    def step(self, history: Sequence[Estimate], s: NoiseLevel, noise: NoiseSource | None) -> Tensor:
+        """The latent at the level s, (B, C, X, Y, Z).
+
+        Args:
+            history: the last estimates, the latest of them last, `order` of them at most.
+            s: where to go.
+            noise: given if the solver is stochastic.
+        """
+
+    def describe(self) -> dict[str, str | float]:
+        """Its name and parameters, for the record."""
+        return {"name": self.name}
+
+
+@dataclass(frozen=True)
+class DDPM(Solver):
+    """Ancestral sampling (Ho et al. 2020, 2006.11239), with the smaller of its two variances.
+
+    With fewer steps than the network was trained with, the posterior is that of the longer step
+    (Nichol and Dhariwal 2021, 2102.09672, section 4).
+    """
+
+    name: ClassVar[str] = "ddpm"
+    spacing: ClassVar[Spacing] = "leading"
+
+    @property
+    def stochastic(self) -> bool:
+        """True."""
+        return True
+
+    def step(self, history: Sequence[Estimate], s: NoiseLevel, noise: NoiseSource | None) -> Tensor:
+        """Draw from the posterior q(z_s | z_t, x0) (2006.11239, eq. 6 and 7)."""
+        t, z, x0 = history[-1].level, history[-1].z, history[-1].x0
+        alpha = t.alpha / s.alpha
+        beta = 1 - alpha**2
+        mean = (s.alpha * beta * x0 + alpha * s.sigma**2 * z) / t.sigma**2
+        return _add_noise(mean, s.sigma / t.sigma * math.sqrt(beta), noise)
+
+
+@dataclass(frozen=True)
+class DDIM(Solver):
+    """Denoising diffusion implicit models (Song et al. 2021, 2010.02502).
+
+    Args:
+        eta: how much of the noise of DDPM is added on the way: 0 for none, 1 for as much as there.
+
+    Raises:
+        BrainLDMError: eta is not between 0 and 1.
+    """
+
+    eta: float = 0.0
+    name: ClassVar[str] = "ddim"
+    spacing: ClassVar[Spacing] = "leading"
+
+    def __post_init__(self) -> None:
+        if not 0 <= self.eta <= 1:
+            raise BrainLDMError(
+                f"eta is {self.eta}: expected a number from 0 (no noise added on the way) to 1 "
+                "(as much as DDPM adds)."
+            )
+
+    @property
+    def stochastic(self) -> bool:
+        """Whether eta is above 0."""
+        return self.eta > 0
+
+    def step(self, history: Sequence[Estimate], s: NoiseLevel, noise: NoiseSource | None) -> Tensor:
+        """Equations 12 and 16 of 2010.02502; `std` is what the paper calls sigma."""
+        t, x0, epsilon = history[-1].level, history[-1].x0, history[-1].epsilon
+        std = self.eta * s.sigma / t.sigma * math.sqrt(1 - (t.alpha / s.alpha) ** 2)
+        mean = s.alpha * x0 + math.sqrt(s.sigma**2 - std**2) * epsilon
+        return _add_noise(mean, std, noise)
+
+    def describe(self) -> dict[str, str | float]:
+        """Its name and eta."""
+        return {"name": self.name, "eta": self.eta}
+
+
+@dataclass(frozen=True)
+class DPMSolverPP2M(Solver):
+    """DPM-Solver++(2M), second order and multistep (Lu et al. 2022, 2211.01095).
+
+    The first step has no earlier estimate to look at, and for the last one lambda_s is infinite:
+    these two are of first order.
+    """
+
+    name: ClassVar[str] = "dpm++2m"
+    spacing: ClassVar[Spacing] = "linspace"
+    order: ClassVar[int] = 2
+
+    @property
+    def stochastic(self) -> bool:
+        """False."""
+        return False
+
+    def step(self, history: Sequence[Estimate], s: NoiseLevel, noise: NoiseSource | None) -> Tensor:
+        """Algorithm 2 of 2211.01095."""
+        t, z = history[-1].level, history[-1].z
+        h = s.lambda_ - t.lambda_
+        D = history[-1].x0
+        if len(history) > 1 and math.isfinite(h):
+            r = (t.lambda_ - history[-2].level.lambda_) / h
+            D = (1 + 1 / (2 * r)) * history[-1].x0 - 1 / (2 * r) * history[-2].x0
+        return s.sigma / t.sigma * z - s.alpha * math.expm1(-h) * D
+
+
+SAMPLERS: dict[str, type[Solver]] = {each.name: each for each in (DDPM, DDIM, DPMSolverPP2M)}
+
+
+def pick_solver(sampler: str | Solver) -> Solver:
+    """The solver of that name, with its default parameters; a solver stays what it is.
+
+    Raises:
+        BrainLDMError: no such solver.
+    """
+    if isinstance(sampler, Solver):
+        return sampler
+    if not isinstance(sampler, str) or sampler not in SAMPLERS:
+        raise BrainLDMError(f"Unknown sampler {sampler!r}: expected one of {', '.join(SAMPLERS)}.")
+    return SAMPLERS[sampler]()
+
+
+def sample(
+    denoise: Callable[[Tensor, int], Tensor],
+    z: Tensor,
+    *,
+    schedule: Schedule,
+    solver: str | Solver,
+    steps: int,
+    prediction: str = "epsilon",
+    noise: NoiseSource | None = None,
+    on_step: Callable[[int, int, Tensor], None] | None = None,
+) -> Tensor:
+    """Go from noise to a clean latent.
+
+    Args:
+        denoise: the network, (z, t) -> output, where z and the output are (B, C, X, Y, Z).
+        z: standard normal noise, (B, C, X, Y, Z).
+        schedule: the one the network was trained with.
+        solver: one of `SAMPLERS`, or a solver.
+        steps: how often the network is evaluated.
+        prediction: what the network's output is: "epsilon", "v" or "x0".
+        noise: what a stochastic solver draws from, a generator for each sample.
+        on_step: called after each step as on_step(steps done, steps in all, z).
+
+    Returns:
+        The latent, (B, C, X, Y, Z).
+
+    Raises:
+        BrainLDMError: an unknown solver or prediction, steps that the schedule does not have, or
+            a stochastic solver without a source of noise for each sample.
+    """
+    solver = pick_solver(solver)
+    to_x0_and_epsilon = pick_prediction(prediction)
+    timesteps = schedule.timesteps(steps, solver.spacing)
+    if solver.stochastic:
+        _check_noise(solver, noise, len(z))
+
+    levels = [*map(schedule.level, timesteps), CLEAN]
+    history: deque[Estimate] = deque(maxlen=solver.order)
+    for done, (timestep, (t, s)) in enumerate(zip(timesteps, pairwise(levels), strict=True), 1):
+        x0, epsilon = to_x0_and_epsilon(denoise(z, timestep), z, t)
+        history.append(Estimate(t, z, x0, epsilon))
+        z = solver.step(history, s, noise)
+        if on_step:
+            on_step(done, len(timesteps), z)
+    return z
+
+
+def _check_noise(solver: Solver, noise: NoiseSource | None, samples: int) -> None:
+    if noise is None or len(noise) != samples:
+        came = "none" if noise is None else f"one with seeds for {len(noise)}"
+        raise BrainLDMError(
+            f"The sampler {solver.name} draws noise on the way and needs a noise source with a "
+            f"seed for each of {samples} samples, and got {came}: give the seeds, or choose a "
+            'sampler that draws none, such as "ddim" with eta 0.'
+        )
+
+
+def _add_noise(mean: Tensor, std: float, noise: NoiseSource | None) -> Tensor:
+    if std == 0:  # a deterministic solver, or the last step of any
+        return mean
+    assert noise is not None  # `sample` sees to it
+    return mean + std * noise.draw(mean.shape[1:]).to(mean.device, mean.dtype)

@@ -1,0 +1,294 @@
+"""Schedules, predictions and solvers against closed forms."""
+
+from __future__ import annotations
+
+import math
+from collections.abc import Callable
+from dataclasses import dataclass
+from itertools import pairwise
+from typing import Any, ClassVar
+
+import numpy as np
+import pytest
+import torch
+from torch import Tensor
+
+from brainldm.errors import BrainLDMError
+from brainldm.latents import NoiseSource
+from brainldm.sampling.predictions import PREDICTIONS
+from brainldm.sampling.schedules import CLEAN, Schedule, Spacing
+from brainldm.sampling.solvers import DDIM, DDPM, SAMPLERS, DPMSolverPP2M, Solver, sample
+
+SCHEDULE = Schedule.scaled_linear()
+EVERY_SOLVER = [DDPM(), DDIM(), DDIM(eta=0.5), DPMSolverPP2M()]
+
+
+@dataclass(frozen=True)
+class Gaussian:
+    """Data that are independent and normal, for which the best denoiser is known."""
+
+    schedule: Schedule
+    mean: float = 1.0
+    std: float = 0.5
+
+    def epsilon(self, z: Tensor, t: int) -> Tensor:
+        """E[epsilon | z_t = z]."""
+        alpha, sigma = self.schedule.alpha(t), self.schedule.sigma(t)
+        return sigma * (z - alpha * self.mean) / (alpha**2 * self.std**2 + sigma**2)
+
+    def v(self, z: Tensor, t: int) -> Tensor:
+        """alpha E[epsilon] - sigma E[x0]."""
+        alpha, sigma = self.schedule.alpha(t), self.schedule.sigma(t)
+        epsilon = self.epsilon(z, t)
+        return alpha * epsilon - sigma * (z - sigma * epsilon) / alpha
+
+    def flow(self, z: Tensor, t: int, s: int | None) -> Tensor:
+        """The probability-flow ODE from timestep t to s, or to no noise at all: z keeps its rank
+        in a distribution that is normal at every time."""
+        rank = (z - self.schedule.alpha(t) * self.mean) / self._std(t)
+        if s is None:
+            return self.mean + self.std * rank
+        return self.schedule.alpha(s) * self.mean + self._std(s) * rank
+
+    def _std(self, t: int) -> float:
+        return math.hypot(self.schedule.alpha(t) * self.std, self.schedule.sigma(t))
+
+
+GAUSSIAN = Gaussian(SCHEDULE)
+
+
+def start(count: int = 64) -> Tensor:
+    """Noise (1, 1, count, 1, 1), float64 so that rounding does not hide the order of a solver."""
+    return NoiseSource([0]).draw((1, count, 1, 1)).double()
+
+
+class TestSchedule:
+    def test_alpha_and_sigma_are_on_the_unit_circle(self) -> None:
+        for t in range(1000):
+            assert SCHEDULE.alpha(t) ** 2 + SCHEDULE.sigma(t) ** 2 == pytest.approx(1, abs=1e-14)
+
+    def test_noise_grows(self) -> None:
+        levels = [CLEAN, *map(SCHEDULE.level, range(1000))]
+        assert all(a.lambda_ > b.lambda_ for a, b in pairwise(levels))
+
+    def test_betas_are_linear_in_their_square_root(self) -> None:
+        products = torch.cat([torch.ones(1, dtype=torch.float64), SCHEDULE.alphas_cumprod])
+        roots = (1 - products[1:] / products[:-1]).sqrt()
+        expected = torch.linspace(0.0015**0.5, 0.0205**0.5, 1000, dtype=torch.float64)
+        torch.testing.assert_close(roots, expected, rtol=1e-9, atol=0)
+
+    def test_published_timesteps(self) -> None:
+        assert SCHEDULE.timesteps(50) == list(range(980, -1, -20))
+
+    @pytest.mark.parametrize(("spacing", "most"), [("leading", 1000), ("linspace", 999)])
+    def test_timesteps_descend_and_exist(self, spacing: Spacing, most: int) -> None:
+        for steps in range(1, most + 1):
+            timesteps = SCHEDULE.timesteps(steps, spacing)
+            assert len(timesteps) == steps
+            assert all(a > b for a, b in pairwise([1000, *timesteps, -1]))
+
+    @pytest.mark.parametrize("steps", [0, -3, 1001, 2.0, 2.5, "10", True, None])
+    def test_steps_that_cannot_be(self, steps: Any) -> None:
+        with pytest.raises(BrainLDMError) as refusal:
+            SCHEDULE.timesteps(steps)
+        message = str(refusal.value)
+        assert f"steps is {steps!r}: expected a whole number from 1 to 1000" in message
+
+    def test_linspace_has_one_step_less(self) -> None:
+        with pytest.raises(BrainLDMError, match=r"steps is 1000: expected .* from 1 to 999"):
+            SCHEDULE.timesteps(1000, "linspace")
+
+    def test_steps_from_numpy(self) -> None:
+        assert SCHEDULE.timesteps(np.int64(2)) == [500, 0]  # type: ignore[arg-type]
+
+    @pytest.mark.parametrize("betas", [(0, 0.02), (0.02, 0.01), (0.01, 1), (math.nan, 0.02)])
+    def test_betas_that_cannot_be(self, betas: tuple[float, float]) -> None:
+        with pytest.raises(BrainLDMError, match="expected 0 < beta_start <= beta_end < 1"):
+            Schedule.scaled_linear(1000, *betas)
+
+    def test_no_timesteps(self) -> None:
+        with pytest.raises(BrainLDMError, match="num_train_timesteps is 0: expected 1 or more"):
+            Schedule.scaled_linear(0)
+
+    def test_training_pairs(self) -> None:
+        """Each sample is noised to its own timestep; z and v are a rotation of z0 and noise."""
+        z0, noise = NoiseSource([1, 2, 3]).draw((2, 3, 4, 5)), NoiseSource([4, 5, 6])
+        epsilon = noise.draw((2, 3, 4, 5))
+        t = torch.tensor([0, 400, 999])
+        z, v = SCHEDULE.add_noise(z0, epsilon, t), SCHEDULE.v_target(z0, epsilon, t)
+        assert z.dtype == v.dtype == torch.float32
+        for i, timestep in enumerate(t.tolist()):
+            level = SCHEDULE.level(timestep)
+            torch.testing.assert_close(z[i], level.alpha * z0[i] + level.sigma * epsilon[i])
+            torch.testing.assert_close(level.alpha * z[i] - level.sigma * v[i], z0[i])
+            torch.testing.assert_close(level.sigma * z[i] + level.alpha * v[i], epsilon[i])
+
+
+class TestPredictions:
+    @pytest.mark.parametrize("timestep", [0, 1, 500, 999])
+    def test_all_say_the_same(self, timestep: int) -> None:
+        x0, epsilon = NoiseSource([1, 2]).draw((3, 4, 4, 4)).double()
+        level = SCHEDULE.level(timestep)
+        z = level.alpha * x0 + level.sigma * epsilon
+        v = level.alpha * epsilon - level.sigma * x0
+        for name, output in {"epsilon": epsilon, "v": v, "x0": x0}.items():
+            got = PREDICTIONS[name](output, z, level)
+            torch.testing.assert_close(got, (x0, epsilon), rtol=1e-9, atol=1e-11)
+
+    def test_unknown(self) -> None:
+        with pytest.raises(BrainLDMError, match="'flow': expected one of epsilon, v, x0"):
+            run(DDIM(), 2, prediction="flow")
+
+
+def run(solver: Any, steps: int = 4, **options: Any) -> Tensor:
+    """Sample two Gaussian latents."""
+    noise = NoiseSource([0, 1])
+    z = noise.draw((3, 4, 4, 4))
+    arguments = {"schedule": SCHEDULE, "solver": solver, "steps": steps, "noise": noise}
+    return sample(GAUSSIAN.epsilon, z, **{**arguments, **options})
+
+
+class TestSolvers:
+    @pytest.mark.parametrize(
+        ("solver", "order"), [(DDIM, 1), (DPMSolverPP2M, 2)], ids=["ddim", "dpm++2m"]
+    )
+    @pytest.mark.parametrize("prediction", ["epsilon", "v"])
+    def test_order_of_convergence(self, solver: type[Solver], order: int, prediction: str) -> None:
+        """From t = 1000 to 200: below it, the last step to no noise at all is of first order."""
+
+        class Linspace(solver):  # type: ignore[misc, valid-type]
+            spacing: ClassVar[Spacing] = "linspace"
+
+        gaussian = Gaussian(Schedule.scaled_linear(1001))
+        z = start()
+        exact = gaussian.flow(z, 1000, 200)
+        errors = []
+        for steps in (25, 50, 100, 200):
+            latents: list[Tensor] = []
+            sample(
+                getattr(gaussian, prediction),
+                z,
+                schedule=gaussian.schedule,
+                solver=Linspace(),
+                steps=steps,
+                prediction=prediction,
+                on_step=collect(latents),
+            )
+            errors.append((latents[steps * 4 // 5 - 1] - exact).norm() / exact.norm())
+        orders = [math.log2(coarse / fine) for coarse, fine in pairwise(errors)]
+        assert orders == pytest.approx([order] * 3, abs=0.3)
+
+    @pytest.mark.parametrize(("steps", "tolerance"), [(50, 0.2), (250, 0.04), (1000, 0.01)])
+    @pytest.mark.parametrize("solver", [DDIM(), DPMSolverPP2M()])
+    def test_probability_flow(self, solver: Solver, steps: int, tolerance: float) -> None:
+        steps = min(steps, 999)
+        z = start()
+        exact = GAUSSIAN.flow(z, SCHEDULE.timesteps(steps, solver.spacing)[0], None)
+        z0 = sample(GAUSSIAN.epsilon, z, schedule=SCHEDULE, solver=solver, steps=steps)
+        assert (z0 - exact).norm() / exact.norm() < tolerance
+
+    def test_second_order_is_worth_it(self) -> None:
+        """Ten steps to a low level of noise: the error is a small part of DDIM's."""
+        z = start()
+        errors = {}
+        for solver in (DDIM(), DPMSolverPP2M()):
+            latents: list[Tensor] = []
+            timesteps = SCHEDULE.timesteps(10, solver.spacing)
+            sample(
+                GAUSSIAN.epsilon,
+                z,
+                schedule=SCHEDULE,
+                solver=solver,
+                steps=10,
+                on_step=collect(latents),
+            )
+            exact = GAUSSIAN.flow(z, timesteps[0], timesteps[-1])
+            errors[solver.name] = (latents[-2] - exact).norm() / exact.norm()
+        assert errors["dpm++2m"] < errors["ddim"] / 4
+
+    @pytest.mark.parametrize("solver", [DDPM(), DDIM(eta=1.0), DDIM(eta=0.5)])
+    @pytest.mark.parametrize(("steps", "tolerance"), [(100, 0.1), (1000, 0.02)])
+    def test_stochastic_samplers_draw_from_the_data(
+        self, solver: Solver, steps: int, tolerance: float
+    ) -> None:
+        noise = NoiseSource([0])
+        z = noise.draw((1, 20000, 1, 1)).double()
+        z0 = sample(GAUSSIAN.epsilon, z, schedule=SCHEDULE, solver=solver, steps=steps, noise=noise)
+        assert abs(z0.mean() - GAUSSIAN.mean) < tolerance
+        assert abs(z0.std() - GAUSSIAN.std) < tolerance
+
+    @pytest.mark.parametrize("steps", [1, 3, 50])
+    def test_ddpm_is_ddim_with_all_its_noise(self, steps: int) -> None:
+        """2010.02502, section 4.1, and so with any number of steps."""
+        torch.testing.assert_close(run(DDPM(), steps), run(DDIM(eta=1.0), steps))
+
+    def test_one_step_is_the_estimate(self) -> None:
+        z = start()
+        for solver in (DDIM(), DPMSolverPP2M()):
+            t = SCHEDULE.timesteps(1, solver.spacing)[0]
+            z0 = sample(GAUSSIAN.epsilon, z, schedule=SCHEDULE, solver=solver, steps=1)
+            level = SCHEDULE.level(t)
+            expected = (z - level.sigma * GAUSSIAN.epsilon(z, t)) / level.alpha
+            torch.testing.assert_close(z0, expected)
+
+    @pytest.mark.parametrize("solver", EVERY_SOLVER)
+    def test_a_sample_does_not_depend_on_its_batch(self, solver: Solver) -> None:
+        def draw(seeds: list[int]) -> Tensor:
+            noise = NoiseSource(seeds)
+            z = noise.draw((3, 4, 4, 4))
+            return sample(
+                GAUSSIAN.epsilon, z, schedule=SCHEDULE, solver=solver, steps=7, noise=noise
+            )
+
+        among = draw([5, 2, 9])
+        for place, seed in enumerate([5, 2, 9]):
+            torch.testing.assert_close(among[place], draw([seed])[0], rtol=1e-6, atol=1e-6)
+        assert (among[0] - among[1]).abs().mean() > 0.1
+
+    @pytest.mark.parametrize("solver", EVERY_SOLVER)
+    def test_a_solver_holds_nothing_back(self, solver: Solver) -> None:
+        assert torch.equal(run(solver), run(solver))
+
+    @pytest.mark.parametrize("name", SAMPLERS)
+    def test_a_name_stands_for_a_solver(self, name: str) -> None:
+        assert torch.equal(run(name), run(SAMPLERS[name]()))
+        assert SAMPLERS[name]().describe()["name"] == name
+
+    def test_eta_is_on_record(self) -> None:
+        assert DDIM(eta=0.5).describe() == {"name": "ddim", "eta": 0.5}
+
+    def test_steps_are_reported(self) -> None:
+        calls = []
+        run(DDIM(), 3, on_step=lambda done, total, z: calls.append((done, total, z.shape)))
+        assert calls == [(i, 3, (2, 3, 4, 4, 4)) for i in (1, 2, 3)]
+
+    @pytest.mark.parametrize("sampler", ["euler", "DDIM", 5, None, DDIM])
+    def test_unknown_sampler(self, sampler: Any) -> None:
+        with pytest.raises(BrainLDMError, match="expected one of ddpm, ddim, dpm") as refusal:
+            run(sampler)
+        assert f"Unknown sampler {sampler!r}" in str(refusal.value)
+
+    @pytest.mark.parametrize("eta", [-0.1, 1.5, math.nan])
+    def test_eta_that_cannot_be(self, eta: float) -> None:
+        with pytest.raises(BrainLDMError, match=f"eta is {eta}: expected a number from 0 .* to 1"):
+            DDIM(eta=eta)
+
+    @pytest.mark.parametrize("solver", [DDPM(), DDIM(eta=0.1)])
+    @pytest.mark.parametrize(
+        ("noise", "came"), [(None, "got none"), (NoiseSource([1]), "got one with seeds for 1")]
+    )
+    def test_noise_is_missing(self, solver: Solver, noise: NoiseSource | None, came: str) -> None:
+        with pytest.raises(BrainLDMError, match=f"needs a noise source .* 2 samples, and {came}"):
+            run(solver, noise=noise)
+
+    def test_nothing_is_computed_before_a_mistake_is_found(self) -> None:
+        def denoise(z: Tensor, t: int) -> Tensor:
+            pytest.fail("the network was called")
+
+        with pytest.raises(BrainLDMError, match="steps is 1001"):
+            sample(denoise, start(), schedule=SCHEDULE, solver="ddim", steps=1001)
+
+
+def collect(latents: list[Tensor]) -> Callable[[int, int, Tensor], None]:
+    """Keep the latent after each step."""
+    return lambda done, total, z: latents.append(z)
