@@ -1,5 +1,6 @@
 from __future__ import annotations
 
+import hashlib
 import json
 import re
 import signal
@@ -8,7 +9,10 @@ import sys
 import time
 from collections.abc import Callable
 from dataclasses import dataclass
+from functools import partial
+from http.server import SimpleHTTPRequestHandler, ThreadingHTTPServer
 from pathlib import Path
+from threading import Thread
 
 import nibabel as nib
 import numpy as np
@@ -16,6 +20,7 @@ import pytest
 from PIL import Image
 
 from brainldm.cli import main
+from brainldm.download import RemoteFile
 from tests.conftest import Run
 from tests.toy import SHAPE, toy_config, write_toy_model
 
@@ -25,6 +30,11 @@ PERSON = (
     *("--ventricular-volume-ml", "30"),
     *("--brain-volume-ml", "1450"),
 )
+
+
+class QuietHandler(SimpleHTTPRequestHandler):
+    def log_message(self, format: str, *args: object) -> None:
+        """Keep standard error for what is tested."""
 
 
 @dataclass
@@ -160,17 +170,17 @@ def test_outside_the_range(generate: Cli, tmp_path: Path) -> None:
         (("--age", "nan"), "age is nan: expected a finite number"),
         (("--age", "old"), "'old' is not a number, such as 65"),
         (("--seed", "1.5"), "'1.5' is not an integer, such as 7"),
-        (("--seed", "-1"), "-1"),
+        (("--seed", "-1"), "The seed -1 cannot be used: expected a whole number from 0"),
         (("--number", "0"), "--number is 0: expected how many heads to make, 1 or more"),
-        (("--steps", "0"), "0"),
-        (("--steps", "-5"), "-5"),
-        (("--steps", "1001"), "1000"),
+        (("--steps", "0"), "steps is 0: expected a whole number from 1 to 1000"),
+        (("--steps", "-5"), "steps is -5: expected a whole number from 1 to 1000"),
+        (("--steps", "1001"), "steps is 1001: expected a whole number from 1 to 1000"),
         (("--sampler", "euler"), "Unknown sampler 'euler': expected one of"),
         (("--sampler", "ddpm", "--eta", "0.5"), "--eta 0.5 is for the sampler ddim, not ddpm"),
-        (("--eta", "-1"), "-1"),
+        (("--eta", "-1"), "eta is -1.0: expected a number from 0"),
         (("--device", "tpu"), "Unknown device 'tpu': expected auto, cpu, cuda"),
         (("--dtype", "float8"), "Unknown dtype 'float8': expected one of"),
-        (("--model", "nowhere"), "nowhere"),
+        (("--model", "nowhere"), "There is no directory nowhere. Expected 'demo'"),
         (("--gender", "F"), "No such option"),
     ],
 )
@@ -302,6 +312,29 @@ def test_convert_copies_the_model(cli: Cli, toy: str, tmp_path: Path, layout: st
     if layout != "brainldm":
         expected = {"autoencoder.pt", "model.pt"}
     assert expected <= set(names(tmp_path / "other"))
+
+
+def test_download(cli: Cli, tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
+    served = tmp_path / "served"
+    served.mkdir()
+    (served / "model.pt").write_bytes(b"weights")
+    handler = partial(QuietHandler, directory=str(served))
+    with ThreadingHTTPServer(("127.0.0.1", 0), handler) as server:
+        Thread(target=server.serve_forever, daemon=True).start()
+        url = f"http://127.0.0.1:{server.server_port}/model.pt"
+        file = RemoteFile("model.pt", 7, hashlib.md5(b"weights").hexdigest(), (url,))
+        monkeypatch.setattr("brainldm.download.PUBLISHED_FILES", (file,))
+        monkeypatch.setenv("BRAINLDM_CACHE", str(tmp_path / "cache"))
+        result = cli("download")
+        server.shutdown()
+    assert result.code == 0, result.err
+    # the size and the licence before anything else
+    assert "Size: 0.0 MB" in result.out.splitlines()[1]
+    assert "Licence: Apache-2.0" in result.out.splitlines()[2]
+    assert result.out.splitlines()[-1] == (
+        f"Saved in {tmp_path / 'cache' / 'published'}; use them with --model published"
+    )
+    assert (tmp_path / "cache" / "published" / "model.pt").read_bytes() == b"weights"
 
 
 def test_help_does_not_import_torch() -> None:

@@ -174,7 +174,7 @@ def test_noise_does_not_draw_conditions(model: BrainLDM) -> None:
 
 
 def test_noise_does_not_suffice_for_a_sampler_that_draws_more(model: BrainLDM) -> None:
-    with pytest.raises(BrainLDMError, match="noise"):
+    with pytest.raises(BrainLDMError, match=r"ddpm draws noise on the way .* give the seeds"):
         model.generate(PERSON, noise=torch.zeros(1, *LATENT), sampler="ddpm", steps=2)
 
 
@@ -183,12 +183,12 @@ def test_noise_does_not_suffice_for_a_sampler_that_draws_more(model: BrainLDM) -
     [
         ({"seeds": 7}, "seeds is 7: expected a sequence of whole numbers"),
         ({"seeds": []}, "seeds is empty: expected one for each sample"),
-        ({"seeds": [1.5]}, "1.5"),
-        ({"seeds": [-1]}, "-1"),
-        ({"seeds": [2**63]}, str(2**63)),
-        ({"steps": 0}, "0"),
-        ({"steps": -3}, "-3"),
-        ({"steps": 1001}, "1001.*1000|1000.*1001"),
+        ({"seeds": [1.5]}, r"The seed 1\.5 cannot be used: expected a whole number from 0"),
+        ({"seeds": [-1]}, "The seed -1 cannot be used"),
+        ({"seeds": [2**63]}, f"The seed {2**63} cannot be used"),
+        ({"steps": 0}, "steps is 0: expected a whole number from 1 to 1000"),
+        ({"steps": -3}, "steps is -3: expected"),
+        ({"steps": 1001}, "steps is 1001: expected a whole number from 1 to 1000"),
         ({"sampler": "euler"}, r"Unknown sampler 'euler': expected one of .*ddim"),
         ({"conditions": [PERSON] * 2, "seeds": [1, 2, 3]}, "2 conditions came with 3 seeds"),
         ({"conditions": Conditions(sex="F", age=90)}, r"90 years \(1\.211 normalised\)"),
