@@ -133,12 +133,13 @@ def _load(model_dir: Path, load_old: bool, device: str) -> BrainLDM:
         print(
             f"{' and '.join(map(str, paths.values()))} are not there: using the demo model, which "
             "knows only simulated heads. For the published model, put its weights there; "
-            "`brainldm download` fetches them.",
+            "`brainldm download` fetches them and says where they are.",
             file=sys.stderr,
         )
         return BrainLDM.from_pretrained("demo", device=device)
     for network, path in paths.items():
-        _check_names(path, network, load_old)
+        if path.exists():  # if not, the loader says which one is missing
+            _check_names(path, network, load_old)
     return BrainLDM.from_pretrained(model_dir, device=device)
 
 

@@ -17,7 +17,7 @@ from brainldm.bundle import Generator, generate
 from brainldm.checkpoint import convert, to_old_names
 from brainldm.errors import BrainLDMError
 from tests.conftest import Run
-from tests.toy import SHAPE, toy_config, write_toy_model
+from tests.toy import SHAPE, write_toy_model
 
 RUN = shlex.split("python -m monai.bundle run --config_file configs/inference.json")
 VERIFY = shlex.split(
@@ -47,9 +47,8 @@ def load_old(request: pytest.FixtureRequest) -> int:
 
 
 def weights(toy: Path, models: Path, load_old: int) -> Path:
-    """A bundle's `models/` from the toy model, with config.json for its architecture."""
+    """A bundle's `models/`, in which config.json tells that the architecture is a toy."""
     convert(toy, models, to="generativemodels" if load_old else "monai")
-    (models / "config.json").write_text(toy_config().to_json())
     return models
 
 
@@ -131,7 +130,8 @@ def test_weights_that_contradict_load_old(toy: Path, tmp_path: Path, load_old: i
 def test_one_weights_file_of_two(toy: Path, tmp_path: Path) -> None:
     models = weights(toy, tmp_path / "models", load_old=1)
     (models / "model.pt").unlink()
-    with pytest.raises(BrainLDMError, match=r"model\.pt"):
+    (models / "config.json").unlink()
+    with pytest.raises(BrainLDMError, match=r"has autoencoder\.pt but not model\.pt"):
         Generator(models)
 
 
