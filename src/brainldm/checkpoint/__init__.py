@@ -1,0 +1,28 @@
+"""Every known checkpoint format in; safetensors and `config.json` out.
+
+`load_model` recognises by itself the published files, MONAI's names of the parameters, and
+directories of brainldm; `convert` turns any of them into another.
+"""
+
+from brainldm.checkpoint.directory import (
+    LoadedModel,
+    convert,
+    load_config,
+    load_model,
+    save_model,
+)
+from brainldm.checkpoint.fitting import load_into
+from brainldm.checkpoint.names import to_current_names, to_old_names
+from brainldm.checkpoint.reading import read_state_dict
+
+__all__ = [
+    "LoadedModel",
+    "convert",
+    "load_config",
+    "load_into",
+    "load_model",
+    "read_state_dict",
+    "save_model",
+    "to_current_names",
+    "to_old_names",
+]
