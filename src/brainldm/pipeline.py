@@ -21,11 +21,9 @@ from brainldm.checkpoint import load_into, load_model, save_model
 from brainldm.conditions import ConditionRanges, Conditions
 from brainldm.config import ModelConfig
 from brainldm.device import pick_device, pick_dtype
-from brainldm.errors import BrainLDMError
-from brainldm.latents import NoiseSource
 from brainldm.models.autoencoder import AutoencoderKL
 from brainldm.models.unet import DiffusionUNet
-from brainldm.request import Request, requests_from_noise, requests_from_seeds
+from brainldm.request import Request, initial_noise, match_requests
 from brainldm.sampling.schedules import Schedule
 from brainldm.sampling.solvers import Solver, pick_solver, sample
 from brainldm.scans import fit_to_grid
@@ -95,9 +93,10 @@ class BrainLDM:
         """
         pick_device(device)  # refused before gigabytes are read
         loaded = load_model(source)
-        autoencoder = AutoencoderKL(loaded.config.autoencoder)
+        with torch.device("meta"):  # the networks take over the loaded weights
+            autoencoder = AutoencoderKL(loaded.config.autoencoder)
+            unet = DiffusionUNet(loaded.config.unet)
         load_into(autoencoder, loaded.autoencoder, "the autoencoder")
-        unet = DiffusionUNet(loaded.config.unet)
         load_into(unet, loaded.unet, "the diffusion U-Net")
         return cls(loaded.config, autoencoder, unet, hash=loaded.hash, device=device, dtype=dtype)
 
@@ -148,15 +147,7 @@ class BrainLDM:
         """
         solver = pick_solver(sampler)
         steps = self.config.schedule.steps if steps is None else steps
-        if noise is None:
-            requests = requests_from_seeds(self.ranges, conditions, seeds)
-        elif seeds is None:
-            requests = requests_from_noise(self.config, conditions, noise)
-        else:
-            raise BrainLDMError(
-                "Both seeds and noise were given: expected one of them, since the noise takes the "
-                "place of what the seeds draw."
-            )
+        requests = match_requests(self.config, conditions, seeds, noise)
         people = [request.conditions for request in requests]
         # years, mL -> [0, 1]: (B, 4)
         context = torch.from_numpy(self.ranges.normalise(people, extrapolate)).to(self.device)
@@ -165,12 +156,7 @@ class BrainLDM:
         for start in range(0, len(requests), BATCH):
             batch = slice(start, start + BATCH)
             # z_T: (B, 3, 20, 28, 20)
-            if noise is None:
-                own_seeds = [each.seed for each in requests[batch] if each.seed is not None]
-                source = NoiseSource(own_seeds)
-                z = source.draw(self.config.latent.shape)
-            else:
-                source, z = None, noise[batch]
+            z, source = initial_noise(requests[batch], self.config.latent.shape)
             # z_T -> z_0
             z = sample(
                 self.denoiser(context[batch]),
@@ -182,9 +168,9 @@ class BrainLDM:
                 noise=source,
                 on_step=_on_step(progress, start, len(z), len(requests)),
             )
-            for each, request in zip(z, requests[batch], strict=True):
-                x = self.decode(each[None])  # (1, 1, 160, 224, 160)
-                volumes.append(self._finish(x, request, solver, steps, clip))
+            for latent, request in zip(z, requests[batch], strict=True):
+                x = self.decode(latent[None])  # (1, 1, 160, 224, 160)
+                volumes.append(self._volume(x, request, solver, steps, clip))
                 if progress:
                     progress(len(volumes), len(requests), "decode")
         return volumes
@@ -250,7 +236,7 @@ class BrainLDM:
             self.device.type, torch.bfloat16, enabled=self.dtype == torch.bfloat16
         )
 
-    def _finish(
+    def _volume(
         self, x: Tensor, request: Request, solver: Solver, steps: int, clip: bool
     ) -> Volume:
         """An image (1, 1, X, Y, Z) with its place in the world and its sidecar."""

@@ -15,51 +15,78 @@ from brainldm.errors import BrainLDMError
 from brainldm.latents import NoiseSource
 
 
-@dataclass(frozen=True)
+@dataclass(frozen=True, eq=False)
 class Request:
     """One sample.
 
     Args:
         conditions: complete.
         seed: None where noise is given in its place.
+        noise: what to start from, (C, X, Y, Z), if it was given.
         drawn: names of the conditions that were drawn with the seed.
     """
 
     conditions: Conditions
     seed: int | None = None
+    noise: Tensor | None = None
     drawn: tuple[str, ...] = ()
 
 
-def requests_from_seeds(
-    ranges: ConditionRanges,
+def match_requests(
+    config: ModelConfig,
     conditions: Conditions | Sequence[Conditions],
     seeds: Sequence[int] | None,
+    noise: Tensor | None,
 ) -> list[Request]:
-    """One request for each seed; random seeds, one for each of the conditions, if None.
+    """One request for each seed or, if noise (B, C, X, Y, Z) is given, for each sample of it.
+
+    With neither, seeds are random, one for each of the conditions.
 
     Raises:
-        BrainLDMError: what is not a seed, or numbers of conditions and seeds that do not match.
+        BrainLDMError: both are given, what is not a seed, noise that the model cannot start from,
+            or numbers that do not match.
     """
-    people = _listed(conditions)
+    people = [conditions] if isinstance(conditions, Conditions) else list(conditions)
+    if noise is None:
+        return _from_seeds(ConditionRanges(config.conditions), people, seeds)
+    if seeds is None:
+        return _from_noise(config, people, noise)
+    raise BrainLDMError(
+        "Both seeds and noise were given: expected one of them, since the noise takes the place "
+        "of what the seeds draw."
+    )
+
+
+def initial_noise(
+    requests: Sequence[Request], shape: Sequence[int]
+) -> tuple[Tensor, NoiseSource | None]:
+    """Where the samples start, (B, C, X, Y, Z), and where more noise comes from, if from seeds.
+
+    Args:
+        requests: all with a seed, or all with noise.
+        shape: (C, X, Y, Z) of what the seeds draw.
+    """
+    given = [request.noise for request in requests if request.noise is not None]
+    if given:
+        return torch.stack(given), None
+    source = NoiseSource([request.seed for request in requests if request.seed is not None])
+    return source.draw(shape), source
+
+
+def _from_seeds(
+    ranges: ConditionRanges, people: list[Conditions], seeds: Sequence[int] | None
+) -> list[Request]:
     if seeds is None:
         seeds = [secrets.randbelow(2**31) for _ in people]  # short enough to type again
     NoiseSource(seeds)  # refuses what is not a seed, before conditions are drawn with it
     requests = []
     for each, seed in zip(_one_for_each(people, len(seeds), "seeds"), seeds, strict=True):
         complete, drawn = ranges.complete(each, int(seed))
-        requests.append(Request(complete, int(seed), drawn))
+        requests.append(Request(complete, int(seed), drawn=drawn))
     return requests
 
 
-def requests_from_noise(
-    config: ModelConfig, conditions: Conditions | Sequence[Conditions], noise: Tensor
-) -> list[Request]:
-    """One request for each sample of the noise (B, C, X, Y, Z), which is checked.
-
-    Raises:
-        BrainLDMError: noise that the model cannot start from, or numbers of conditions and samples
-            that do not match.
-    """
+def _from_noise(config: ModelConfig, people: list[Conditions], noise: Tensor) -> list[Request]:
     channels, factor = config.latent.shape[0], config.unet.factor
     expected = (
         f"expected a tensor (B, {channels}, X, Y, Z) with X, Y and Z multiples of {factor}; the "
@@ -79,11 +106,8 @@ def requests_from_noise(
         )
     if not torch.isfinite(noise).all():
         raise BrainLDMError("noise has values that are NaN or infinite: expected finite ones.")
-    return [Request(each) for each in _one_for_each(_listed(conditions), len(noise), "noise")]
-
-
-def _listed(conditions: Conditions | Sequence[Conditions]) -> list[Conditions]:
-    return [conditions] if isinstance(conditions, Conditions) else list(conditions)
+    people = _one_for_each(people, len(noise), "samples of noise")
+    return [Request(each, noise=start) for each, start in zip(people, noise, strict=True)]
 
 
 def _one_for_each(people: list[Conditions], count: int, of: str) -> list[Conditions]:
