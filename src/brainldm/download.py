@@ -26,13 +26,14 @@ from brainldm.files import make_folder
 
 Progress = Callable[[int, int, str], None]
 
-LICENCE = (
-    "Apache-2.0, the licence of the bundle brain_image_synthesis_latent_diffusion_model in the "
-    "MONAI model zoo, Copyright (c) MONAI Consortium. Trained on data of UK Biobank. A research "
-    "tool, not to be used clinically. Cite Pinaya et al. 2022, arXiv 2209.07162."
-)
 _HUGGING_FACE = "https://huggingface.co/MONAI/brain_image_synthesis_latent_diffusion_model"
 _DRIVE = "https://drive.usercontent.google.com/download?export=download&confirm=t&id="
+LICENCE = (
+    "Apache-2.0, as the bundle in the MONAI model zoo that the weights belong to "
+    f"({_HUGGING_FACE}/blob/main/LICENSE; read it). Copyright (c) MONAI Consortium. Trained on "
+    "data of UK Biobank. A research tool, not to be used clinically. Cite Pinaya et al. 2022, "
+    "arXiv 2209.07162."
+)
 
 ATTEMPTS = 5
 """How often one address is tried; each time continues where the last ended."""
