@@ -1,0 +1,151 @@
+"""The KL-regularised autoencoder of Pinaya et al. 2022 (arXiv 2209.07162).
+
+Residual blocks, no attention; each level but the last halves the grid, so that the published model
+maps (B, 1, 160, 224, 160) to (B, 3, 20, 28, 20). Numerically MONAI's `AutoencoderKL` without
+attention.
+"""
+
+from __future__ import annotations
+
+from collections.abc import Iterator
+
+import torch
+from torch import Tensor, nn
+from torch.nn import functional as F
+
+from brainldm.config import AutoencoderConfig
+from brainldm.models.layers import Conv, upsample
+
+
+class ResBlock(nn.Module):
+    """Two convolutions, each after GroupNorm and SiLU, beside a shortcut."""
+
+    def __init__(self, in_channels: int, out_channels: int, groups: int, eps: float) -> None:
+        super().__init__()
+        self.norm1 = nn.GroupNorm(groups, in_channels, eps)
+        self.conv1 = Conv(in_channels, out_channels)
+        self.norm2 = nn.GroupNorm(groups, out_channels, eps)
+        self.conv2 = Conv(out_channels, out_channels)
+        self.nin_shortcut = (
+            nn.Identity() if in_channels == out_channels else Conv(in_channels, out_channels, 1)
+        )
+
+    def forward(self, x: Tensor) -> Tensor:
+        """(B, in_channels, X, Y, Z) -> (B, out_channels, X, Y, Z)."""
+        h = self.conv1(F.silu(self.norm1(x)))
+        h = self.conv2(F.silu(self.norm2(h)))
+        y: Tensor = self.nin_shortcut(x) + h
+        return y
+
+
+class Downsample(nn.Module):
+    """A strided convolution that halves the grid, padded at the far end only."""
+
+    def __init__(self, channels: int) -> None:
+        super().__init__()
+        self.conv = nn.Module()
+        self.conv.conv = nn.Conv3d(channels, channels, 3, stride=2)
+
+    def forward(self, x: Tensor) -> Tensor:
+        """(B, C, X, Y, Z) -> (B, C, X/2, Y/2, Z/2)."""
+        y: Tensor = self.conv.conv(F.pad(x, (0, 1, 0, 1, 0, 1)))
+        return y
+
+
+class Upsample(nn.Module):
+    """Nearest-neighbour upsampling by two, then a convolution."""
+
+    def __init__(self, channels: int) -> None:
+        super().__init__()
+        self.postconv = Conv(channels, channels)
+
+    def forward(self, x: Tensor) -> Tensor:
+        """(B, C, X, Y, Z) -> (B, C, 2X, 2Y, 2Z)."""
+        y: Tensor = self.postconv(upsample(x))
+        return y
+
+
+class Stack(nn.Module):
+    """Blocks one after another, as the parameter list `blocks`."""
+
+    def __init__(self, blocks: Iterator[nn.Module]) -> None:
+        super().__init__()
+        self.blocks = nn.ModuleList(blocks)
+
+    def forward(self, x: Tensor) -> Tensor:
+        """Apply every block in turn."""
+        for block in self.blocks:
+            x = block(x)
+        return x
+
+
+def encoder_blocks(c: AutoencoderConfig) -> Iterator[nn.Module]:
+    """The encoder's blocks, (B, in_channels, ...) -> (B, latent_channels, ...)."""
+    yield Conv(c.in_channels, c.channels[0])
+    width = c.channels[0]
+    for level, channels in enumerate(c.channels):
+        for _ in range(c.num_res_blocks):
+            yield ResBlock(width, channels, c.norm_num_groups, c.norm_eps)
+            width = channels
+        if level < len(c.channels) - 1:
+            yield Downsample(width)
+    yield nn.GroupNorm(c.norm_num_groups, width, c.norm_eps)
+    yield Conv(width, c.latent_channels)
+
+
+def decoder_blocks(c: AutoencoderConfig) -> Iterator[nn.Module]:
+    """The decoder's blocks, (B, latent_channels, ...) -> (B, out_channels, ...)."""
+    width = c.channels[-1]
+    yield Conv(c.latent_channels, width)
+    for level, channels in enumerate(reversed(c.channels)):
+        for _ in range(c.num_res_blocks):
+            yield ResBlock(width, channels, c.norm_num_groups, c.norm_eps)
+            width = channels
+        if level < len(c.channels) - 1:
+            yield Upsample(width)
+    yield nn.GroupNorm(c.norm_num_groups, width, c.norm_eps)
+    yield Conv(width, c.out_channels)
+
+
+class AutoencoderKL(nn.Module):
+    """Encoder, decoder, and a Gaussian posterior between them.
+
+    Args:
+        config: channels, blocks and norms; its `factor` is that between image and latent grid.
+    """
+
+    def __init__(self, config: AutoencoderConfig) -> None:
+        super().__init__()
+        self.encoder = Stack(encoder_blocks(config))
+        self.decoder = Stack(decoder_blocks(config))
+        self.quant_conv_mu = Conv(config.latent_channels, config.latent_channels, 1)
+        self.quant_conv_log_sigma = Conv(config.latent_channels, config.latent_channels, 1)
+        self.post_quant_conv = Conv(config.latent_channels, config.latent_channels, 1)
+
+    def encode(self, x: Tensor) -> tuple[Tensor, Tensor]:
+        """Mean and standard deviation of the posterior of an image.
+
+        Args:
+            x: (B, in_channels, X, Y, Z), each side a multiple of the factor.
+
+        Returns:
+            Two tensors (B, latent_channels, X/f, Y/f, Z/f).
+        """
+        h = self.encoder(x)
+        mean: Tensor = self.quant_conv_mu(h)
+        log_variance = self.quant_conv_log_sigma(h).clamp(-30.0, 20.0)
+        return mean, torch.exp(log_variance / 2)
+
+    def decode(self, z: Tensor) -> Tensor:
+        """(B, latent_channels, X, Y, Z) -> (B, out_channels, fX, fY, fZ)."""
+        x: Tensor = self.decoder(self.post_quant_conv(z))
+        return x
+
+    def forward(self, x: Tensor) -> tuple[Tensor, Tensor, Tensor]:
+        """Reconstruct through one draw of the posterior, as training does.
+
+        Returns:
+            The reconstruction, as large as x, and the posterior's mean and standard deviation.
+        """
+        mean, sigma = self.encode(x)
+        return self.decode(mean + sigma * torch.randn_like(sigma)), mean, sigma

@@ -1,0 +1,272 @@
+"""The diffusion U-Net of Pinaya et al. 2022 (arXiv 2209.07162) on latents.
+
+Residual blocks that take the time step, which also halve and double the grid; at the lower levels
+a transformer block after each. The conditions enter as channels of the input and as the one token
+of the cross-attention. Numerically MONAI's `DiffusionModelUNet` with `with_conditioning` and
+`resblock_updown`.
+"""
+
+from __future__ import annotations
+
+import math
+
+import torch
+from torch import Tensor, nn
+from torch.nn import functional as F
+
+from brainldm.config import UNetConfig
+from brainldm.models.layers import Conv, upsample, zero
+
+
+def timestep_embedding(timesteps: Tensor, width: int) -> Tensor:
+    """Sinusoidal embedding of time steps (Ho et al. 2020, 2006.11239): (B,) -> (B, width)."""
+    half = width // 2
+    frequencies = torch.exp(
+        -math.log(10000) * torch.arange(half, dtype=torch.float32, device=timesteps.device) / half
+    )
+    angles = timesteps[:, None].float() * frequencies
+    return torch.cat([angles.cos(), angles.sin()], dim=1)
+
+
+class ResBlock(nn.Module):
+    """Two convolutions with the time step added between them, beside a shortcut.
+
+    Args:
+        resample: "up" or "down" doubles or halves the grid after the first norm.
+    """
+
+    def __init__(
+        self, c: UNetConfig, in_channels: int, out_channels: int, resample: str | None = None
+    ) -> None:
+        super().__init__()
+        self.resample = resample
+        self.norm1 = nn.GroupNorm(c.norm_num_groups, in_channels, c.norm_eps)
+        self.conv1 = Conv(in_channels, out_channels)
+        self.time_emb_proj = nn.Linear(4 * c.channels[0], out_channels)
+        self.norm2 = nn.GroupNorm(c.norm_num_groups, out_channels, c.norm_eps)
+        self.conv2 = zero(Conv(out_channels, out_channels))
+        self.skip_connection = (
+            nn.Identity() if in_channels == out_channels else Conv(in_channels, out_channels, 1)
+        )
+
+    def forward(self, x: Tensor, time: Tensor) -> Tensor:
+        """x (B, in_channels, X, Y, Z), time (B, 4 * channels[0]) after its SiLU."""
+        h = F.silu(self.norm1(x))
+        if self.resample == "up":
+            x, h = upsample(x), upsample(h)
+        elif self.resample == "down":
+            x, h = F.avg_pool3d(x, 2), F.avg_pool3d(h, 2)
+        h = self.conv1(h) + self.time_emb_proj(time)[:, :, None, None, None]
+        h = self.conv2(F.silu(self.norm2(h)))
+        y: Tensor = self.skip_connection(x) + h
+        return y
+
+
+class Attention(nn.Module):
+    """Multi-head attention of (B, N, channels) to (B, M, context_channels)."""
+
+    def __init__(self, channels: int, head_channels: int, context_channels: int) -> None:
+        super().__init__()
+        self.head_channels = head_channels
+        self.to_q = nn.Linear(channels, channels, bias=False)
+        self.to_k = nn.Linear(context_channels, channels, bias=False)
+        self.to_v = nn.Linear(context_channels, channels, bias=False)
+        self.out_proj = nn.Linear(channels, channels)
+
+    def forward(self, x: Tensor, context: Tensor) -> Tensor:
+        """(B, N, channels) -> (B, N, channels), or (B, 1, channels) for a context of one token."""
+        value = self.to_v(context)
+        if context.shape[1] > 1:
+            q, k, v = (
+                t.unflatten(2, (-1, self.head_channels)).transpose(1, 2)
+                for t in (self.to_q(x), self.to_k(context), value)
+            )
+            value = F.scaled_dot_product_attention(q, k, v).transpose(1, 2).flatten(2)
+        # The softmax over one token is 1: every position takes that token's value.
+        y: Tensor = self.out_proj(value)
+        return y
+
+
+class FeedForward(nn.Module):
+    """Two linear layers with a gated GELU between them (Shazeer 2020, 2002.05202)."""
+
+    def __init__(self, channels: int) -> None:
+        super().__init__()
+        self.linear1 = nn.Linear(channels, 8 * channels)
+        self.linear2 = nn.Linear(4 * channels, channels)
+
+    def forward(self, x: Tensor) -> Tensor:
+        """(B, N, channels) -> (B, N, channels)."""
+        value, gate = self.linear1(x).chunk(2, dim=-1)
+        y: Tensor = self.linear2(value * F.gelu(gate))
+        return y
+
+
+class TransformerBlock(nn.Module):
+    """Self-attention, cross-attention and feed-forward, each after LayerNorm and added."""
+
+    def __init__(self, channels: int, head_channels: int, context_dim: int) -> None:
+        super().__init__()
+        self.attn1 = Attention(channels, head_channels, channels)
+        self.attn2 = Attention(channels, head_channels, context_dim)
+        self.ff = FeedForward(channels)
+        self.norm1 = nn.LayerNorm(channels)
+        self.norm2 = nn.LayerNorm(channels)
+        self.norm3 = nn.LayerNorm(channels)
+
+    def forward(self, x: Tensor, context: Tensor) -> Tensor:
+        """x (B, N, channels), context (B, M, context_dim) -> (B, N, channels)."""
+        h = self.norm1(x)
+        x = x + self.attn1(h, h)
+        x = x + self.attn2(self.norm2(x), context)
+        y: Tensor = x + self.ff(self.norm3(x))
+        return y
+
+
+class SpatialTransformer(nn.Module):
+    """A transformer block over the voxels of a grid, beside a shortcut."""
+
+    def __init__(self, c: UNetConfig, level: int) -> None:
+        super().__init__()
+        channels = c.channels[level]
+        self.norm = nn.GroupNorm(c.norm_num_groups, channels, c.norm_eps)
+        self.proj_in = Conv(channels, channels, 1)
+        self.transformer_blocks = nn.ModuleList(
+            [TransformerBlock(channels, c.num_head_channels[level], c.context_dim)]
+        )
+        self.proj_out = zero(Conv(channels, channels, 1))
+
+    def forward(self, x: Tensor, context: Tensor) -> Tensor:
+        """x (B, C, X, Y, Z), context (B, M, context_dim) -> (B, C, X, Y, Z)."""
+        h = self.proj_in(self.norm(x))
+        tokens = h.flatten(2).transpose(1, 2)
+        for block in self.transformer_blocks:
+            tokens = block(tokens, context)
+        y: Tensor = x + self.proj_out(tokens.transpose(1, 2).unflatten(2, h.shape[2:]))
+        return y
+
+
+class DownBlock(nn.Module):
+    """One level of the way down: residual blocks, then half the grid unless it is the last."""
+
+    def __init__(self, c: UNetConfig, level: int) -> None:
+        super().__init__()
+        channels = c.channels[level]
+        incoming = [c.channels[max(level - 1, 0)]] + [channels] * (c.num_res_blocks - 1)
+        self.resnets = nn.ModuleList(ResBlock(c, width, channels) for width in incoming)
+        if c.attention_levels[level]:
+            self.attentions = nn.ModuleList(SpatialTransformer(c, level) for _ in incoming)
+        if level < len(c.channels) - 1:
+            self.downsampler = ResBlock(c, channels, channels, "down")
+        self.attends = c.attention_levels[level]
+        self.resamples = level < len(c.channels) - 1
+
+    def forward(self, h: Tensor, time: Tensor, context: Tensor) -> list[Tensor]:
+        """Every result on the way; the last one goes on down."""
+        results = []
+        for i, resnet in enumerate(self.resnets):
+            h = resnet(h, time)
+            if self.attends:
+                h = self.attentions[i](h, context)
+            results.append(h)
+        if self.resamples:
+            results.append(self.downsampler(h, time))
+        return results
+
+
+class MiddleBlock(nn.Module):
+    """Residual block, transformer, residual block at the lowest level."""
+
+    def __init__(self, c: UNetConfig) -> None:
+        super().__init__()
+        level = len(c.channels) - 1
+        self.resnet_1 = ResBlock(c, c.channels[level], c.channels[level])
+        self.attention = SpatialTransformer(c, level)
+        self.resnet_2 = ResBlock(c, c.channels[level], c.channels[level])
+
+    def forward(self, h: Tensor, time: Tensor, context: Tensor) -> Tensor:
+        """(B, C, X, Y, Z) -> (B, C, X, Y, Z)."""
+        h = self.attention(self.resnet_1(h, time), context)
+        y: Tensor = self.resnet_2(h, time)
+        return y
+
+
+class UpBlock(nn.Module):
+    """One level of the way up, which takes the results of the way down last in, first out."""
+
+    def __init__(self, c: UNetConfig, level: int) -> None:
+        super().__init__()
+        channels = c.channels[level]
+        below = c.channels[min(level + 1, len(c.channels) - 1)]
+        above = c.channels[max(level - 1, 0)]
+        incoming = [below] + [channels] * c.num_res_blocks
+        skips = [channels] * c.num_res_blocks + [above]
+        self.resnets = nn.ModuleList(
+            ResBlock(c, width + skip, channels)
+            for width, skip in zip(incoming, skips, strict=True)
+        )
+        if c.attention_levels[level]:
+            self.attentions = nn.ModuleList(SpatialTransformer(c, level) for _ in incoming)
+        if level > 0:
+            self.upsampler = ResBlock(c, channels, channels, "up")
+        self.attends = c.attention_levels[level]
+        self.resamples = level > 0
+
+    def forward(self, h: Tensor, skips: list[Tensor], time: Tensor, context: Tensor) -> Tensor:
+        """(B, below, X, Y, Z) -> (B, channels, ...), removing from `skips` what it uses."""
+        for i, resnet in enumerate(self.resnets):
+            h = resnet(torch.cat([h, skips.pop()], dim=1), time)
+            if self.attends:
+                h = self.attentions[i](h, context)
+        return self.upsampler(h, time) if self.resamples else h
+
+
+class DiffusionUNet(nn.Module):
+    """Predicts noise (or velocity) in latents under conditions.
+
+    Args:
+        config: channels, blocks, attention and norms.
+    """
+
+    def __init__(self, config: UNetConfig) -> None:
+        super().__init__()
+        c = config
+        width = c.channels[0]
+        self.conv_in = Conv(c.in_channels, width)
+        self.time_embed = nn.Sequential(
+            nn.Linear(width, 4 * width), nn.SiLU(), nn.Linear(4 * width, 4 * width)
+        )
+        levels = range(len(c.channels))
+        self.down_blocks = nn.ModuleList(DownBlock(c, level) for level in levels)
+        self.middle_block = MiddleBlock(c)
+        self.up_blocks = nn.ModuleList(UpBlock(c, level) for level in reversed(levels))
+        self.out = nn.Sequential(
+            nn.GroupNorm(c.norm_num_groups, width, c.norm_eps),
+            nn.SiLU(),
+            zero(Conv(width, c.out_channels)),
+        )
+
+    def forward(self, x: Tensor, timesteps: Tensor, context: Tensor) -> Tensor:
+        """Evaluate the network.
+
+        Args:
+            x: (B, in_channels, X, Y, Z), noisy latents and the conditions as constant channels;
+                each side a multiple of 2 ** (levels - 1).
+            timesteps: (B,), integers from 0.
+            context: (B, M, context_dim), the conditions as one token (M = 1).
+
+        Returns:
+            (B, out_channels, X, Y, Z).
+        """
+        embedding = timestep_embedding(timesteps, self.time_embed[0].in_features)
+        time = F.silu(self.time_embed(embedding.to(x.dtype)))
+        h = self.conv_in(x)
+        skips = [h]
+        for down in self.down_blocks:
+            skips.extend(down(h, time, context))
+            h = skips[-1]
+        h = self.middle_block(h, time, context)
+        for up in self.up_blocks:
+            h = up(h, skips, time, context)
+        y: Tensor = self.out(h)
+        return y
