@@ -43,12 +43,11 @@ class Downsample(nn.Module):
 
     def __init__(self, channels: int) -> None:
         super().__init__()
-        self.conv = nn.Module()
-        self.conv.conv = nn.Conv3d(channels, channels, 3, stride=2)
+        self.conv = Conv(channels, channels, stride=2, padding=0)
 
     def forward(self, x: Tensor) -> Tensor:
         """(B, C, X, Y, Z) -> (B, C, X/2, Y/2, Z/2)."""
-        y: Tensor = self.conv.conv(F.pad(x, (0, 1, 0, 1, 0, 1)))
+        y: Tensor = self.conv(F.pad(x, (0, 1, 0, 1, 0, 1)))
         return y
 
 

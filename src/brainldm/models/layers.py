@@ -7,18 +7,26 @@ from torch.nn import functional as F
 
 
 class Conv(nn.Module):
-    """A 3-D convolution of odd kernel size that keeps the grid, as the parameter `conv`.
+    """A 3-D convolution as the parameter `conv`; by default one that keeps the grid.
 
     MONAI wraps each convolution in a block of that name; the wrapper keeps the weights
     interchangeable.
     """
 
-    def __init__(self, in_channels: int, out_channels: int, kernel_size: int = 3) -> None:
+    def __init__(
+        self,
+        in_channels: int,
+        out_channels: int,
+        kernel_size: int = 3,
+        stride: int = 1,
+        padding: int | None = None,
+    ) -> None:
         super().__init__()
-        self.conv = nn.Conv3d(in_channels, out_channels, kernel_size, padding=kernel_size // 2)
+        padding = kernel_size // 2 if padding is None else padding
+        self.conv = nn.Conv3d(in_channels, out_channels, kernel_size, stride, padding)
 
     def forward(self, x: Tensor) -> Tensor:
-        """(B, in_channels, X, Y, Z) -> (B, out_channels, X, Y, Z)."""
+        """(B, in_channels, X, Y, Z) -> (B, out_channels, X, Y, Z) at stride 1."""
         y: Tensor = self.conv(x)
         return y
 
@@ -30,7 +38,6 @@ def upsample(x: Tensor) -> Tensor:
 
 def zero(module: Conv) -> Conv:
     """Start a convolution at zero, so that the block it ends begins as the identity."""
-    nn.init.zeros_(module.conv.weight)
-    assert module.conv.bias is not None  # for the type checker: Conv always has one
-    nn.init.zeros_(module.conv.bias)
+    for parameter in module.parameters():
+        nn.init.zeros_(parameter)
     return module

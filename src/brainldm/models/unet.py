@@ -202,8 +202,7 @@ class UpBlock(nn.Module):
         incoming = [below] + [channels] * c.num_res_blocks
         skips = [channels] * c.num_res_blocks + [above]
         self.resnets = nn.ModuleList(
-            ResBlock(c, width + skip, channels)
-            for width, skip in zip(incoming, skips, strict=True)
+            ResBlock(c, width + skip, channels) for width, skip in zip(incoming, skips, strict=True)
         )
         if c.attention_levels[level]:
             self.attentions = nn.ModuleList(SpatialTransformer(c, level) for _ in incoming)
@@ -233,6 +232,7 @@ class DiffusionUNet(nn.Module):
         c = config
         width = c.channels[0]
         self.conv_in = Conv(c.in_channels, width)
+        self.width = width
         self.time_embed = nn.Sequential(
             nn.Linear(width, 4 * width), nn.SiLU(), nn.Linear(4 * width, 4 * width)
         )
@@ -258,7 +258,7 @@ class DiffusionUNet(nn.Module):
         Returns:
             (B, out_channels, X, Y, Z).
         """
-        embedding = timestep_embedding(timesteps, self.time_embed[0].in_features)
+        embedding = timestep_embedding(timesteps, self.width)
         time = F.silu(self.time_embed(embedding.to(x.dtype)))
         h = self.conv_in(x)
         skips = [h]
