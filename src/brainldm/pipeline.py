@@ -22,7 +22,7 @@ from brainldm.conditions import ConditionRanges, Conditions
 from brainldm.config import ModelConfig
 from brainldm.device import pick_device, pick_dtype
 from brainldm.models.autoencoder import AutoencoderKL
-from brainldm.models.unet import DiffusionUNet
+from brainldm.models.unet import DiffusionUNet, with_context
 from brainldm.request import Request, initial_noise, match_requests
 from brainldm.sampling.schedules import Schedule
 from brainldm.sampling.solvers import Solver, pick_solver, sample
@@ -178,20 +178,15 @@ class BrainLDM:
     def denoiser(self, context: Tensor) -> Callable[[Tensor, int], Tensor]:
         """The U-Net under fixed conditions, as a sampler calls it: (z_t, t) -> output.
 
-        The conditions enter twice: as channels that are constant in space, and as the one token
-        of the cross-attention.
-
         Args:
             context: (B, 4).
         """
 
         def denoise(z: Tensor, t: int) -> Tensor:
-            channels = context[:, :, None, None, None].expand(-1, -1, *z.shape[2:])
+            x, token = with_context(z, context)
             timesteps = torch.full((len(z),), t, device=z.device)
             with self._precision():
-                output: Tensor = self.unet(
-                    torch.cat([z, channels], dim=1), timesteps, context[:, None]
-                )
+                output: Tensor = self.unet(x, timesteps, token)
             return output.float()
 
         return denoise

@@ -28,6 +28,21 @@ def timestep_embedding(timesteps: Tensor, width: int) -> Tensor:
     return torch.cat([angles.cos(), angles.sin()], dim=1)
 
 
+def with_context(z: Tensor, context: Tensor) -> tuple[Tensor, Tensor]:
+    """The two ways in which conditions enter the network.
+
+    Args:
+        z: noisy latents, (B, C, X, Y, Z).
+        context: the conditions in [0, 1], (B, N).
+
+    Returns:
+        The latents and a constant channel for each condition, (B, C + N, X, Y, Z), and the one
+        token of the cross-attention, (B, 1, N).
+    """
+    channels = context[:, :, None, None, None].expand(-1, -1, *z.shape[2:])
+    return torch.cat([z, channels], dim=1), context[:, None]
+
+
 class ResBlock(nn.Module):
     """Two convolutions with the time step added between them, beside a shortcut.
 

@@ -1,0 +1,1 @@
+"""Heads to train on: a simulated cohort derived from the MNI152 template."""

@@ -1,0 +1,83 @@
+"""Stage 2: the diffusion U-Net on the latents of stage 1 (Pinaya et al. 2022, 2209.07162).
+
+It predicts the velocity v (Salimans and Ho 2022, 2202.00512) under a mean squared error.
+"""
+
+from __future__ import annotations
+
+from collections.abc import Callable
+from pathlib import Path
+
+import torch
+from torch import Tensor, nn
+
+from brainldm.models.autoencoder import AutoencoderKL
+from brainldm.models.unet import DiffusionUNet, with_context
+from brainldm.sampling.schedules import Schedule
+from brainldm.train.fit import Recipe, fit
+
+
+@torch.inference_mode()
+def encode_all(model: AutoencoderKL, images: Tensor, log: Callable[[str], None]) -> Tensor:
+    """The posterior means of heads and of their mirror images.
+
+    Args:
+        model: trained.
+        images: (N, 1, X, Y, Z), bytes.
+        log: takes a line now and then.
+
+    Returns:
+        (2N, C, x, y, z): the heads, then the mirrored ones.
+    """
+    latents = []
+    for mirrored in (False, True):
+        for i, image in enumerate(images):
+            x = image[None].float() / 255
+            with torch.autocast(x.device.type, torch.bfloat16):
+                mean, _ = model.encode(x.flip(2) if mirrored else x)
+            latents.append(mean.float())
+            if (i + 1) % 200 == 0:
+                log(f"encoded {i + 1} of {len(images)} heads{' (mirrored)' if mirrored else ''}")
+    return torch.cat(latents)
+
+
+def train_diffusion(
+    model: DiffusionUNet,
+    latents: Tensor,
+    context: Tensor,
+    schedule: Schedule,
+    recipe: Recipe,
+    *,
+    batch: int,
+    state: Path,
+    log: Callable[[str], None],
+) -> DiffusionUNet:
+    """Train on scaled latents and their conditions.
+
+    Args:
+        model: new.
+        latents: (N, C, X, Y, Z), of about unit variance.
+        context: each one's conditions in [0, 1], (N, 4).
+        schedule: the noise.
+        recipe: how long and how fast.
+        batch: latents a step.
+        state: where an interrupted run resumes from.
+        log: takes a line now and then.
+
+    Returns:
+        The trained model.
+    """
+
+    def loss(network: DiffusionUNet, step: int) -> Tensor:
+        index = torch.randint(len(latents), (batch,))
+        # Evenly over the schedule within a batch, so that the loss varies less.
+        offsets = (torch.arange(batch) + torch.rand(batch)) / batch
+        t = (offsets * schedule.num_train_timesteps).long()
+        z0, noise = latents[index], torch.randn(batch, *latents.shape[1:])
+        z = schedule.add_noise(z0, noise, t)
+        x, token = with_context(z, context[index])
+        with torch.autocast(z.device.type, torch.bfloat16):
+            v = network(x, t, token)
+        return nn.functional.mse_loss(v.float(), schedule.v_target(z0, noise, t))
+
+    return fit(model, loss, recipe, state, log)
