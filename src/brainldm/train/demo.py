@@ -26,6 +26,7 @@ from brainldm.config import (
 )
 from brainldm.data.simulated import load_cohort, make_cohort
 from brainldm.data.simulation import Grid
+from brainldm.models.autoencoder import AutoencoderKL
 from brainldm.models.unet import DiffusionUNet
 from brainldm.sampling.schedules import Schedule
 from brainldm.train.autoencoder import new_autoencoder, train_autoencoder
@@ -42,9 +43,7 @@ BATCH = 4
 
 def _uniform(name: str, unit: str, low: float, high: float) -> Variable:
     source = "uniform over the range, as the simulated cohort aims at"
-    return Variable(
-        name=name, unit=unit, low=low, high=high, distribution=Uniform(source=source)
-    )
+    return Variable(name=name, unit=unit, low=low, high=high, distribution=Uniform(source=source))
 
 
 CONFIG = ModelConfig(
@@ -132,9 +131,19 @@ def build(out: Path) -> None:
         state=out / "diffusion.state",
         log=_log,
     )
-    config = CONFIG.model_copy(update={"latent": LatentConfig(shape=CONFIG.latent.shape, scale=scale)})
-    save_model(out / "model", config, autoencoder.state_dict(), unet.state_dict())
+    save(out / "model", autoencoder, unet, scale)
     _log(f"The model is in {out / 'model'}")
+
+
+def save(folder: Path, autoencoder: AutoencoderKL, unet: DiffusionUNet, scale: float) -> None:
+    """Write the model in half precision, which halves its size and costs nothing visible."""
+    latent = LatentConfig(shape=CONFIG.latent.shape, scale=scale)
+    config = CONFIG.model_copy(update={"latent": latent})
+    states = [
+        {name: tensor.half() for name, tensor in network.state_dict().items()}
+        for network in (autoencoder, unet)
+    ]
+    save_model(folder, config, *states)
 
 
 def _log(line: str) -> None:
