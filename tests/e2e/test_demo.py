@@ -3,7 +3,6 @@
 from __future__ import annotations
 
 import json
-import time
 from pathlib import Path
 
 import nibabel as nib
@@ -20,16 +19,13 @@ def demo() -> BrainLDM:
     return BrainLDM.from_pretrained("demo", device="cpu")
 
 
-def test_generating_takes_less_than_a_minute(run: Run, tmp_path: Path) -> None:
-    start = time.perf_counter()
+def test_one_command_makes_a_head(run: Run, tmp_path: Path) -> None:
     done = run(
         *("brainldm", "generate", "--sex", "F", "--age", "65"),
         *("--ventricular-volume-ml", "30", "--brain-volume-ml", "1450"),
         *("--seed", "7", "--preview", "--out", "heads"),
     )
-    seconds = time.perf_counter() - start
     assert done.returncode == 0, done.stderr
-    assert seconds < 60
     assert done.stdout.splitlines()[-1].endswith(str(tmp_path / "heads"))
     image = nib.load(tmp_path / "heads" / "brain_seed-7_T1w.nii.gz")
     assert image.ndim == 3

@@ -39,7 +39,7 @@ class Grid:
     """
 
     shape: tuple[int, int, int]
-    affine: tuple[tuple[float, float, float, float], ...]
+    affine: tuple[tuple[float, ...], ...]
 
     @property
     def spacing(self) -> float:

@@ -18,7 +18,7 @@ from torch import Tensor
 
 from brainldm.errors import MissingExtraError
 
-Map = NDArray[np.float32]
+Map = NDArray[np.floating]
 INNER_SKULL_GAP = 2.0
 """Millimetres between the template's brain mask and its inner skull."""
 

@@ -54,8 +54,8 @@ def train_autoencoder(
             reconstruction, mean, sigma = network(image)
         return autoencoder_loss(image, reconstruction.float(), mean.float(), sigma.float())
 
-    # No norm follows the last convolution: at the rate of the others it makes the grey of air swing,
-    # and its gradient is many times theirs.
+    # No norm follows the last convolution: at the rate of the others it makes the grey of air
+    # swing, and its gradient is many times theirs.
     last = model.decoder.blocks[-1].parameters()
     return fit(model, loss, recipe, state, log, gentle=last)
 
@@ -66,7 +66,8 @@ def new_autoencoder(config: AutoencoderConfig, seed: int) -> AutoencoderKL:
     """
     torch.manual_seed(seed)
     model = AutoencoderKL(config)
-    nn.init.constant_(model.quant_conv_log_sigma.conv.bias, LOG_VARIANCE_START)
+    with torch.no_grad():
+        model.quant_conv_log_sigma.get_parameter("conv.bias").fill_(LOG_VARIANCE_START)
     return model
 
 

@@ -100,7 +100,7 @@ GRID = Grid(CONFIG.shape, CONFIG.affine)
 def build(out: Path) -> None:
     """Run every stage that OUT does not have yet, and write OUT/model."""
     _log(f"Simulating {len(HEADS)} heads")
-    make_cohort(out / "cohort", HEADS, GRID, lambda n: n % 50 or _log(f"{n} heads"))
+    make_cohort(out / "cohort", HEADS, GRID, _count)
     images, conditions = load_cohort(out / "cohort", HEADS)
     context = torch.from_numpy(
         ConditionRanges(CONFIG.conditions).normalise(conditions, extrapolate=True)
@@ -144,6 +144,11 @@ def save(folder: Path, autoencoder: AutoencoderKL, unet: DiffusionUNet, scale: f
         for network in (autoencoder, unet)
     ]
     save_model(folder, config, *states)
+
+
+def _count(heads: int) -> None:
+    if heads % 50 == 0:
+        _log(f"{heads} heads")
 
 
 def _log(line: str) -> None:
