@@ -1,0 +1,66 @@
+"""Simulated heads: reproducible, labelled by measurement, and over the range they should cover."""
+
+from __future__ import annotations
+
+import pytest
+import torch
+
+from brainldm.data.fields import read_maps, smooth_field
+from brainldm.data.simulation import SimulatedHead, simulate
+from brainldm.data.template import Template, load_template
+from brainldm.train.demo import GRID
+
+COARSE = GRID.coarser(2)
+
+
+@pytest.fixture(scope="module")
+def template() -> Template:
+    return load_template()
+
+
+@pytest.fixture(scope="module")
+def heads(template: Template) -> list[SimulatedHead]:
+    return [simulate(seed, template, COARSE) for seed in range(1000, 1006)]
+
+
+def test_a_seed_is_a_subject(template: Template, heads: list[SimulatedHead]) -> None:
+    again = simulate(1000, template, COARSE)
+    assert torch.equal(again.image, heads[0].image)
+    assert again.conditions == heads[0].conditions
+    assert (heads[0].clean - heads[1].clean).abs().max() > 0.2
+
+
+def test_the_ventricular_volume_is_that_of_the_tissue_map(heads: list[SimulatedHead]) -> None:
+    for head in heads:
+        ml = head.ventricles.sum().item() * COARSE.spacing**3 / 1000
+        assert ml == pytest.approx(head.conditions.ventricular_volume_ml)
+        assert 5 < ml < 100
+
+
+def test_brains_are_scaled_up_to_the_templates_head(heads: list[SimulatedHead]) -> None:
+    for head in heads:
+        native = head.brain.sum().item() * COARSE.spacing**3 / 1000
+        assert 1200 < head.conditions.brain_volume_ml < 1700
+        assert native < head.conditions.brain_volume_ml  # the MNI152 head is larger than most
+
+
+def test_the_whole_head_is_in_the_image(heads: list[SimulatedHead]) -> None:
+    for head in heads:
+        assert head.image.min() >= 0
+        assert head.image.max() <= 1
+        assert head.clean[:, :, -1].max() == 0  # the crown
+        assert head.clean[:, -1].mean() < 0.01  # at most the tip of the nose
+
+
+def test_a_field_is_smooth_and_of_unit_variance() -> None:
+    field = smooth_field(2, (40, 40, 40), 2.0, 20.0, torch.Generator().manual_seed(0))
+    assert field.std().item() == pytest.approx(1, abs=0.01)
+    assert field.diff(dim=1).abs().max() < 0.6
+
+
+def test_maps_are_read_at_the_places_of_their_voxels() -> None:
+    maps = torch.randn(2, 4, 5, 6)
+    origin = torch.tensor([-3.0, 2.0, 1.0])
+    i, j, k = torch.meshgrid(*map(torch.arange, (4, 5, 6)), indexing="ij")
+    points = torch.stack([i - 3.0, j + 2.0, k + 1.0])
+    assert (read_maps(maps, points, origin, 1.0) - maps).abs().max() < 1e-5
