@@ -9,7 +9,7 @@ measured on the deformed tissue maps.
 from __future__ import annotations
 
 import math
-from dataclasses import dataclass
+from dataclasses import dataclass, replace
 
 import numpy as np
 import torch
@@ -129,7 +129,6 @@ def simulate(seed: int, template: Template, grid: Grid) -> SimulatedHead:
     size = math.exp(rng.normal(0.018 if male else -0.018, 0.02))
     scale = np.array([0.915, 0.94, 0.94]) * size * np.exp(rng.normal(0, 0.015, 3))
     shape, spacing = grid.shape, grid.spacing
-    coarse = grid.coarser(2)
     head_field = 2.0 * smooth_field(3, shape, spacing, 35, generator)
     brain_field = 1.2 * smooth_field(3, shape, spacing, 22, generator)
     brain_field += 0.6 * smooth_field(3, shape, spacing, 12, generator)
@@ -144,18 +143,10 @@ def simulate(seed: int, template: Template, grid: Grid) -> SimulatedHead:
         ventricular_ml,
         brain_ml,
         template,
-        coarse,
+        grid.coarser(2),
     )
     tissues = _deform(
-        _Deformation(
-            deformation.head_scale,
-            head_field,
-            brain_field,
-            deformation.brain_scale,
-            deformation.ventricle_shift,
-        ),
-        template,
-        grid,
+        replace(deformation, head_field=head_field, brain_field=brain_field), template, grid
     )
     clean = _render(tissues, decades, male, grid, rng, generator)
     noise = 0.015 * torch.randn(2, *shape, generator=generator)
@@ -191,10 +182,8 @@ def _aim(
     for _ in range(5):
         ventricles, brain = _measure(_deform(d, template, grid), template, grid)
         radius = 12.0 * ((ventricular_ml / 20) ** (1 / 2.2) - (ventricles / 20) ** (1 / 2.2))
-        d = _Deformation(
-            d.head_scale,
-            d.head_field,
-            d.brain_field,
+        d = replace(
+            d,
             brain_scale=min(d.brain_scale * (brain_ml / brain) ** (1 / 3.3), 1.02),
             ventricle_shift=max(min(d.ventricle_shift + 0.5 * radius, 16.0), -6.0),
         )
