@@ -63,4 +63,4 @@ def test_maps_are_read_at_the_places_of_their_voxels() -> None:
     origin = torch.tensor([-3.0, 2.0, 1.0])
     i, j, k = torch.meshgrid(*map(torch.arange, (4, 5, 6)), indexing="ij")
     points = torch.stack([i - 3.0, j + 2.0, k + 1.0])
-    assert (read_maps(maps, points, origin, 1.0) - maps).abs().max() < 1e-5
+    assert (read_maps(maps, points, origin) - maps).abs().max() < 1e-5

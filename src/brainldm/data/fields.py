@@ -58,20 +58,19 @@ def _spline(x: Tensor, axis: int, side: int, step: float, generator: torch.Gener
     return y
 
 
-def read_maps(maps: Tensor, points: Tensor, origin: Tensor, spacing: float) -> Tensor:
+def read_maps(maps: Tensor, points: Tensor, origin: Tensor) -> Tensor:
     """Trilinear values of maps at points; beyond their edge, that of the edge.
 
     Args:
-        maps: (C, X, Y, Z).
+        maps: (C, X, Y, Z), on a 1 mm grid.
         points: millimetres, (3, ...).
         origin: the position of voxel (0, 0, 0), in millimetres, (3,).
-        spacing: millimetres a voxel.
 
     Returns:
         (C, ...).
     """
     sides = torch.tensor(maps.shape[1:], dtype=points.dtype)
-    voxels = (points - _column(origin, points)) / spacing
+    voxels = points - _column(origin, points)
     unit = 2 * voxels / _column(sides - 1, points) - 1
     # grid_sample wants the fastest axis first.
     grid = unit.flip(0).movedim(0, -1).reshape(1, 1, 1, -1, 3)

@@ -193,16 +193,14 @@ def _aim(
 def _deform(d: _Deformation, template: Template, grid: Grid) -> _Tissues:
     centre = torch.tensor(BRAIN_CENTRE).view(3, 1, 1, 1)
     in_head = grid.points() / d.head_scale.view(3, 1, 1, 1) + d.head_field
-    skull, surface, face = read_maps(template.head, in_head, template.origin, 1.0)
+    skull, surface, face = read_maps(template.head, in_head, template.origin)
     in_brain = centre + (in_head - centre) / d.brain_scale + d.brain_field
-    distance, *direction = read_maps(template.ventricle, in_brain, template.origin, 1.0)
+    distance, *direction = read_maps(template.ventricle, in_brain, template.origin)
     move = d.ventricle_shift * torch.exp(-distance.clamp(min=0) / VENTRICLE_REACH)
     # A wall that moves out may not pull in the tissue on the far side of the ventricle.
     move = torch.minimum(move, (distance + 1.5).clamp(min=0))
     in_ventricle = in_brain - move * torch.stack(direction)
-    grey, white, ventricles, residual = read_maps(
-        template.brain, in_ventricle, template.origin, 1.0
-    )
+    grey, white, ventricles, residual = read_maps(template.brain, in_ventricle, template.origin)
     # A smaller brain has wider sulci: its grey matter gives way to the fluid next to it.
     thinning = max(0.0, 0.97 - d.brain_scale) * 6
     fluid = (1 - grey - white).clamp(0, 1)
