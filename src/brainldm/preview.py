@@ -1,4 +1,4 @@
-"""A picture of a volume: three orthogonal slices through the origin of its world."""
+"""A picture of a volume: three orthogonal slices."""
 
 from __future__ import annotations
 
@@ -17,25 +17,37 @@ PLANES = (("x", 0, 1, 2), ("y", 1, 0, 2), ("z", 2, 0, 1))
 
 
 def preview_png(array: NDArray[np.float32], affine: NDArray[np.float64]) -> bytes:
-    """A PNG of the sagittal, coronal and axial slice through world (0, 0, 0), side by side.
+    """A PNG of the three slices through world (0, 0, 0), as `draw_slices` draws them."""
+    file = io.BytesIO()
+    draw_slices(array, affine).save(file, format="PNG")
+    return file.getvalue()
 
-    Intensities 0 to 1 are black to white. The subject's left is at the left (L). An origin outside
+
+def draw_slices(
+    array: NDArray[np.float32],
+    affine: NDArray[np.float64],
+    through: tuple[float, float, float] = (0, 0, 0),
+) -> Image.Image:
+    """The sagittal, coronal and axial slice through a point, side by side.
+
+    Intensities 0 to 1 are black to white. The subject's left is at the left (L). A point outside
     the volume gives way to the nearest slice; each slice says where it lies.
 
     Args:
         array: (X, Y, Z).
         affine: (4, 4), voxel to world in mm.
+        through: the point in mm.
     """
     image = nib.as_closest_canonical(nib.Nifti1Image(array, affine))
     data, to_world = np.asarray(image.dataobj), image.affine
     spacing = nib.affines.voxel_sizes(to_world)
-    origin = np.rint(np.linalg.inv(to_world)[:3, 3]).astype(int)
-    origin = np.clip(origin, 0, np.array(data.shape) - 1)
-    position = to_world[:3] @ [*origin, 1]
+    point = np.rint(np.linalg.inv(to_world)[:3] @ [*through, 1]).astype(int)
+    point = np.clip(point, 0, np.array(data.shape) - 1)
+    position = to_world[:3] @ [*point, 1]
 
     panels = []
     for name, across, right, up in PLANES:
-        plane = np.take(data, origin[across], axis=across).T[::-1]  # (up, right), top row first
+        plane = np.take(data, point[across], axis=across).T[::-1]  # (up, right), top row first
         grey = Image.fromarray(np.rint(np.clip(plane, 0, 1) * 255).astype(np.uint8))
         panel = grey.resize(
             (
@@ -59,6 +71,4 @@ def preview_png(array: NDArray[np.float32], affine: NDArray[np.float64]) -> byte
     for panel in panels:
         picture.paste(panel, (left, (picture.height - panel.height) // 2))
         left += panel.width + GAP
-    file = io.BytesIO()
-    picture.save(file, format="PNG")
-    return file.getvalue()
+    return picture

@@ -37,7 +37,7 @@ HEADS = range(600)
 CROP = (48, 56, 48)
 ON_CROPS = Recipe(steps=2395, learning_rate=6e-4, fall=0, ema_decay=0.998, beta2=0.99)
 ON_WHOLE = Recipe(steps=2200, learning_rate=4e-4, warmup=50, ema_decay=0.998, seed=1)
-DIFFUSION = Recipe(steps=6000, learning_rate=8e-4)
+DIFFUSION = Recipe(steps=11000, learning_rate=8e-4)
 BATCH = 4
 
 

@@ -1,0 +1,1 @@
+"""Judging what the networks make."""

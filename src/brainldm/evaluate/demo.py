@@ -1,0 +1,263 @@
+"""The demo model's figures: `python -m brainldm.evaluate.demo --out build/demo-figures`.
+
+Reconstructs held-out simulated heads, generates heads and measures them, prints each figure beside
+what it should be, and writes `figures.json`, `heads.csv` and `contact-sheet.png`. Takes about half
+an hour on two cores.
+"""
+
+from __future__ import annotations
+
+import argparse
+import csv
+import io
+import itertools
+import json
+from collections.abc import Sequence
+from dataclasses import asdict, dataclass
+from pathlib import Path
+
+import numpy as np
+from numpy.typing import NDArray
+from PIL import Image, ImageDraw
+
+from brainldm.conditions import Conditions
+from brainldm.data.simulation import Grid, SimulatedHead, simulate
+from brainldm.data.template import load_template
+from brainldm.evaluate.volumes import VolumeRule
+from brainldm.files import make_folder, write_together
+from brainldm.pipeline import BrainLDM
+from brainldm.preview import draw_slices
+from brainldm.volume import Volume
+
+RULE_HEADS = range(60)
+"""Of the training cohort; the rule is learned from them."""
+HELD_OUT = range(100_000, 100_030)
+GENERATED = range(100)
+SWEPT = range(1000, 1006)
+MIDDLE = {"sex": 0.0, "age": 0.5, "ventricular_volume": 0.5, "brain_volume": 0.5}
+SHOWN = 4
+"""Heads of each kind on the contact sheet, cut through CUTS (mm)."""
+CUTS = ((2.0, -20.0, 30.0), (32.0, 6.0, 48.0))
+COLUMNS = (
+    *("seed", "sex", "age", "ventricles_asked_ml", "ventricles_measured_ml"),
+    *("brain_asked_ml", "brain_measured_ml"),
+)
+
+
+@dataclass(frozen=True)
+class Figure:
+    """A number, and where it should lie (None: it is there to read the others by)."""
+
+    name: str
+    value: float
+    low: float | None = None
+    high: float | None = None
+
+    @property
+    def verdict(self) -> str:
+        """Whether the number lies where it should, or nothing if it need not."""
+        if self.low is None and self.high is None:
+            return ""
+        above = self.low is None or self.value >= self.low
+        below = self.high is None or self.value <= self.high
+        return "reached" if above and below else "MISSED"
+
+    def __str__(self) -> str:
+        """One line of the table."""
+        limits = [
+            f"{word} {limit:g}"
+            for word, limit in (("at least", self.low), ("at most", self.high))
+            if limit is not None
+        ]
+        return f"{self.name:<72}{self.value:>9.3f}  {', '.join(limits):<30}{self.verdict}".rstrip()
+
+
+def psnr(image: NDArray[np.floating], truth: NDArray[np.floating]) -> float:
+    """Peak signal-to-noise ratio in dB, for intensities from 0 to 1."""
+    return float(-10 * np.log10(np.mean((image - truth) ** 2)))
+
+
+def agreement(
+    asked: NDArray[np.floating], measured: NDArray[np.floating]
+) -> tuple[float, float, float]:
+    """Pearson's r, the slope of measured on asked, and the root mean square of their difference."""
+    r = np.corrcoef(asked, measured)[0, 1]
+    slope = r * measured.std() / asked.std()
+    return float(r), float(slope), float(np.sqrt(np.mean((measured - asked) ** 2)))
+
+
+def evaluate(model: BrainLDM, out: Path) -> list[Figure]:
+    """Measure a model of simulated heads, print its figures and write them to a folder.
+
+    Raises:
+        BrainLDMError: the folder cannot be written, or a generated image has no brain in it.
+    """
+    make_folder(out)
+    template = load_template()
+    grid = Grid(model.config.shape, model.config.affine)
+    heads = [simulate(seed, template, grid) for seed in HELD_OUT]
+    rule = VolumeRule.learn(
+        (simulate(seed, template, grid) for seed in RULE_HEADS), grid, template.intracranial_ml
+    )
+
+    figures: list[Figure] = []
+
+    def tell(*new: Figure) -> None:
+        for figure in new:
+            print(figure, flush=True)
+        figures.extend(new)
+
+    copies = [model.reconstruct(Volume(head.image.numpy(), model.affine)).array for head in heads]
+    decibels = [psnr(copy, h.clean.numpy()) for copy, h in zip(copies, heads, strict=True)]
+    tell(
+        Figure(
+            f"PSNR of {len(heads)} held-out heads, reconstructed, mean (dB)", mean(decibels), 28
+        ),
+        Figure("  lowest (dB)", min(decibels)),
+    )
+    true = _volumes([head.conditions for head in heads])
+    for kind, images in (
+        ("without noise", [head.clean.numpy() for head in heads]),
+        ("with noise", [head.image.numpy() for head in heads]),
+        ("reconstructed", copies),
+    ):
+        tell(*_rule_errors(kind, true, np.array([rule.measure(image) for image in images])))
+
+    people = [model.ranges.complete(Conditions(), seed)[0] for seed in GENERATED]
+    volumes = model.generate(people, list(GENERATED))
+    asked = _volumes(people)
+    measured = np.array([rule.measure(volume.array) for volume in volumes])
+    tell(*_fidelity(asked, measured))
+    tell(*_leakage(model, rule))
+    tell(_variety(model, heads))
+    write_together(
+        {
+            out / "figures.json": _json(model, figures),
+            out / "heads.csv": _table(people, measured),
+            out / "contact-sheet.png": contact_sheet(volumes[:SHOWN], heads[:SHOWN]),
+        }
+    )
+    print(f"figures.json, heads.csv and contact-sheet.png are in {out}")
+    return figures
+
+
+def mean(values: Sequence[float]) -> float:
+    """The arithmetic mean."""
+    return float(np.mean(values))
+
+
+def _volumes(people: Sequence[Conditions]) -> NDArray[np.float64]:
+    """Ventricular and brain volumes in mL, (N, 2)."""
+    return np.array([(p.ventricular_volume_ml, p.brain_volume_ml) for p in people], np.float64)
+
+
+def _rule_errors(
+    kind: str, true: NDArray[np.float64], measured: NDArray[np.float64]
+) -> list[Figure]:
+    figures = []
+    for i, what in enumerate(("ventricles", "brain")):
+        r, slope, error = agreement(true[:, i], measured[:, i])
+        figures += [
+            Figure(f"Rule on held-out heads {kind}: {what}, r", r),
+            Figure("  slope", slope),
+            Figure("  root mean square error (mL)", error),
+        ]
+    return figures
+
+
+def _fidelity(asked: NDArray[np.float64], measured: NDArray[np.float64]) -> list[Figure]:
+    figures = []
+    for i, (what, r_low, slope_low, slope_high) in enumerate(
+        (("ventricles", 0.95, 0.85, 1.15), ("brain", 0.85, 0.7, 1.2))
+    ):
+        r, slope, error = agreement(asked[:, i], measured[:, i])
+        figures += [
+            Figure(f"{len(asked)} generated heads, measured on asked: {what}, r", r, r_low),
+            Figure("  slope", slope, slope_low, slope_high),
+            Figure("  root mean square difference (mL)", error),
+        ]
+    return figures
+
+
+def _leakage(model: BrainLDM, rule: VolumeRule) -> list[Figure]:
+    """How far the ventricles move while another condition crosses its range, seeds kept."""
+    figures = []
+    for other in ("sex", "age", "brain_volume"):
+        ends = [
+            np.array(
+                [
+                    rule.measure(volume.array)[0]
+                    for volume in model.generate(
+                        Conditions.from_normalised(**{**MIDDLE, other: end}), list(SWEPT)
+                    )
+                ]
+            )
+            for end in (0.0, 1.0)
+        ]
+        moved = 200 * (ends[1] - ends[0]) / (ends[0] + ends[1])
+        name = f"Ventricles moved by {other} across its range, mean of {len(SWEPT)} seeds (%)"
+        figures += [
+            Figure(name, mean(moved), -10, 10),
+            Figure("  furthest seed", moved[np.abs(moved).argmax()]),
+        ]
+    return figures
+
+
+def _variety(model: BrainLDM, heads: Sequence[SimulatedHead]) -> Figure:
+    """The difference between seeds at the same conditions, relative to that between subjects."""
+    volumes = model.generate(Conditions.from_normalised(**MIDDLE), list(SWEPT))
+    between_seeds = _differences([volume.array for volume in volumes])
+    between_heads = _differences([head.clean.numpy() for head in heads[: len(SWEPT)]])
+    return Figure(
+        "Difference between seeds, over that between simulated subjects",
+        between_seeds / between_heads,
+        0.5,
+    )
+
+
+def _differences(images: Sequence[NDArray[np.float32]]) -> float:
+    """The mean over pairs of the root mean square difference."""
+    return mean([np.sqrt(np.mean((a - b) ** 2)) for a, b in itertools.combinations(images, 2)])
+
+
+def contact_sheet(volumes: Sequence[Volume], heads: Sequence[SimulatedHead]) -> bytes:
+    """A PNG: generated heads at the left, simulated ones at the right, one of each in a row."""
+    rows = []
+    for volume, head in zip(volumes, heads, strict=True):
+        for cut in CUTS:
+            pair = (volume.array, head.clean.numpy())
+            rows.append([draw_slices(array, volume.affine, cut) for array in pair])
+    width, height, caption = rows[0][0].width, rows[0][0].height, 24
+    sheet = Image.new("L", (2 * width + caption, caption + len(rows) * height))
+    draw = ImageDraw.Draw(sheet)
+    for column, title in enumerate(("generated", "simulated, without noise")):
+        left = column * (width + caption)
+        draw.text((left + width / 2, 4), title, fill=255, anchor="ma")
+        for i, row in enumerate(rows):
+            sheet.paste(row[column], (left, caption + i * height))
+    file = io.BytesIO()
+    sheet.save(file, format="PNG")
+    return file.getvalue()
+
+
+def _json(model: BrainLDM, figures: Sequence[Figure]) -> bytes:
+    content = {"model": model.hash, "figures": [asdict(figure) for figure in figures]}
+    return (json.dumps(content, indent=2) + "\n").encode()
+
+
+def _table(people: Sequence[Conditions], measured: NDArray[np.float64]) -> bytes:
+    file = io.StringIO()
+    writer = csv.writer(file)
+    writer.writerow(COLUMNS)
+    for seed, p, (ventricles, brain) in zip(GENERATED, people, measured, strict=True):
+        numbers = (p.age, p.ventricular_volume_ml, ventricles, p.brain_volume_ml, brain)
+        writer.writerow([seed, p.sex, *(f"{number:.2f}" for number in numbers)])
+    return file.getvalue().encode()
+
+
+if __name__ == "__main__":
+    parser = argparse.ArgumentParser(description=__doc__)
+    parser.add_argument("--model", default="demo")
+    parser.add_argument("--out", type=Path, default=Path("build/demo-figures"))
+    arguments = parser.parse_args()
+    evaluate(BrainLDM.from_pretrained(arguments.model), arguments.out)

@@ -1,0 +1,28 @@
+"""The script that measures the demo model, on a few heads and few steps."""
+
+from __future__ import annotations
+
+import functools
+import json
+from pathlib import Path
+
+import pytest
+
+from brainldm import BrainLDM
+from brainldm.evaluate import demo
+
+
+@pytest.mark.slow
+def test_figures_of_a_few_heads(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
+    monkeypatch.setattr(demo, "RULE_HEADS", range(10))
+    monkeypatch.setattr(demo, "HELD_OUT", range(100_000, 100_004))
+    monkeypatch.setattr(demo, "GENERATED", range(4))
+    monkeypatch.setattr(demo, "SWEPT", range(1000, 1002))
+    model = BrainLDM.from_pretrained("demo", device="cpu")
+    monkeypatch.setattr(model, "generate", functools.partial(model.generate, steps=10))
+    figures = demo.evaluate(model, tmp_path / "figures")
+    written = json.loads((tmp_path / "figures" / "figures.json").read_text())
+    assert [f["value"] for f in written["figures"]] == [f.value for f in figures]
+    assert written["model"] == model.hash
+    assert len((tmp_path / "figures" / "heads.csv").read_text().splitlines()) == 5
+    assert (tmp_path / "figures" / "contact-sheet.png").read_bytes().startswith(b"\x89PNG")
