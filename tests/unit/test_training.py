@@ -10,6 +10,7 @@ from torch import Tensor, nn
 
 from brainldm.config import AutoencoderConfig
 from brainldm.train.autoencoder import autoencoder_loss, new_autoencoder, train_autoencoder
+from brainldm.train.diffusion import explained_weight
 from brainldm.train.fit import Recipe, fit
 
 
@@ -82,3 +83,14 @@ def test_a_perfect_reconstruction_costs_nothing_but_the_divergence() -> None:
     image = torch.rand(1, 1, 4, 4, 4)
     mean, sigma = torch.zeros(1, 2, 2, 2, 2), torch.ones(1, 2, 2, 2, 2)
     assert autoencoder_loss(image, image, mean, sigma).item() == pytest.approx(0, abs=1e-7)
+
+
+def test_voxels_count_by_what_the_conditions_explain() -> None:
+    context = torch.rand(200, 2)
+    latents = torch.randn(200, 3, 2, 2, 2)
+    latents[:, :, 0, 1, 0] = 5 * context[:, :1] + 3
+    weight = explained_weight(latents, context)
+    assert weight.mean().item() == pytest.approx(1)
+    assert weight.argmax() == 2
+    assert weight[0, 1, 0] > 3
+    assert weight.flatten()[[0, 1, 3, 4, 5, 6, 7]].max() < 0.7

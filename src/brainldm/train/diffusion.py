@@ -1,6 +1,8 @@
 """Stage 2: the diffusion U-Net on the latents of stage 1 (Pinaya et al. 2022, 2209.07162).
 
-It predicts the velocity v (Salimans and Ho 2022, 2202.00512) under a mean squared error.
+It predicts the velocity v (Salimans and Ho 2022, 2202.00512) under a mean squared error, in which
+voxels that the conditions explain count more: they are few, and what is asked for acts there. The
+best prediction of a voxel does not depend on its weight.
 """
 
 from __future__ import annotations
@@ -9,7 +11,7 @@ from collections.abc import Callable
 from pathlib import Path
 
 import torch
-from torch import Tensor, nn
+from torch import Tensor
 
 from brainldm.models.autoencoder import AutoencoderKL
 from brainldm.models.unet import DiffusionUNet, with_context
@@ -41,6 +43,23 @@ def encode_all(model: AutoencoderKL, images: Tensor, log: Callable[[str], None])
     return torch.cat(latents)
 
 
+def explained_weight(latents: Tensor, context: Tensor) -> Tensor:
+    """How much each voxel counts: half evenly, half by the variance that the conditions explain.
+
+    Args:
+        latents: (N, C, X, Y, Z).
+        context: (N, V).
+
+    Returns:
+        (X, Y, Z), of mean 1.
+    """
+    factors = context - context.mean(0)
+    values = (latents - latents.mean(0)).flatten(1)
+    fit = factors @ torch.linalg.lstsq(factors, values).solution
+    explained = fit.var(0).view(latents.shape[1:]).sum(0)
+    return (1 + explained / explained.mean()) / 2
+
+
 def train_diffusion(
     model: DiffusionUNet,
     latents: Tensor,
@@ -68,6 +87,9 @@ def train_diffusion(
         The trained model.
     """
 
+    weight = explained_weight(latents, context)
+    log(f"weights of voxels: {weight.min():.2f} to {weight.max():.2f}")
+
     def loss(network: DiffusionUNet, step: int) -> Tensor:
         index = torch.randint(len(latents), (batch,))
         # Evenly over the schedule within a batch, so that the loss varies less.
@@ -78,6 +100,6 @@ def train_diffusion(
         x, token = with_context(z, context[index])
         with torch.autocast(z.device.type, torch.bfloat16):
             v = network(x, t, token)
-        return nn.functional.mse_loss(v.float(), schedule.v_target(z0, noise, t))
+        return (weight * (v.float() - schedule.v_target(z0, noise, t)) ** 2).mean()
 
     return fit(model, loss, recipe, state, log)
