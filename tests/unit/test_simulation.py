@@ -30,6 +30,19 @@ def test_a_seed_is_a_subject(template: Template, heads: list[SimulatedHead]) -> 
     assert (heads[0].clean - heads[1].clean).abs().max() > 0.2
 
 
+def test_a_twin_differs_in_its_volumes_alone(
+    template: Template, heads: list[SimulatedHead]
+) -> None:
+    for seed, head in zip((1000, 1001), heads, strict=False):
+        one, other = head.conditions, simulate(seed, template, COARSE, twin=True).conditions
+        assert (one.sex, one.age) == (other.sex, other.age)
+        # What they aim at lies opposite each other about 45 mL, and about 1455 mL.
+        volumes = [(c.ventricular_volume_ml, c.brain_volume_ml) for c in (one, other)]
+        middle = [(a + b) / 2 for a, b in zip(*volumes, strict=True)]
+        assert middle[0] == pytest.approx(45, abs=12)
+        assert middle[1] == pytest.approx(1455, abs=60)
+
+
 def test_the_ventricular_volume_is_that_of_the_tissue_map(heads: list[SimulatedHead]) -> None:
     for head in heads:
         ml = head.ventricles.sum().item() * COARSE.spacing**3 / 1000

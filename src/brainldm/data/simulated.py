@@ -1,4 +1,7 @@
-"""A simulated cohort on disk: one small file a head, made where it is missing."""
+"""A simulated cohort on disk: one small file a head, made where it is missing.
+
+Every subject comes twice, as itself and as its twin (`simulate`).
+"""
 
 from __future__ import annotations
 
@@ -6,6 +9,7 @@ import io
 import json
 from collections.abc import Callable, Iterable
 from dataclasses import asdict
+from itertools import product
 from pathlib import Path
 
 import numpy as np
@@ -23,8 +27,8 @@ def make_cohort(
 ) -> None:
     """Simulate the heads of these seeds that the folder does not have yet.
 
-    Each is `head-SEED.npz`: `image`, (X, Y, Z) in 0 to 255 for intensities in [0, 1], and
-    `conditions`, a JSON text.
+    Each is `head-SEED.npz` or `head-SEED-twin.npz`: `image`, (X, Y, Z) in 0 to 255 for intensities
+    in [0, 1], and `conditions`, a JSON text.
 
     Args:
         folder: made with the first head.
@@ -32,11 +36,11 @@ def make_cohort(
         grid: where the voxels are.
         on_head: called with the number of heads that are there after each new one.
     """
-    for done, seed in enumerate(seeds, 1):
-        path = _path(folder, seed)
+    for done, (seed, twin) in enumerate(product(seeds, (False, True)), 1):
+        path = _path(folder, seed, twin)
         if path.exists():
             continue
-        head = simulate(seed, load_template(), grid)
+        head = simulate(seed, load_template(), grid, twin)
         content = io.BytesIO()
         np.savez_compressed(
             content,
@@ -51,15 +55,16 @@ def load_cohort(folder: Path, seeds: Iterable[int]) -> tuple[Tensor, list[Condit
     """Read heads that `make_cohort` wrote.
 
     Returns:
-        Images (N, 1, X, Y, Z), 0 to 255 as bytes, and the conditions of each.
+        Images (2N, 1, X, Y, Z), 0 to 255 as bytes, and the conditions of each: a subject, its
+        twin, the next subject, ...
     """
     images, conditions = [], []
-    for seed in seeds:
-        with np.load(_path(folder, seed)) as file:
+    for seed, twin in product(seeds, (False, True)):
+        with np.load(_path(folder, seed, twin)) as file:
             images.append(torch.from_numpy(file["image"]))
             conditions.append(Conditions(**json.loads(str(file["conditions"]))))
     return torch.stack(images)[:, None], conditions
 
 
-def _path(folder: Path, seed: int) -> Path:
-    return folder / f"head-{seed:06d}.npz"
+def _path(folder: Path, seed: int, twin: bool) -> Path:
+    return folder / f"head-{seed:06d}{'-twin' if twin else ''}.npz"

@@ -106,7 +106,7 @@ class _Tissues:
     face: Tensor
 
 
-def simulate(seed: int, template: Template, grid: Grid) -> SimulatedHead:
+def simulate(seed: int, template: Template, grid: Grid, twin: bool = False) -> SimulatedHead:
     """Draw a subject and an image of its head.
 
     Sex changes the size of the head (men's are larger) and of the skull; age lets ventricles grow,
@@ -117,14 +117,18 @@ def simulate(seed: int, template: Template, grid: Grid) -> SimulatedHead:
         seed: the subject.
         template: from `load_template`.
         grid: where the voxels are.
+        twin: the same subject in all but its two volumes: what they aim at is mirrored about the
+            middle of the range.
     """
     rng = np.random.default_rng(seed)
     generator = torch.Generator().manual_seed(seed)
     male = bool(rng.random() < 0.5)
     age = float(rng.uniform(44, 82))
     decades = (age - 63) / 10
-    ventricular_ml = float(rng.uniform(*VENTRICULAR_ML)) + 2 * decades
-    brain_ml = float(rng.uniform(*BRAIN_ML)) - 12 * decades
+    ventricular_ml, brain_ml = float(rng.uniform(*VENTRICULAR_ML)), float(rng.uniform(*BRAIN_ML))
+    if twin:
+        ventricular_ml, brain_ml = sum(VENTRICULAR_ML) - ventricular_ml, sum(BRAIN_ML) - brain_ml
+    ventricular_ml, brain_ml = ventricular_ml + 2 * decades, brain_ml - 12 * decades
 
     size = math.exp(rng.normal(0.018 if male else -0.018, 0.02))
     scale = np.array([0.915, 0.94, 0.94]) * size * np.exp(rng.normal(0, 0.015, 3))

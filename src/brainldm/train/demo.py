@@ -8,9 +8,11 @@ from __future__ import annotations
 
 import argparse
 import datetime
+import io
 from pathlib import Path
 
 import torch
+from torch import Tensor
 
 from brainldm.checkpoint import save_model
 from brainldm.conditions import ConditionRanges
@@ -26,6 +28,7 @@ from brainldm.config import (
 )
 from brainldm.data.simulated import load_cohort, make_cohort
 from brainldm.data.simulation import Grid
+from brainldm.files import write_together
 from brainldm.models.autoencoder import AutoencoderKL
 from brainldm.models.unet import DiffusionUNet
 from brainldm.sampling.schedules import Schedule
@@ -33,12 +36,12 @@ from brainldm.train.autoencoder import new_autoencoder, train_autoencoder
 from brainldm.train.diffusion import encode_all, train_diffusion
 from brainldm.train.fit import Recipe
 
-HEADS = range(600)
+SUBJECTS = range(600)
 CROP = (48, 56, 48)
 ON_CROPS = Recipe(steps=2395, learning_rate=6e-4, fall=0, ema_decay=0.998, beta2=0.99)
 ON_WHOLE = Recipe(steps=2200, learning_rate=4e-4, warmup=50, ema_decay=0.998, seed=1)
-DIFFUSION = Recipe(steps=11000, learning_rate=8e-4)
-BATCH = 4
+DIFFUSION = Recipe(steps=11000, learning_rate=8e-4, fall=0.25)
+PAIRS = 2
 
 
 def _uniform(name: str, unit: str, low: float, high: float) -> Variable:
@@ -86,8 +89,8 @@ CONFIG = ModelConfig(
     provenance={
         "description": "Demo model of simulated heads at 2 mm, for trying the software: simulated, "
         "not for research",
-        "training_data": f"{len(HEADS)} heads simulated from the MNI152 2009a template and tissue "
-        "maps that nilearn ships; no scan of a person",
+        "training_data": f"{2 * len(SUBJECTS)} heads simulated from the MNI152 2009a template and "
+        "tissue maps that nilearn ships; no scan of a person",
         "licence": "Apache-2.0",
         "limitations": "Not for research, nor for anything about real people. Every cortex is a "
         "deformed MNI152 template; sex and age act only through the size of the head, volumes and "
@@ -99,9 +102,9 @@ GRID = Grid(CONFIG.shape, CONFIG.affine)
 
 def build(out: Path) -> None:
     """Run every stage that OUT does not have yet, and write OUT/model."""
-    _log(f"Simulating {len(HEADS)} heads")
-    make_cohort(out / "cohort", HEADS, GRID, _count)
-    images, conditions = load_cohort(out / "cohort", HEADS)
+    _log(f"Simulating {2 * len(SUBJECTS)} heads")
+    make_cohort(out / "cohort", SUBJECTS, GRID, _count)
+    images, conditions = load_cohort(out / "cohort", SUBJECTS)
     context = torch.from_numpy(
         ConditionRanges(CONFIG.conditions).normalise(conditions, extrapolate=True)
     )
@@ -114,7 +117,7 @@ def build(out: Path) -> None:
         autoencoder = train_autoencoder(
             autoencoder, images, recipe, crop=crop, state=out / state, log=_log
         )
-    latents = encode_all(autoencoder, images, _log)
+    latents = _encoded(out / "latents.pt", autoencoder, images)
     scale = 1 / latents.std().item()
 
     torch.manual_seed(DIFFUSION.seed)
@@ -122,12 +125,12 @@ def build(out: Path) -> None:
     unet = train_diffusion(
         DiffusionUNet(CONFIG.unet),
         latents * scale,
-        context.repeat(2, 1),  # a mirrored head keeps its volumes
+        context.repeat(2, 1),  # a mirrored head keeps its conditions
         Schedule.scaled_linear(
             schedule.num_train_timesteps, schedule.beta_start, schedule.beta_end
         ),
         DIFFUSION,
-        batch=BATCH,
+        pairs=PAIRS,
         state=out / "diffusion.state",
         log=_log,
     )
@@ -144,6 +147,16 @@ def save(folder: Path, autoencoder: AutoencoderKL, unet: DiffusionUNet, scale: f
         for network in (autoencoder, unet)
     ]
     save_model(folder, config, *states)
+
+
+def _encoded(path: Path, autoencoder: AutoencoderKL, images: Tensor) -> Tensor:
+    """The latents of `encode_all`, kept in a file."""
+    if not path.exists():
+        content = io.BytesIO()
+        torch.save(encode_all(autoencoder, images, _log), content)
+        write_together({path: content.getvalue()})
+    latents: Tensor = torch.load(path, weights_only=True)
+    return latents
 
 
 def _count(heads: int) -> None:

@@ -1,8 +1,10 @@
 """Stage 2: the diffusion U-Net on the latents of stage 1 (Pinaya et al. 2022, 2209.07162).
 
-It predicts the velocity v (Salimans and Ho 2022, 2202.00512) under a mean squared error, in which
-voxels that the conditions explain count more: they are few, and what is asked for acts there. The
-best prediction of a voxel does not depend on its weight.
+It predicts the velocity v (Salimans and Ho 2022, 2202.00512) under a mean squared error. What the
+conditions explain of it is a thousandth, which two things bring out of the noise of training:
+subjects come with their twins, under the same noise, so that what does not follow from the
+conditions cancels between the two; and voxels that the conditions explain count more (the best
+prediction of a voxel does not depend on its weight).
 """
 
 from __future__ import annotations
@@ -67,7 +69,7 @@ def train_diffusion(
     schedule: Schedule,
     recipe: Recipe,
     *,
-    batch: int,
+    pairs: int,
     state: Path,
     log: Callable[[str], None],
 ) -> DiffusionUNet:
@@ -75,11 +77,11 @@ def train_diffusion(
 
     Args:
         model: new.
-        latents: (N, C, X, Y, Z), of about unit variance.
-        context: each one's conditions in [0, 1], (N, 4).
+        latents: (2N, C, X, Y, Z), of about unit variance: a subject, its twin, the next subject...
+        context: each one's conditions in [0, 1], (2N, 4).
         schedule: the noise.
         recipe: how long and how fast.
-        batch: latents a step.
+        pairs: subjects with their twins at a step.
         state: where an interrupted run resumes from.
         log: takes a line now and then.
 
@@ -91,11 +93,12 @@ def train_diffusion(
     log(f"weights of voxels: {weight.min():.2f} to {weight.max():.2f}")
 
     def loss(network: DiffusionUNet, step: int) -> Tensor:
-        index = torch.randint(len(latents), (batch,))
-        # Evenly over the schedule within a batch, so that the loss varies less.
-        offsets = (torch.arange(batch) + torch.rand(batch)) / batch
-        t = (offsets * schedule.num_train_timesteps).long()
-        z0, noise = latents[index], torch.randn(batch, *latents.shape[1:])
+        subject = torch.randint(len(latents) // 2, (pairs,))
+        index = torch.stack([2 * subject, 2 * subject + 1], 1).flatten()
+        # Evenly over the schedule within a step, so that the loss varies less.
+        offsets = (torch.arange(pairs) + torch.rand(pairs)) / pairs
+        t = (offsets * schedule.num_train_timesteps).long().repeat_interleave(2)
+        z0, noise = latents[index], torch.randn(pairs, *latents.shape[1:]).repeat_interleave(2, 0)
         z = schedule.add_noise(z0, noise, t)
         x, token = with_context(z, context[index])
         with torch.autocast(z.device.type, torch.bfloat16):
