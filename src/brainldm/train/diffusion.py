@@ -57,7 +57,7 @@ def explained_weight(latents: Tensor, context: Tensor) -> Tensor:
     """
     factors = context - context.mean(0)
     values = (latents - latents.mean(0)).flatten(1)
-    fit = factors @ torch.linalg.lstsq(factors, values).solution
+    fit: Tensor = factors @ torch.linalg.lstsq(factors, values).solution
     explained = fit.var(0).view(latents.shape[1:]).sum(0)
     return (1 + explained / explained.mean()) / 2
 
@@ -102,7 +102,7 @@ def train_diffusion(
         z = schedule.add_noise(z0, noise, t)
         x, token = with_context(z, context[index])
         with torch.autocast(z.device.type, torch.bfloat16):
-            v = network(x, t, token)
+            v: Tensor = network(x, t, token)
         return (weight * (v.float() - schedule.v_target(z0, noise, t)) ** 2).mean()
 
     return fit(model, loss, recipe, state, log)
