@@ -3,18 +3,18 @@
 from __future__ import annotations
 
 from collections.abc import Callable
-from typing import Any, ClassVar
+from typing import Any
 
 import numpy as np
 import pytest
 import torch
-from diffusers import DPMSolverMultistepScheduler
+from diffusers import DPMSolverMultistepScheduler, UniPCMultistepScheduler
 from monai.networks.schedulers import DDIMScheduler, DDPMScheduler
 from torch import Tensor, nn
 
 from brainldm.latents import NoiseSource
-from brainldm.sampling.schedules import Schedule, Spacing
-from brainldm.sampling.solvers import DDIM, DDPM, DPMSolverPP2M, Solver, sample
+from brainldm.sampling.schedules import Schedule
+from brainldm.sampling.solvers import DDIM, DDPM, DPMSolverPP2M, Solver, UniPC, sample
 
 BETAS = {"beta_start": 0.0015, "beta_end": 0.0205}
 SHAPE = (2, 4, 5, 4)
@@ -22,7 +22,7 @@ TOLERANCE = 1e-4
 STEPS = [1, 2, 3, 4, 10, 50]
 PREDICTIONS = {"epsilon": "epsilon", "v": "v_prediction", "x0": "sample"}
 
-Denoise = Callable[[Tensor, int], Tensor]
+Denoise = Callable[[Tensor, float], Tensor]
 
 # diffusers turns tensors into arrays in a way that NumPy 2 is about to refuse.
 pytestmark = pytest.mark.filterwarnings("ignore:__array__ implementation:DeprecationWarning")
@@ -36,17 +36,11 @@ def denoise() -> Denoise:
         first, second = nn.Conv3d(2, 8, 3, padding=1), nn.Conv3d(8, 2, 3, padding=1)
 
     @torch.no_grad()
-    def network(z: Tensor, t: int) -> Tensor:
+    def network(z: Tensor, t: float) -> Tensor:
         output: Tensor = second(torch.tanh(2 * first(z) + t / 500 - 1)) + z / 2
         return output
 
     return network
-
-
-class LeadingDPMSolverPP2M(DPMSolverPP2M):
-    """As DDIM goes through the timesteps."""
-
-    spacing: ClassVar[Spacing] = "leading"
 
 
 def trajectory(denoise: Denoise, solver: Solver, steps: int, **options: Any) -> list[Tensor]:
@@ -137,7 +131,7 @@ def test_ddpm_is_monais(denoise: Denoise, steps: int, prediction: str) -> None:
 
 @pytest.mark.parametrize("prediction", PREDICTIONS)
 @pytest.mark.parametrize("steps", STEPS)
-@pytest.mark.parametrize("solver", [DPMSolverPP2M(), LeadingDPMSolverPP2M()])
+@pytest.mark.parametrize("solver", [DPMSolverPP2M(), DPMSolverPP2M(spacing="leading")])
 def test_dpm_solver_is_diffusers(
     denoise: Denoise, solver: Solver, steps: int, prediction: str
 ) -> None:
@@ -154,6 +148,49 @@ def test_dpm_solver_is_diffusers(
 
     assert_same(
         trajectory(denoise, solver, steps, prediction=prediction),
+        reference(denoise, step, diffusers.timesteps),
+    )
+
+
+@pytest.mark.parametrize("prediction", PREDICTIONS)
+@pytest.mark.parametrize("steps", STEPS)
+def test_unipc_is_diffusers(denoise: Denoise, steps: int, prediction: str) -> None:
+    diffusers = UniPCMultistepScheduler(
+        1000, beta_schedule="scaled_linear", prediction_type=PREDICTIONS[prediction], **BETAS
+    )
+    diffusers.set_timesteps(steps)
+
+    def step(output: Tensor, t: Tensor, z: Tensor, generator: torch.Generator) -> Tensor:
+        return diffusers.step(output, t, z).prev_sample
+
+    assert_same(
+        trajectory(denoise, UniPC(spacing="linspace"), steps, prediction=prediction),
+        reference(denoise, step, diffusers.timesteps),
+    )
+
+
+@pytest.mark.parametrize("steps", [2, 5, 20, 50])
+@pytest.mark.parametrize(
+    ("solver", "scheduler"),
+    [
+        (DPMSolverPP2M(spacing="karras"), DPMSolverMultistepScheduler),
+        (UniPC(), UniPCMultistepScheduler),
+    ],
+)
+def test_karras_spacing_is_diffusers(
+    denoise: Denoise, solver: Solver, scheduler: Any, steps: int
+) -> None:
+    diffusers = scheduler(1000, beta_schedule="scaled_linear", use_karras_sigmas=True, **BETAS)
+    diffusers.set_timesteps(steps)
+
+    def step(output: Tensor, t: Tensor, z: Tensor, generator: torch.Generator) -> Tensor:
+        return diffusers.step(output, t, z).prev_sample
+
+    # Timesteps that are the same after rounding would be looked up as the first of them.
+    diffusers.set_begin_index(0)
+    assert_same(
+        # The reference rounds the timestep that the network sees, and not the level of noise.
+        trajectory(lambda z, t: denoise(z, round(t)), solver, steps),
         reference(denoise, step, diffusers.timesteps),
     )
 

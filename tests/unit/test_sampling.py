@@ -255,7 +255,11 @@ class TestSolvers:
         assert SAMPLERS[name]().describe()["name"] == name
 
     def test_eta_is_on_record(self) -> None:
-        assert DDIM(eta=0.5).describe() == {"name": "ddim", "eta": 0.5}
+        assert DDIM(eta=0.5).describe() == {
+            "name": "ddim",
+            "spacing": "leading",
+            "eta": 0.5,
+        }
 
     def test_steps_are_reported(self) -> None:
         calls = []

@@ -9,11 +9,15 @@ from typing import Literal, Self
 
 import numpy as np
 import torch
+from numpy.typing import NDArray
 from torch import Tensor
 
 from brainldm.errors import BrainLDMError
 
-Spacing = Literal["leading", "linspace"]
+Spacing = Literal["leading", "linspace", "karras"]
+SPACINGS: tuple[Spacing, ...] = ("leading", "linspace", "karras")
+KARRAS_RHO = 7
+"""Of Karras et al. 2022 (2206.00364), section 3."""
 
 
 @dataclass(frozen=True)
@@ -92,11 +96,19 @@ class Schedule:
         """The coefficient of the noise at timestep t, 0 <= t < T."""
         return math.sqrt(1 - self.alphas_cumprod[t].item())
 
-    def level(self, t: int) -> NoiseLevel:
-        """Both coefficients at timestep t, 0 <= t < T."""
-        return NoiseLevel(self.alpha(t), self.sigma(t))
+    def level(self, t: float) -> NoiseLevel:
+        """Both coefficients at timestep t, 0 <= t <= T - 1.
 
-    def timesteps(self, steps: int, spacing: Spacing = "leading") -> list[int]:
+        Between whole timesteps the logarithm of the signal-to-noise ratio is interpolated.
+        """
+        if t == int(t):
+            return NoiseLevel(self.alpha(int(t)), self.sigma(int(t)))
+        whole = np.arange(self.num_train_timesteps)
+        ratio = math.exp(np.interp(t, whole, self._log_noise_to_signal()))
+        alpha = 1 / math.hypot(1, ratio)
+        return NoiseLevel(alpha, ratio * alpha)
+
+    def timesteps(self, steps: int, spacing: Spacing = "leading") -> list[float]:
         """The timesteps at which a sampler evaluates the network, from noisy to clean.
 
         Args:
@@ -105,12 +117,19 @@ class Schedule:
                 1000), as the published bundle samples; where steps does not divide T, it starts
                 lower than it could. "linspace" divides [0, T - 1] evenly and leaves out 0
                 (999, 979, ..., 20), as DPM-Solver++ is usually run; it has T - 1 steps at most.
-                Names after Lin et al. 2023 (2305.08891), Table 2.
+                Names after Lin et al. 2023 (2305.08891), Table 2. "karras" goes from T - 1 to 0
+                and is even in (sigma / alpha) ** (1 / 7) (2206.00364, eq. 5); its timesteps are
+                fractions.
 
         Raises:
-            BrainLDMError: steps that are not a whole number, none or too many of them.
+            BrainLDMError: steps that are not a whole number, none or too many of them, or an
+                unknown spacing.
         """
         T = self.num_train_timesteps
+        if spacing not in SPACINGS:
+            raise BrainLDMError(
+                f"Unknown spacing {spacing!r}: expected one of {', '.join(SPACINGS)}."
+            )
         most = T if spacing == "leading" else T - 1
         try:
             number = operator.index(steps)
@@ -124,8 +143,19 @@ class Schedule:
         if spacing == "leading":
             stride = T // number
             return [stride * i for i in reversed(range(number))]
+        if spacing == "karras":
+            noise = self._log_noise_to_signal()
+            first, last = np.exp(noise[[-1, 0]]) ** (1 / KARRAS_RHO)
+            ratios = KARRAS_RHO * np.log(np.linspace(first, last, number))
+            return [float(t) for t in np.interp(ratios, noise, np.arange(T))]
         # NumPy's rounding of halves, to even, is that of the reference implementation.
         return [int(t) for t in np.linspace(0, T - 1, number + 1).round()[:0:-1]]
+
+    def _log_noise_to_signal(self) -> NDArray[np.float64]:
+        """log(sigma / alpha) at every timestep, rising, (T,)."""
+        product = self.alphas_cumprod.numpy()
+        logarithms: NDArray[np.float64] = np.log((1 - product) / product) / 2
+        return logarithms
 
     def add_noise(self, z0: Tensor, noise: Tensor, t: Tensor) -> Tensor:
         """z_t = alpha_t z0 + sigma_t noise (2006.11239, eq. 4).
