@@ -13,6 +13,7 @@ from brainldm.conditions import ConditionRanges, Conditions
 from brainldm.config import ModelConfig
 from brainldm.errors import BrainLDMError
 from brainldm.latents import NoiseSource
+from brainldm.models.sizes import check_sides
 
 
 @dataclass(frozen=True, eq=False)
@@ -96,14 +97,7 @@ def _from_noise(config: ModelConfig, people: list[Conditions], noise: Tensor) ->
         raise BrainLDMError(f"noise is a {type(noise).__name__}: {expected}.")
     if noise.ndim != 5 or noise.shape[1] != channels or 0 in noise.shape:
         raise BrainLDMError(f"noise has the shape {tuple(noise.shape)}: {expected}.")
-    sides = noise.shape[2:]
-    if any(side % factor for side in sides):
-        smaller = tuple(max(side // factor, 1) * factor for side in sides)
-        larger = tuple(-(-side // factor) * factor for side in sides)
-        raise BrainLDMError(
-            f"noise has the size {tuple(sides)}: {expected}. The nearest sizes that work are "
-            f"{smaller} and {larger}."
-        )
+    check_sides(noise.shape[2:], factor, "noise")
     if not torch.isfinite(noise).all():
         raise BrainLDMError("noise has values that are NaN or infinite: expected finite ones.")
     people = _one_for_each(people, len(noise), "samples of noise")

@@ -15,6 +15,7 @@ from torch.nn import functional as F
 
 from brainldm.config import AutoencoderConfig
 from brainldm.models.layers import Conv, upsample
+from brainldm.models.sizes import check_sides
 
 
 class ResBlock(nn.Module):
@@ -115,6 +116,7 @@ class AutoencoderKL(nn.Module):
 
     def __init__(self, config: AutoencoderConfig) -> None:
         super().__init__()
+        self.factor = config.factor
         self.encoder = Stack(encoder_blocks(config))
         self.decoder = Stack(decoder_blocks(config))
         self.quant_conv_mu = Conv(config.latent_channels, config.latent_channels, 1)
@@ -129,7 +131,11 @@ class AutoencoderKL(nn.Module):
 
         Returns:
             Two tensors (B, latent_channels, X/f, Y/f, Z/f).
+
+        Raises:
+            BrainLDMError: a side that is not such a multiple.
         """
+        check_sides(x.shape[2:], self.factor, "The image")
         h = self.encoder(x)
         mean: Tensor = self.quant_conv_mu(h)
         log_variance = self.quant_conv_log_sigma(h).clamp(-30.0, 20.0)

@@ -36,6 +36,11 @@ def upsample(x: Tensor) -> Tensor:
     return F.interpolate(x, scale_factor=2.0, mode="nearest")
 
 
+def downsample(x: Tensor) -> Tensor:
+    """The mean of each 2 x 2 x 2 voxels: (B, C, 2X, 2Y, 2Z) -> (B, C, X, Y, Z)."""
+    return F.avg_pool3d(x.float(), 2).to(x.dtype)  # not made for half precision on the CPU
+
+
 def zero(module: Conv) -> Conv:
     """Start a convolution at zero, so that the block it ends begins as the identity."""
     for parameter in module.parameters():

@@ -15,7 +15,8 @@ from torch import Tensor, nn
 from torch.nn import functional as F
 
 from brainldm.config import UNetConfig
-from brainldm.models.layers import Conv, upsample, zero
+from brainldm.models.layers import Conv, downsample, upsample, zero
+from brainldm.models.sizes import check_sides
 
 
 def timestep_embedding(timesteps: Tensor, width: int) -> Tensor:
@@ -70,7 +71,7 @@ class ResBlock(nn.Module):
         if self.resample == "up":
             x, h = upsample(x), upsample(h)
         elif self.resample == "down":
-            x, h = F.avg_pool3d(x, 2), F.avg_pool3d(h, 2)
+            x, h = downsample(x), downsample(h)
         h = self.conv1(h) + self.time_emb_proj(time)[:, :, None, None, None]
         h = self.conv2(F.silu(self.norm2(h)))
         y: Tensor = self.skip_connection(x) + h
@@ -248,6 +249,7 @@ class DiffusionUNet(nn.Module):
         width = c.channels[0]
         self.conv_in = Conv(c.in_channels, width)
         self.width = width
+        self.factor = c.factor
         self.time_embed = nn.Sequential(
             nn.Linear(width, 4 * width), nn.SiLU(), nn.Linear(4 * width, 4 * width)
         )
@@ -272,7 +274,11 @@ class DiffusionUNet(nn.Module):
 
         Returns:
             (B, out_channels, X, Y, Z).
+
+        Raises:
+            BrainLDMError: a side that is not such a multiple.
         """
+        check_sides(x.shape[2:], self.factor, "The latent")
         embedding = timestep_embedding(timesteps, self.width)
         time = F.silu(self.time_embed(embedding.to(x.dtype)))
         h = self.conv_in(x)
