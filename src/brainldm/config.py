@@ -93,14 +93,13 @@ class UNetConfig(_Config):
 
 
 class ScheduleConfig(_Config):
-    """The noise the U-Net was trained with, and how many steps a sampler takes by default."""
+    """The noise the U-Net was trained with, and what it predicts."""
 
     num_train_timesteps: Positive = 1000
     beta_start: Annotated[float, Field(gt=0, lt=1)] = 0.0015
     beta_end: Annotated[float, Field(gt=0, lt=1)] = 0.0205
     kind: Literal["scaled_linear"] = "scaled_linear"
     prediction: Literal["epsilon", "v"] = "epsilon"
-    steps: Positive = 50
 
 
 class LatentConfig(_Config):
@@ -181,8 +180,8 @@ class ModelConfig(_Config):
     """Everything about a model but its weights.
 
     `affine` takes a voxel (i, j, k) to millimetres of MNI152 space (RAS+), `shape` is (X, Y, Z)
-    in voxels, `weights` maps a file name to its SHA-256, and `provenance` has at least a
-    `description` and a `licence`.
+    in voxels, `provenance` has at least a `description` and a `licence`, `weights` maps a file
+    name to its SHA-256, and `hash` identifies the weights in any format or precision.
     """
 
     name: str
@@ -195,6 +194,7 @@ class ModelConfig(_Config):
     shape: tuple[Positive, Positive, Positive]
     provenance: dict[str, str]
     weights: dict[str, str] = {}
+    hash: str = ""
 
     @classmethod
     def from_json(cls, text: str, where: str) -> Self:

@@ -34,7 +34,6 @@ def test_published_model_is_the_papers() -> None:
         "beta_end": 0.0205,
         "kind": "scaled_linear",
         "prediction": "epsilon",
-        "steps": 50,
     }
 
 

@@ -8,6 +8,7 @@ from pathlib import Path
 from typing import Any
 
 import torch
+from safetensors import safe_open
 from safetensors.torch import load_file
 from torch import Tensor
 
@@ -20,11 +21,15 @@ _PARALLEL = "module."
 """What torch's DataParallel and DistributedDataParallel put before every name."""
 
 
-def read_state_dict(path: str | Path) -> dict[str, Tensor]:
+def read_state_dict(path: str | Path, dtype: torch.dtype | None = None) -> dict[str, Tensor]:
     """Read the tensors of a `.safetensors`, `.pt` or `.pth` file, on the CPU.
 
     Weights inside `{"state_dict": ...}` and its like, or under a DataParallel's `module.`, are
     unwrapped. Nothing in the file is executed: a pickle is opened with `weights_only=True`.
+
+    Args:
+        path: the file.
+        dtype: what the tensors are cast to; None leaves them as they are stored.
 
     Raises:
         BrainLDMError: no such file, or it is truncated, not a file of weights, holds Python
@@ -34,7 +39,7 @@ def read_state_dict(path: str | Path) -> dict[str, Tensor]:
     _check_is_weights(path)
     try:
         if path.suffix == ".safetensors":
-            content: Any = load_file(path)
+            content: Any = _read_cast(path, dtype) if dtype else load_file(path)
         else:
             content = torch.load(path, map_location="cpu", weights_only=True)
     except MemoryError:
@@ -45,6 +50,19 @@ def read_state_dict(path: str | Path) -> dict[str, Tensor]:
     state = _unwrap(content, path)
     if all(name.startswith(_PARALLEL) for name in state):
         state = {name.removeprefix(_PARALLEL): tensor for name, tensor in state.items()}
+    return {name: tensor.to(dtype) for name, tensor in state.items()} if dtype else state
+
+
+def _read_cast(path: Path, dtype: torch.dtype) -> dict[str, Tensor]:
+    """Read tensor by tensor; the file is opened for each, since what is mapped of an open file
+    counts as memory in use.
+    """
+    with safe_open(path, "pt") as file:
+        names = list(file.keys())
+    state = {}
+    for name in names:
+        with safe_open(path, "pt") as file:
+            state[name] = file.get_tensor(name).to(dtype, copy=True)
     return state
 
 
