@@ -61,7 +61,9 @@ class Generator(nn.Module):
             BrainLDMError: a condition outside [0, 1], or steps that the schedule does not have.
         """
         people = [Conditions.from_normalised(*row) for row in conditions.tolist()]
-        volumes = self.pipeline.generate(people, range(len(people)), steps=self.steps)
+        volumes = self.pipeline.generate(
+            people, range(len(people)), steps=self.steps, sampler="ddim"
+        )
         images = torch.stack([torch.from_numpy(volume.array) for volume in volumes])
         return images[:, None].to(conditions.device)
 
@@ -110,7 +112,9 @@ def generate(
         refuse_existing(output_paths(path))  # before minutes of computing, not after
     person = Conditions.from_normalised(gender, age, ventricular_vol, brain_vol)
     pipeline = _load(Path(model_dir), bool(load_old), device)
-    [volume] = pipeline.generate(person, [seed], steps=steps, extrapolate=bool(extrapolate))
+    [volume] = pipeline.generate(
+        person, [seed], steps=steps, sampler="ddim", extrapolate=bool(extrapolate)
+    )
     return volume.save(path, overwrite=bool(overwrite))
 
 

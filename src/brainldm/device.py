@@ -6,7 +6,7 @@ import torch
 
 from brainldm.errors import BrainLDMError
 
-DTYPES = {"auto": torch.float32, "float32": torch.float32, "bfloat16": torch.bfloat16}
+DTYPES = ("auto", "float32", "bfloat16", "float16")
 
 
 def pick_device(name: str) -> torch.device:
@@ -39,12 +39,32 @@ def pick_device(name: str) -> torch.device:
     return device
 
 
-def pick_dtype(name: str) -> torch.dtype:
-    """The precision called "auto" (float32), "float32" or "bfloat16" (autocast).
+def pick_dtype(name: str, device: torch.device) -> torch.dtype:
+    """The precision called "auto", "float32", "bfloat16" or "float16".
+
+    "auto" is bfloat16 where the processor computes in it, else float16 on a CUDA GPU, else float32.
 
     Raises:
-        BrainLDMError: another name.
+        BrainLDMError: another name, or float16 without a CUDA GPU.
     """
     if name not in DTYPES:
         raise BrainLDMError(f"Unknown dtype {name!r}: expected one of {', '.join(DTYPES)}.")
-    return DTYPES[name]
+    if name == "float16" and device.type != "cuda":
+        raise BrainLDMError(
+            f"The dtype float16 is for CUDA GPUs, and the device is {device}: choose bfloat16, "
+            "float32 or auto."
+        )
+    if name != "auto":
+        dtype: torch.dtype = getattr(torch, name)
+        return dtype
+    if device.type == "cuda":
+        native = torch.cuda.is_bf16_supported(including_emulation=False)
+        return torch.bfloat16 if native else torch.float16
+    return torch.bfloat16 if device.type == "cpu" and _cpu_has_bfloat16() else torch.float32
+
+
+def _cpu_has_bfloat16() -> bool:
+    """Whether the instructions are there; emulated, bfloat16 is slower than float32."""
+    # Newer than our oldest PyTorch.
+    capabilities: dict[str, bool] = getattr(torch.cpu, "get_capabilities", dict)()
+    return any(capabilities.get(name) for name in ("avx512_bf16", "amx_bf16"))

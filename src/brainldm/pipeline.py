@@ -8,6 +8,7 @@ margin are the published model's.
 
 from __future__ import annotations
 
+import warnings
 from collections.abc import Callable, Sequence
 from pathlib import Path
 from typing import Self
@@ -17,21 +18,22 @@ import torch
 from numpy.typing import NDArray
 from torch import Tensor
 
-from brainldm.checkpoint import load_into, load_model, save_model
+from brainldm.checkpoint import LoadedModel, load_config, load_into, load_model, save_model
 from brainldm.conditions import ConditionRanges, Conditions
 from brainldm.config import ModelConfig
 from brainldm.device import pick_device, pick_dtype
+from brainldm.errors import BrainLDMError
+from brainldm.memory import batch_size, pick_memory, shortage
+from brainldm.models import slabs
 from brainldm.models.autoencoder import AutoencoderKL
 from brainldm.models.unet import DiffusionUNet, with_context
 from brainldm.request import Request, initial_noise, match_requests
 from brainldm.sampling.schedules import Schedule
-from brainldm.sampling.solvers import Solver, pick_solver, sample
+from brainldm.sampling.solvers import DEFAULT_SAMPLER, Solver, pick_solver, sample
 from brainldm.scans import fit_to_grid
 from brainldm.sidecar import reconstruction_sidecar, synthetic_sidecar
 from brainldm.volume import Volume
 
-BATCH = 4
-"""Samples denoised at a time; each is decoded alone, since decoding needs the most memory."""
 Progress = Callable[[int, int, str], None]
 
 
@@ -44,10 +46,15 @@ class BrainLDM:
         unet: its weights loaded.
         hash: identifies the weights.
         device: "auto", "cpu", "cuda", "cuda:1" or "mps".
-        dtype: "auto" (float32), "float32" or "bfloat16" (autocast).
+        dtype: "auto" (half precision where the processor has it, see `pick_dtype`), "float32",
+            "bfloat16" or "float16". The U-Net's weights are cast to it.
+        memory: "low" decodes in less memory and lets the U-Net go before, if `read_unet` is given;
+            "normal"; or "auto", which is normal where that fits.
+        compile: compile the U-Net when it is first called, on a GPU into CUDA graphs.
+        read_unet: reads the U-Net again.
 
     Raises:
-        BrainLDMError: a device that is not there, or an unknown dtype.
+        BrainLDMError: a device that is not there, or an unknown dtype or memory.
     """
 
     def __init__(
@@ -59,13 +66,19 @@ class BrainLDM:
         hash: str,
         device: str = "auto",
         dtype: str = "auto",
+        memory: str = "auto",
+        compile: bool = False,
+        read_unet: Callable[[], DiffusionUNet] | None = None,
     ) -> None:
         self.config = config
         self.hash = hash
         self.device = pick_device(device)
-        self.dtype = pick_dtype(dtype)
+        self.dtype = pick_dtype(dtype, self.device)
+        self.memory = pick_memory(memory, config, self.device, self.dtype)
         self.autoencoder = autoencoder.to(self.device).eval().requires_grad_(False)
-        self.unet = unet.to(self.device).eval().requires_grad_(False)
+        self.compile = compile
+        self._unet: DiffusionUNet | None = self._ready(unet)
+        self._read_unet = read_unet
         self.ranges = ConditionRanges(config.conditions)
         self.affine = np.array(config.affine, dtype=np.float64)
         self.schedule = Schedule.scaled_linear(
@@ -76,7 +89,12 @@ class BrainLDM:
 
     @classmethod
     def from_pretrained(
-        cls, source: str | Path = "demo", device: str = "auto", dtype: str = "auto"
+        cls,
+        source: str | Path = "demo",
+        device: str = "auto",
+        dtype: str = "auto",
+        memory: str = "auto",
+        compile: bool = False,
     ) -> Self:
         """Load a model.
 
@@ -85,27 +103,73 @@ class BrainLDM:
                 fetched), a directory of ours, or a directory with the published files
                 (`autoencoder.pt` and `model.pt`, or `autoencoder.pth` and `diffusion_model.pth`).
             device: "auto" (CUDA where there is one), "cpu", "cuda", "cuda:1" or "mps".
-            dtype: "auto" (float32), "float32" or "bfloat16" (autocast).
+            dtype: "auto" (half precision where the processor has it), "float32", "bfloat16" or
+                "float16".
+            memory: "auto", "normal" or "low".
+            compile: compile the U-Net, which costs minutes once and pays for many volumes.
 
         Raises:
             BrainLDMError: no such model, weights that do not fit or are damaged, a device that is
-                not there, or an unknown dtype.
+                not there, or an unknown dtype or memory.
+
+        Warns:
+            UserWarning: the memory will probably not suffice to generate.
         """
-        pick_device(device)  # refused before gigabytes are read
-        loaded = load_model(source)
+        place = pick_device(device)  # what is wrong is refused before gigabytes are read
+        precision = pick_dtype(dtype, place)
+        config = load_config(source)
+        mode = pick_memory(memory, config, place, precision)
+        if warning := shortage(config, place, precision, mode):
+            warnings.warn(warning, stacklevel=2)
+
+        def read_unet() -> DiffusionUNet:
+            return _unet(load_model(source, dtype=precision), precision)
+
+        loaded = load_model(source, dtype=precision)
         with torch.device("meta"):  # the networks take over the loaded weights
-            autoencoder = AutoencoderKL(loaded.config.autoencoder)
-            unet = DiffusionUNet(loaded.config.unet)
+            autoencoder = AutoencoderKL(config.autoencoder)
         load_into(autoencoder, loaded.autoencoder, "the autoencoder")
-        load_into(unet, loaded.unet, "the diffusion U-Net")
-        return cls(loaded.config, autoencoder, unet, hash=loaded.hash, device=device, dtype=dtype)
+        return cls(
+            config,
+            autoencoder,
+            _unet(loaded, precision),
+            hash=loaded.hash,
+            device=device,
+            dtype=dtype,
+            memory=mode,
+            compile=compile,
+            read_unet=read_unet,
+        )
+
+    @property
+    def unet(self) -> DiffusionUNet:
+        """The diffusion network, read again if it was let go."""
+        if self._unet is None:
+            assert self._read_unet is not None
+            self._unet = self._ready(self._read_unet())
+        return self._unet
+
+    def _ready(self, unet: DiffusionUNet) -> DiffusionUNet:
+        unet = unet.to(self.device, self.dtype).eval().requires_grad_(False)
+        if self.dtype != torch.float32:  # where it measured a quarter faster; slower in float32
+            for kernel in (p for p in unet.parameters() if p.ndim == 5):
+                kernel.data = kernel.contiguous(memory_format=torch.channels_last_3d)
+        if self.compile:
+            unet.compile(mode="reduce-overhead" if self.device.type == "cuda" else "default")
+        return unet
 
     def save_pretrained(self, directory: str | Path) -> None:
         """Write `autoencoder.safetensors`, `unet.safetensors` and `config.json`.
 
         Raises:
-            BrainLDMError: the directory cannot be written.
+            BrainLDMError: the directory cannot be written, or the weights were rounded when they
+                were loaded.
         """
+        if self.dtype != torch.float32:
+            raise BrainLDMError(
+                f"Expected a model in float32 to save, this one was rounded to {self.dtype} when "
+                'it was loaded: load it with dtype="float32", or copy it with `brainldm convert`.'
+            )
         save_model(directory, self.config, self.autoencoder.state_dict(), self.unet.state_dict())
 
     @torch.inference_mode()
@@ -115,7 +179,7 @@ class BrainLDM:
         seeds: Sequence[int] | None = None,
         *,
         steps: int | None = None,
-        sampler: str | Solver = "ddim",
+        sampler: str | Solver = DEFAULT_SAMPLER,
         noise: Tensor | None = None,
         clip: bool = True,
         extrapolate: bool = False,
@@ -129,8 +193,8 @@ class BrainLDM:
             conditions: one for all samples, or one for each. What is left out is drawn with the
                 seed, and `metadata` says so.
             seeds: one for each sample, from 0 to 2**63 - 1; random ones if None.
-            steps: denoising steps; the model's own number if None.
-            sampler: "ddim", "ddpm", "dpm++2m", or a solver.
+            steps: denoising steps; as many as are usual for the sampler if None.
+            sampler: "unipc", "dpm++2m", "ddim", "ddpm", or a solver.
             noise: (B, C, X, Y, Z), replaces the seeds, and its shape sets the size; the field of
                 view keeps its centre. Only for samplers that draw no more noise on the way.
             clip: bring intensities outside the model's scale, [0, 1], to its ends; `metadata` says
@@ -143,50 +207,75 @@ class BrainLDM:
             A volume for each sample, with conditions, seed and provenance in `metadata`.
 
         Raises:
-            BrainLDMError: conditions, seeds, steps, sampler or noise that this model cannot take.
+            BrainLDMError: conditions, seeds, steps, sampler or noise that this model cannot take;
+                values that are not finite, with the step; or a GPU has too little memory.
+
+        Warns:
+            UserWarning: a GPU had too little memory: one by one and in the mode low from now on.
         """
         solver = pick_solver(sampler)
-        steps = self.config.schedule.steps if steps is None else steps
+        steps = solver.usual_steps if steps is None else steps
         requests = match_requests(self.config, conditions, seeds, noise)
         people = [request.conditions for request in requests]
         # years, mL -> [0, 1]: (B, 4)
         context = torch.from_numpy(self.ranges.normalise(people, extrapolate)).to(self.device)
 
-        volumes: list[Volume] = []
-        for start in range(0, len(requests), BATCH):
-            batch = slice(start, start + BATCH)
+        latents: list[Tensor] = []
+        size = min(len(requests), batch_size(self.config, self.device, self.dtype))
+        while (start := len(latents)) < len(requests):
+            batch = requests[start : start + size]
             # z_T: (B, 3, 20, 28, 20)
-            z, source = initial_noise(requests[batch], self.config.latent.shape)
-            # z_T -> z_0
-            z = sample(
-                self.denoiser(context[batch]),
-                z.to(self.device, torch.float32),
-                schedule=self.schedule,
-                solver=solver,
-                steps=steps,
-                prediction=self.config.schedule.prediction,
-                noise=source,
-                on_step=_on_step(progress, start, len(z), len(requests)),
-            )
-            for latent, request in zip(z, requests[batch], strict=True):
-                x = self.decode(latent[None])  # (1, 1, 160, 224, 160)
-                volumes.append(self._volume(x, request, solver, steps, clip))
-                if progress:
-                    progress(len(volumes), len(requests), "decode")
+            z, source = initial_noise(batch, self.config.latent.shape)
+            try:
+                # z_T -> z_0
+                z = sample(
+                    self.denoiser(context[start : start + size]),
+                    z.to(self.device, torch.float32),
+                    schedule=self.schedule,
+                    solver=solver,
+                    steps=steps,
+                    prediction=self.config.schedule.prediction,
+                    noise=source,
+                    on_step=_on_step(progress, start, len(batch), len(requests)),
+                )
+            except torch.OutOfMemoryError:
+                if size == 1:
+                    raise BrainLDMError(
+                        f"{self.device} has too little memory to denoise a latent of shape "
+                        f"{tuple(z.shape)}. Use the CPU."
+                    ) from None
+                warnings.warn(
+                    f"{self.device} has too little memory for {size} heads at a time; going on "
+                    "one by one in the mode low.",
+                    stacklevel=2,
+                )
+                size, self.memory = 1, "low"
+                continue
+            latents.extend(z)
+        if self.memory == "low" and self._read_unet:
+            self._unet = None
+
+        volumes: list[Volume] = []
+        for latent, request in zip(latents, requests, strict=True):
+            x = self.decode(latent[None])  # (1, 1, 160, 224, 160)
+            volumes.append(self._volume(x, request, solver, steps, clip))
+            if progress:
+                progress(len(volumes), len(requests), "decode")
         return volumes
 
-    def denoiser(self, context: Tensor) -> Callable[[Tensor, int], Tensor]:
+    def denoiser(self, context: Tensor) -> Callable[[Tensor, float], Tensor]:
         """The U-Net under fixed conditions, as a sampler calls it: (z_t, t) -> output.
 
         Args:
             context: (B, 4).
         """
 
-        def denoise(z: Tensor, t: int) -> Tensor:
-            x, token = with_context(z, context)
+        unet, context = self.unet, context.to(self.dtype)
+
+        def denoise(z: Tensor, t: float) -> Tensor:
+            x, token = with_context(z.to(self.dtype), context)
             timesteps = torch.full((len(z),), t, device=z.device)
-            with self._precision():
-                output: Tensor = self.unet(x, timesteps, token)
+            output: Tensor = unet(x, timesteps, token)
             return output.float()
 
         return denoise
@@ -203,17 +292,44 @@ class BrainLDM:
             BrainLDMError: as `prepare`, which the volume goes through.
         """
         x = torch.from_numpy(self.prepare(volume).array)[None, None].to(self.device)
-        with self._precision():
+        with torch.autocast(self.device.type, self.dtype, enabled=self.dtype != torch.float32):
             mean: Tensor = self.autoencoder.encode(x)[0]
         return mean.float() * self.config.latent.scale
 
     @torch.inference_mode()
     def decode(self, latent: Tensor) -> Tensor:
-        """Images (B, 1, X, Y, Z), float32 and not clipped, from latents (B, C, X, Y, Z)."""
+        """Images (B, 1, X, Y, Z), float32 and not clipped, from latents (B, C, X, Y, Z).
+
+        Raises:
+            BrainLDMError: values that are not finite come out, or a GPU has too little memory.
+
+        Warns:
+            UserWarning: a GPU had too little memory, and the mode is low from now on.
+        """
         z = latent.to(self.device) / self.config.latent.scale
-        with self._precision():
-            x: Tensor = self.autoencoder.decode(z)
-        return x.float()
+        x: Tensor | None = None
+        try:
+            x = slabs.decode(self.autoencoder, z, self.dtype, low_memory=self.memory == "low")
+        except torch.OutOfMemoryError:
+            if self.memory == "low":
+                raise BrainLDMError(
+                    f"{self.device} has too little memory to decode a latent of shape "
+                    f"{tuple(z.shape)}, even in the mode low. Use the CPU."
+                ) from None
+        if x is None:  # out here, since the exception holds what did not fit
+            warnings.warn(
+                f"{self.device} has too little memory; decoding again in the mode low.",
+                stacklevel=2,
+            )
+            self.memory = "low"
+            return self.decode(latent)
+        if not x.isfinite().all():
+            raise BrainLDMError(
+                "The decoded image has values that are NaN or infinite: expected finite ones. "
+                f"Try another precision than {self.dtype}, or look at where the weights and the "
+                "latent are from."
+            )
+        return x
 
     def reconstruct(self, volume: Volume) -> Volume:
         """A volume after the autoencoder, encoded and decoded; intensities clipped to [0, 1].
@@ -225,11 +341,6 @@ class BrainLDM:
         array = self.decode(self.encode(prepared))[0, 0].clamp(0, 1).cpu().numpy()
         metadata = reconstruction_sidecar(self.config, self.hash, dict(prepared.metadata or {}))
         return Volume(array, self.affine, metadata)
-
-    def _precision(self) -> torch.autocast:
-        return torch.autocast(
-            self.device.type, torch.bfloat16, enabled=self.dtype == torch.bfloat16
-        )
 
     def _volume(
         self, x: Tensor, request: Request, solver: Solver, steps: int, clip: bool
@@ -254,6 +365,13 @@ class BrainLDM:
         affine = self.affine.copy()
         affine[:3, 3] += affine[:3, :3] @ ((np.array(self.config.shape) - np.array(shape)) / 2)
         return affine
+
+
+def _unet(loaded: LoadedModel, dtype: torch.dtype) -> DiffusionUNet:
+    with torch.device("meta"):
+        unet = DiffusionUNet(loaded.config.unet).to(dtype)
+    load_into(unet, loaded.unet, "the diffusion U-Net")
+    return unet
 
 
 def _on_step(

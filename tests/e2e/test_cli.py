@@ -115,7 +115,12 @@ def test_the_whole_line(generate: Cli, tmp_path: Path) -> None:
     sidecar = json.loads((tmp_path / "heads" / "brain_seed-7_T1w.json").read_text())
     assert sidecar["synthetic"] is True
     assert sidecar["brainldm"]["seed"] == 7
-    assert sidecar["brainldm"]["sampler"] == {"name": "ddim", "eta": 0.0, "steps": 2}
+    assert sidecar["brainldm"]["sampler"] == {
+        "name": "ddim",
+        "spacing": "leading",
+        "eta": 0.0,
+        "steps": 2,
+    }
     with Image.open(tmp_path / "heads" / "brain_seed-7_T1w.png") as picture:
         assert picture.width > 3 * picture.height / 2
 
@@ -177,7 +182,7 @@ def test_outside_the_range(generate: Cli, tmp_path: Path) -> None:
         (("--steps", "1001"), "steps is 1001: expected a whole number from 1 to 1000"),
         (("--sampler", "euler"), "Unknown sampler 'euler': expected one of"),
         (("--sampler", "ddpm", "--eta", "0.5"), "--eta 0.5 is for the sampler ddim, not ddpm"),
-        (("--eta", "-1"), "eta is -1.0: expected a number from 0"),
+        (("--sampler", "ddim", "--eta", "-1"), "eta is -1.0: expected a number from 0"),
         (("--device", "tpu"), "Unknown device 'tpu': expected auto, cpu, cuda"),
         (("--dtype", "float8"), "Unknown dtype 'float8': expected one of"),
         (("--model", "nowhere"), "There is no directory nowhere. Expected 'demo'"),
@@ -283,6 +288,22 @@ def test_reconstruct_what_is_no_scan(cli: Cli, toy: str, tmp_path: Path) -> None
     ):
         refused(cli("reconstruct", name, "--model", toy, "--out", "out"), message)
     assert not (tmp_path / "out").exists() or names(tmp_path / "out") == []
+
+
+def test_estimate_of_the_memory(cli: Cli, toy: str) -> None:
+    result = cli("info", "--model", toy, "--estimate", "--device", "cpu")
+    assert result.code == 0
+    assert re.search(r"float32.*: \d+\.\d GB, \d+\.\d GB with --memory low", result.out)
+    assert re.search(r"available: \d+\.\d GB", result.out)
+
+
+def test_a_warning_is_one_line_for_users(run: Run, toy: str) -> None:
+    code = (
+        "import sys, warnings; from brainldm import cli; from brainldm.cli import app;"
+        "app.app = lambda: warnings.warn('memory is short'); cli.main()"
+    )
+    result = run(sys.executable, "-c", code)
+    assert (result.returncode, result.stderr) == (0, "brainldm: warning: memory is short\n")
 
 
 def test_info(cli: Cli, toy: str) -> None:

@@ -2,6 +2,7 @@ from __future__ import annotations
 
 import json
 import math
+import shutil
 from pathlib import Path
 from typing import Any
 
@@ -12,6 +13,7 @@ import torch
 from brainldm import __version__
 from brainldm.conditions import Conditions
 from brainldm.errors import BrainLDMError
+from brainldm.models import slabs
 from brainldm.pipeline import BrainLDM
 from brainldm.sampling.solvers import DDIM
 from brainldm.volume import Volume
@@ -28,7 +30,7 @@ def directory(tmp_path_factory: pytest.TempPathFactory) -> Path:
 
 @pytest.fixture(scope="module")
 def model(directory: Path) -> BrainLDM:
-    return BrainLDM.from_pretrained(directory, device="cpu")
+    return BrainLDM.from_pretrained(directory, device="cpu", dtype="float32")
 
 
 def relative(a: np.ndarray, b: np.ndarray) -> float:
@@ -41,7 +43,7 @@ def world_centre(volume: Volume) -> np.ndarray:
 
 def test_the_line_is_the_one_in_the_documentation(model: BrainLDM) -> None:
     """Generation equals its steps done by hand."""
-    (volume,) = model.generate(PERSON, [7], steps=2, clip=False)
+    (volume,) = model.generate(PERSON, [7], steps=2, sampler="ddim", clip=False)
     z = torch.randn(LATENT, generator=torch.Generator().manual_seed(7))[None]
     context = torch.tensor(model.ranges.normalise([PERSON]))
     for t, before in ((500, 0), (0, None)):
@@ -74,7 +76,7 @@ def test_a_seed_is_the_same_alone_and_among_others(model: BrainLDM) -> None:
         assert relative(among[0].array, alone.array) > 1e-2
 
 
-@pytest.mark.parametrize("sampler", ["ddim", "ddpm", "dpm++2m", DDIM(eta=1.0)])
+@pytest.mark.parametrize("sampler", ["ddim", "ddpm", "dpm++2m", "unipc", DDIM(eta=1.0)])
 def test_every_sampler_makes_a_volume(model: BrainLDM, sampler: Any) -> None:
     first, second = (model.generate(PERSON, [5], steps=3, sampler=sampler)[0] for _ in range(2))
     np.testing.assert_array_equal(first.array, second.array)
@@ -87,14 +89,14 @@ def test_conditions_change_the_volume(model: BrainLDM) -> None:
 
 
 def test_metadata_says_how_it_was_made(model: BrainLDM) -> None:
-    (volume,) = model.generate(Conditions(sex="F", age=65), [7], steps=2)
+    (volume,) = model.generate(Conditions(sex="F", age=65), [7], steps=2, sampler="ddim")
     metadata = json.loads(json.dumps(volume.metadata))
     assert metadata["synthetic"] is True
     made = metadata["brainldm"]
     assert made["version"] == __version__
     assert made["model"] == {"name": "toy", "hash": model.hash, "licence": "Apache-2.0"}
     assert made["seed"] == 7
-    assert made["sampler"] == {"name": "ddim", "eta": 0.0, "steps": 2}
+    assert made["sampler"] == {"name": "ddim", "spacing": "leading", "eta": 0.0, "steps": 2}
     assert made["drawn"] == ["ventricular_volume_ml", "brain_volume_ml"]
     assert made["conditions"]["age"] == {"value": 65, "unit": "years", "normalised": 21 / 38}
     assert 7 < made["conditions"]["ventricular_volume_ml"]["value"] < 171.375
@@ -108,9 +110,9 @@ def test_seeds_left_out_are_random_and_reported(model: BrainLDM) -> None:
     np.testing.assert_array_equal(again.array, first.array)
 
 
-def test_steps_left_out_are_the_models(model: BrainLDM) -> None:
+def test_steps_left_out_are_the_usual_ones(model: BrainLDM) -> None:
     calls: list[tuple[int, int, str]] = []
-    model.generate(PERSON, [0], progress=lambda *call: calls.append(call))
+    model.generate(PERSON, [0], sampler="ddim", progress=lambda *call: calls.append(call))
     assert calls == [(done, 50, "denoise") for done in range(1, 51)] + [(1, 1, "decode")]
 
 
@@ -186,9 +188,9 @@ def test_noise_does_not_suffice_for_a_sampler_that_draws_more(model: BrainLDM) -
         ({"seeds": [1.5]}, r"The seed 1\.5 cannot be used: expected a whole number from 0"),
         ({"seeds": [-1]}, "The seed -1 cannot be used"),
         ({"seeds": [2**63]}, f"The seed {2**63} cannot be used"),
-        ({"steps": 0}, "steps is 0: expected a whole number from 1 to 1000"),
+        ({"steps": 0}, "steps is 0: expected a whole number from 1 to 999"),
         ({"steps": -3}, "steps is -3: expected"),
-        ({"steps": 1001}, "steps is 1001: expected a whole number from 1 to 1000"),
+        ({"steps": 1001}, "steps is 1001: expected a whole number from 1 to 999"),
         ({"sampler": "euler"}, r"Unknown sampler 'euler': expected one of .*ddim"),
         ({"conditions": [PERSON] * 2, "seeds": [1, 2, 3]}, "2 conditions came with 3 seeds"),
         ({"conditions": Conditions(sex="F", age=90)}, r"90 years \(1\.211 normalised\)"),
@@ -254,11 +256,112 @@ def test_a_scan_that_shows_nothing(model: BrainLDM, value: float) -> None:
 
 def test_saved_model_is_the_same_model(model: BrainLDM, tmp_path: Path) -> None:
     model.save_pretrained(tmp_path / "copy")
-    copy = BrainLDM.from_pretrained(tmp_path / "copy", device="cpu")
+    copy = BrainLDM.from_pretrained(tmp_path / "copy", device="cpu", dtype="float32")
     assert copy.hash == model.hash
     assert copy.config == model.config
     a, b = (each.generate(PERSON, [1], steps=1)[0].array for each in (model, copy))
     np.testing.assert_array_equal(a, b)
+
+
+def test_a_rounded_model_is_not_saved(directory: Path, tmp_path: Path) -> None:
+    half = BrainLDM.from_pretrained(directory, device="cpu", dtype="bfloat16")
+    with pytest.raises(BrainLDMError, match=r"rounded to torch.bfloat16 .* load it with dtype="):
+        half.save_pretrained(tmp_path / "copy")
+    assert not (tmp_path / "copy").exists()
+
+
+@pytest.mark.parametrize("dtype", ["float32", "bfloat16"])
+def test_low_memory_changes_nothing_but_rounding(directory: Path, dtype: str) -> None:
+    normal, low = (
+        BrainLDM.from_pretrained(directory, device="cpu", dtype=dtype, memory=memory)
+        for memory in ("normal", "low")
+    )
+    unet = low.unet
+    a, b = (each.generate(PERSON, [1, 2], steps=2, clip=False) for each in (normal, low))
+    for k in (0, 1):
+        assert relative(b[k].array, a[k].array) < 1e-6
+    assert low.unet is not unet  # let go before decoding, read again here
+    (again,) = low.generate(PERSON, [1], steps=2, clip=False)
+    assert relative(again.array, b[0].array) < (1e-5 if dtype == "float32" else 0.02)
+
+
+def test_values_that_are_not_finite_stop_the_run(directory: Path) -> None:
+    model = BrainLDM.from_pretrained(directory, device="cpu", dtype="float32")
+    model.unet.out[2].conv.bias.fill_(torch.inf)
+    with pytest.raises(BrainLDMError, match=r"NaN or infinite after step 1 of 2 \(timestep 500\)"):
+        model.generate(PERSON, [0], steps=2, sampler="ddim")
+    with pytest.raises(BrainLDMError, match="decoded image has values that are NaN"):
+        model.decode(torch.full((1, *LATENT), torch.nan))
+
+
+def test_a_gpu_short_of_memory_decodes_in_the_low_mode(
+    directory: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    model = BrainLDM.from_pretrained(directory, device="cpu", dtype="float32", memory="normal")
+    latent = torch.ones(1, *LATENT)
+    expected = model.decode(latent)
+    decode = slabs.decode
+
+    def full(*arguments: Any, low_memory: bool) -> torch.Tensor:
+        if not low_memory:
+            raise torch.OutOfMemoryError
+        return decode(*arguments, low_memory=low_memory)
+
+    monkeypatch.setattr(slabs, "decode", full)
+    with pytest.warns(UserWarning, match="too little memory; decoding again in the mode low"):
+        result = model.decode(latent)
+    assert relative(result.numpy(), expected.numpy()) < 1e-6
+
+    def never(*arguments: Any, low_memory: bool) -> torch.Tensor:
+        raise torch.OutOfMemoryError
+
+    monkeypatch.setattr(slabs, "decode", never)
+    with pytest.raises(BrainLDMError, match=r"even in the mode low. Use the CPU"):
+        model.decode(latent)
+
+
+def test_a_gpu_short_of_memory_denoises_one_by_one(
+    directory: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    model = BrainLDM.from_pretrained(directory, device="cpu", dtype="float32", memory="normal")
+    expected = model.generate(Conditions(), seeds=[1, 2], steps=3)
+    most = 1
+    forward = model.unet.forward
+
+    def full(z: torch.Tensor, *arguments: Any) -> torch.Tensor:
+        if len(z) > most:
+            raise torch.OutOfMemoryError
+        return forward(z, *arguments)
+
+    monkeypatch.setattr(model.unet, "forward", full)
+    with pytest.warns(UserWarning, match="for 2 heads at a time; going on one by one"):
+        results = model.generate(Conditions(), seeds=[1, 2], steps=3)
+    for result, wanted in zip(results, expected, strict=True):
+        assert relative(result.array, wanted.array) < 1e-5
+    most = 0
+    monkeypatch.setattr(model.unet, "forward", full)  # it was let go, and is read again
+    with pytest.raises(BrainLDMError, match="too little memory to denoise"):
+        model.generate(Conditions(), seeds=[1], steps=3)
+
+
+def test_sizes_that_do_not_halve_are_refused(model: BrainLDM) -> None:
+    with pytest.raises(
+        BrainLDMError, match=r"The image has the size .* are \(4, 8, 8\) and \(6, 10, 8\)"
+    ):
+        model.autoencoder.encode(torch.zeros(1, 1, 5, 9, 8))
+    with pytest.raises(
+        BrainLDMError, match=r"The latent has the size .* are \(2, 4, 4\) and \(4, 4, 4\)"
+    ):
+        model.unet(torch.zeros(1, 7, 3, 4, 4), torch.zeros(1), torch.zeros(1, 1, 4))
+
+
+@pytest.mark.slow
+@pytest.mark.skipif(shutil.which("g++") is None, reason="torch.compile needs a compiler")
+@pytest.mark.filterwarnings("ignore:.*torch.jit:DeprecationWarning")  # of PyTorch's own
+def test_a_compiled_network_is_the_same_network(directory: Path, model: BrainLDM) -> None:
+    compiled = BrainLDM.from_pretrained(directory, device="cpu", dtype="float32", compile=True)
+    a, b = (each.generate(PERSON, [1], steps=2)[0].array for each in (compiled, model))
+    assert relative(a, b) < 1e-4
 
 
 def test_bfloat16_is_close_to_float32(directory: Path, model: BrainLDM) -> None:
@@ -273,7 +376,9 @@ def test_bfloat16_is_close_to_float32(directory: Path, model: BrainLDM) -> None:
     [
         ({"device": "tpu"}, "Unknown device 'tpu': expected auto, cpu, cuda"),
         ({"device": "cuda:99"}, "no device 'cuda:99': .* sees .* CUDA devices here"),
-        ({"dtype": "float16"}, "Unknown dtype 'float16': expected one of auto, float32, bfloat16"),
+        ({"dtype": "int8"}, "Unknown dtype 'int8': expected one of auto, float32, bfloat16"),
+        ({"dtype": "float16"}, "float16 is for CUDA GPUs, and the device is cpu: choose"),
+        ({"memory": "tiny"}, "Unknown memory 'tiny': expected one of auto, normal, low"),
     ],
 )
 def test_what_cannot_be_computed_on(

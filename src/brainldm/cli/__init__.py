@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import sys
+import warnings
 
 from brainldm.errors import BrainLDMError
 
@@ -12,6 +13,7 @@ USER_ERROR = 2
 
 def main() -> None:
     """Run `brainldm`; a user's mistake is a message and exit code 2, Ctrl-C is exit code 130."""
+    warnings.showwarning = _say
     try:
         # Imported in here, so that Ctrl-C is quiet from the first moment.
         from brainldm.cli.app import app
@@ -23,3 +25,8 @@ def main() -> None:
     except KeyboardInterrupt:
         print("brainldm: interrupted", file=sys.stderr)
         sys.exit(INTERRUPTED)
+
+
+def _say(message: Warning | str, *_where: object, **_more: object) -> None:
+    """A warning for users, who do not care which line of code gave it."""
+    print(f"brainldm: warning: {message}", file=sys.stderr)

@@ -8,7 +8,17 @@ from typing import TYPE_CHECKING, Annotated
 
 import typer
 
-from brainldm.cli.options import Device, Dtype, Model, Out, Overwrite, Preview, integer, number
+from brainldm.cli.options import (
+    Device,
+    Dtype,
+    Memory,
+    Model,
+    Out,
+    Overwrite,
+    Preview,
+    integer,
+    number,
+)
 from brainldm.conditions import Conditions
 from brainldm.errors import BrainLDMError
 from brainldm.files import make_folder, refuse_existing
@@ -82,10 +92,10 @@ def generate(
         typer.Option(
             parser=integer,
             metavar="INTEGER",
-            help="Denoising steps; the model's own number if left out (published model: 50).",
+            help="Denoising steps; as many as are usual for the sampler if left out.",
         ),
     ] = None,
-    sampler: Annotated[str, typer.Option(help="ddim, ddpm or dpm++2m.")] = "ddim",
+    sampler: Annotated[str, typer.Option(help="unipc, dpm++2m, ddim or ddpm.")] = "unipc",
     eta: Annotated[
         float | None,
         typer.Option(
@@ -96,6 +106,7 @@ def generate(
     ] = None,
     device: Device = "auto",
     dtype: Dtype = "auto",
+    memory: Memory = "auto",
     model: Model = "demo",
     preview: Preview = False,
     out: Out = Path("."),
@@ -120,7 +131,7 @@ def generate(
     from brainldm.cli.progress import phases
     from brainldm.pipeline import BrainLDM
 
-    pipeline = BrainLDM.from_pretrained(model, device=device, dtype=dtype)
+    pipeline = BrainLDM.from_pretrained(model, device=device, dtype=dtype, memory=memory)
     made = []
     with phases(heads) as progress:
         for each, path in paths.items():
@@ -154,7 +165,10 @@ def _solver(sampler: str, eta: float | None) -> str | Solver:
     if eta is None:
         return sampler
     if sampler != "ddim":
-        raise BrainLDMError(f"--eta {eta} is for the sampler ddim, not {sampler}: leave it out.")
+        raise BrainLDMError(
+            f"--eta {eta} is for the sampler ddim, not {sampler}: leave it out, or choose "
+            "--sampler ddim."
+        )
     from brainldm.sampling.solvers import DDIM
 
     return DDIM(eta=eta)

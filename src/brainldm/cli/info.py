@@ -3,19 +3,43 @@
 from __future__ import annotations
 
 from collections.abc import Iterator
+from typing import Annotated
 
 import typer
 
-from brainldm.cli.options import Model
+from brainldm.cli.options import Device, Model
 from brainldm.config import Bernoulli, LogNormal, ModelConfig, Normal, Variable
 
 
-def info(model: Model = "demo") -> None:
+def info(
+    model: Model = "demo",
+    estimate: Annotated[
+        bool,
+        typer.Option("--estimate", help="Say only how much memory a head needs, and is there."),
+    ] = False,
+    device: Device = "auto",
+) -> None:
     """Say what a model is: size, ranges in units, geometry, provenance, licence."""
     from brainldm.checkpoint import load_config
 
-    for line in _describe(load_config(model)):
+    config = load_config(model)
+    for line in _estimates(config, device) if estimate else _describe(config):
         typer.echo(line)
+
+
+def _estimates(config: ModelConfig, device_name: str) -> Iterator[str]:
+    from brainldm.device import pick_device, pick_dtype
+    from brainldm.memory import available, estimate
+
+    device = pick_device(device_name)
+    auto = pick_dtype("auto", device)
+    yield f"{config.name} on {device}: the most memory at any time, to about a fifth"
+    for dtype in dict.fromkeys((auto, pick_dtype("float32", device))):
+        name = str(dtype).removeprefix("torch.") + (" (the default)" if dtype == auto else "")
+        normal, low = (estimate(config, dtype, mode) / 1e9 for mode in ("normal", "low"))
+        yield f"  {name}: {normal:.1f} GB, {low:.1f} GB with --memory low"
+    free = available(device)
+    yield "  available: " + ("unknown" if free is None else f"{free / 1e9:.1f} GB")
 
 
 def _describe(config: ModelConfig) -> Iterator[str]:
@@ -42,8 +66,7 @@ def _describe(config: ModelConfig) -> Iterator[str]:
     yield "\nNoise"
     yield (
         f"  {schedule.num_train_timesteps} steps, {schedule.kind}, beta {schedule.beta_start:g} to "
-        f"{schedule.beta_end:g}, {schedule.prediction} prediction; samplers take {schedule.steps} "
-        "steps by default"
+        f"{schedule.beta_end:g}, {schedule.prediction} prediction"
     )
 
     yield "\nWeights (SHA-256)"

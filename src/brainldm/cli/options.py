@@ -36,7 +36,15 @@ Out = Annotated[Path, typer.Option(metavar="DIR", help="Folder for the files; ma
 Device = Annotated[
     str, typer.Option(help="auto (a CUDA GPU where there is one), cpu, cuda, cuda:1 or mps.")
 ]
-Dtype = Annotated[str, typer.Option(help="auto (float32), float32 or bfloat16.")]
+Dtype = Annotated[
+    str,
+    typer.Option(
+        help="auto (half precision where the processor has it), float32, bfloat16 or float16."
+    ),
+]
+Memory = Annotated[
+    str, typer.Option(help="auto, or low (less than half the memory, somewhat slower).")
+]
 Preview = Annotated[
     bool, typer.Option("--preview", help="Also draw a PNG of three orthogonal slices.")
 ]
