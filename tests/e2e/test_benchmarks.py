@@ -1,0 +1,38 @@
+"""The benchmarks run, and say what they should."""
+
+from __future__ import annotations
+
+import csv
+import subprocess
+import sys
+from pathlib import Path
+
+import pytest
+
+
+def run(root: Path, *arguments: str) -> str:
+    command = [sys.executable, *arguments]
+    return subprocess.run(command, cwd=root, capture_output=True, text=True, check=True).stdout
+
+
+@pytest.mark.slow
+def test_ours_beside_the_reference(root: Path) -> None:
+    printed = run(root, "benchmarks/brain.py", "--steps", "2")
+    for name in ("reference", "float32", "auto", "low memory", "default"):
+        assert f"| {name} |" in printed
+    assert "float32: the image differs by" in printed
+    assert "would take" in printed
+
+
+@pytest.mark.slow
+def test_sweep_of_steps(root: Path, tmp_path: Path) -> None:
+    pytest.importorskip("matplotlib")
+    printed = run(root, "benchmarks/steps.py", "--heads", "3", "--out", str(tmp_path))
+    assert "Cheapest as good as DDIM 50" in printed
+    with (tmp_path / "steps.csv").open() as file:
+        rows = {(row["solver"], row["spacing"], row["steps"]): row for row in csv.DictReader(file)}
+    same = rows["ddim", "leading", "50"]
+    assert float(same["distance difference"]) == 0
+    assert float(same["as good"]) == 1
+    assert float(rows["unipc", "karras", "50"]["distance"]) < float(same["distance"])
+    assert (tmp_path / "steps.svg").read_text().count("<svg") == 1
