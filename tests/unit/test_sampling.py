@@ -17,10 +17,10 @@ from brainldm.errors import BrainLDMError
 from brainldm.latents import NoiseSource
 from brainldm.sampling.predictions import PREDICTIONS
 from brainldm.sampling.schedules import CLEAN, Schedule, Spacing
-from brainldm.sampling.solvers import DDIM, DDPM, SAMPLERS, DPMSolverPP2M, Solver, sample
+from brainldm.sampling.solvers import DDIM, DDPM, SAMPLERS, DPMSolverPP2M, Solver, UniPC, sample
 
 SCHEDULE = Schedule.scaled_linear()
-EVERY_SOLVER = [DDPM(), DDIM(), DDIM(eta=0.5), DPMSolverPP2M()]
+EVERY_SOLVER = [DDPM(), DDIM(), DDIM(eta=0.5), DPMSolverPP2M(), UniPC()]
 
 
 @dataclass(frozen=True)
@@ -31,14 +31,16 @@ class Gaussian:
     mean: float = 1.0
     std: float = 0.5
 
-    def epsilon(self, z: Tensor, t: int) -> Tensor:
+    def epsilon(self, z: Tensor, t: float) -> Tensor:
         """E[epsilon | z_t = z]."""
-        alpha, sigma = self.schedule.alpha(t), self.schedule.sigma(t)
+        level = self.schedule.level(t)
+        alpha, sigma = level.alpha, level.sigma
         return sigma * (z - alpha * self.mean) / (alpha**2 * self.std**2 + sigma**2)
 
-    def v(self, z: Tensor, t: int) -> Tensor:
+    def v(self, z: Tensor, t: float) -> Tensor:
         """alpha E[epsilon] - sigma E[x0]."""
-        alpha, sigma = self.schedule.alpha(t), self.schedule.sigma(t)
+        level = self.schedule.level(t)
+        alpha, sigma = level.alpha, level.sigma
         epsilon = self.epsilon(z, t)
         return alpha * epsilon - sigma * (z - sigma * epsilon) / alpha
 

@@ -130,7 +130,7 @@ class Schedule:
             raise BrainLDMError(
                 f"Unknown spacing {spacing!r}: expected one of {', '.join(SPACINGS)}."
             )
-        most = T if spacing == "leading" else T - 1
+        most = T - 1 if spacing == "linspace" else T
         try:
             number = operator.index(steps)
         except TypeError:
