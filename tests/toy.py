@@ -6,19 +6,29 @@ from pathlib import Path
 
 import torch
 
-from brainldm.config import PUBLISHED, AutoencoderConfig, LatentConfig, ModelConfig, UNetConfig
+from brainldm.config import (
+    PUBLISHED,
+    AutoencoderConfig,
+    LatentConfig,
+    ModelConfig,
+    UNetConfig,
+    Variable,
+)
 
 SHAPE = (32, 48, 32)
 VOXEL = 5.0
 
 
-def toy_config() -> ModelConfig:
-    """Published conditions, 5 mm voxels about the origin, a latent of (3, 16, 24, 16)."""
+def toy_config(conditions: tuple[Variable, ...] = PUBLISHED.conditions) -> ModelConfig:
+    """5 mm voxels about the origin, a latent of (3, 16, 24, 16)."""
     return PUBLISHED.model_copy(
         update={
             "name": "toy",
+            "conditions": conditions,
             "autoencoder": AutoencoderConfig(channels=(8, 8), num_res_blocks=1, norm_num_groups=4),
             "unet": UNetConfig(
+                in_channels=3 + len(conditions),
+                context_dim=len(conditions),
                 channels=(8, 16),
                 num_res_blocks=1,
                 attention_levels=(False, True),
@@ -38,13 +48,15 @@ def toy_config() -> ModelConfig:
     )
 
 
-def write_toy_model(directory: Path) -> Path:
+def write_toy_model(
+    directory: Path, conditions: tuple[Variable, ...] = PUBLISHED.conditions
+) -> Path:
     """Save a toy model, the same one every time, as a directory of ours."""
     from brainldm.checkpoint import save_model
     from brainldm.models.autoencoder import AutoencoderKL
     from brainldm.models.unet import DiffusionUNet
 
-    config = toy_config()
+    config = toy_config(conditions)
     with torch.random.fork_rng():
         torch.manual_seed(0)
         networks = AutoencoderKL(config.autoencoder), DiffusionUNet(config.unet)

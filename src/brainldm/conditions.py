@@ -10,8 +10,8 @@ data, which is part of each model's configuration.
 from __future__ import annotations
 
 import math
-from collections.abc import Sequence
-from dataclasses import dataclass, field, replace
+from collections.abc import Mapping, Sequence
+from dataclasses import dataclass, field
 from numbers import Real
 from statistics import NormalDist
 from typing import Self
@@ -21,6 +21,9 @@ from numpy.typing import NDArray
 
 from brainldm.config import Variable
 from brainldm.errors import BrainLDMError
+
+STANDARD = ("sex", "age", "ventricular_volume_ml", "brain_volume_ml")
+"""The published model's conditions, in the order of its context."""
 
 
 @dataclass(frozen=True)
@@ -32,14 +35,39 @@ class Conditions:
         age: years.
         ventricular_volume_ml: ventricular cerebrospinal fluid, mL.
         brain_volume_ml: brain volume normalised for head size, mL.
+        others: a model's further conditions, by name; labels or numbers in the model's units.
         normalised: the values are on the model's own scale; set by `from_normalised`.
+
+    Raises:
+        BrainLDMError: `others` names one of the four above.
     """
 
     sex: str | float | None = None
     age: float | None = None
     ventricular_volume_ml: float | None = None
     brain_volume_ml: float | None = None
+    others: Mapping[str, str | float | None] = field(default_factory=dict, kw_only=True)
     normalised: bool = field(default=False, kw_only=True)
+
+    def __post_init__(self) -> None:
+        twice = [name for name in STANDARD if name in self.others]
+        if twice:
+            raise BrainLDMError(
+                f"others has {', '.join(twice)}: expected only what has no argument of its own."
+            )
+
+    @property
+    def given(self) -> dict[str, str | float]:
+        """What is not left out, by the name of the condition."""
+        named = {name: getattr(self, name) for name in STANDARD}
+        return {n: value for n, value in {**named, **self.others}.items() if value is not None}
+
+    @classmethod
+    def of(cls, values: Mapping[str, str | float], *, normalised: bool = False) -> Self:
+        """Conditions from all that is given, by the name of the condition."""
+        standard = {name: value for name, value in values.items() if name in STANDARD}
+        others = {name: value for name, value in values.items() if name not in STANDARD}
+        return cls(**standard, others=others, normalised=normalised)  # type: ignore[arg-type]
 
     @classmethod
     def from_normalised(
@@ -48,12 +76,13 @@ class Conditions:
         age: float | None = None,
         ventricular_volume: float | None = None,
         brain_volume: float | None = None,
+        **others: str | float | None,
     ) -> Self:
         """Conditions on the model's own scale, where 0 and 1 are the ends of its ranges.
 
         A sex of 0 is female and 1 is male; "F" and "M" are understood as well.
         """
-        return cls(sex, age, ventricular_volume, brain_volume, normalised=True)
+        return cls(sex, age, ventricular_volume, brain_volume, others=others, normalised=True)
 
 
 class ConditionRanges:
@@ -75,31 +104,39 @@ class ConditionRanges:
         Returns:
             The conditions with nothing left out, on the scale they came in, and the names of
             those that were drawn.
+
+        Raises:
+            BrainLDMError: a condition that this model does not have.
         """
+        self._refuse_unknown(conditions)
+        given = conditions.given
         drawn: dict[str, str | float] = {}
         for index, variable in enumerate(self.variables):
-            if getattr(conditions, variable.name) is None:
+            if variable.name not in given:
                 value = _draw(variable, seed, index)
                 drawn[variable.name] = (
                     _normalise(variable, value)
                     if conditions.normalised
                     else _with_label(variable, value)
                 )
-        return replace(conditions, **drawn), tuple(drawn)  # type: ignore[arg-type]
+        complete = Conditions.of({**given, **drawn}, normalised=conditions.normalised)
+        return complete, tuple(drawn)
 
     def normalise(
         self, conditions: Sequence[Conditions], extrapolate: bool = False
     ) -> NDArray[np.float32]:
-        """The context of complete conditions, (B, 4): years and mL to [0, 1].
+        """The context of complete conditions, (B, V) for V variables: years, mL, ... to [0, 1].
 
         Args:
             conditions: one for each sample, with nothing left out.
             extrapolate: accept values outside the model's ranges.
 
         Raises:
-            BrainLDMError: a value is missing, not a number, not finite, an unknown sex, or
-                outside the model's range.
+            BrainLDMError: a value is missing, not a number, not finite, an unknown label, outside
+                the model's range, or of a condition that the model does not have.
         """
+        for each in conditions:
+            self._refuse_unknown(each)
         rows = [
             [self._context(variable, each, extrapolate) for variable in self.variables]
             for each in conditions
@@ -107,19 +144,20 @@ class ConditionRanges:
         return np.asarray(rows, dtype=np.float32).reshape(len(rows), len(self.variables))
 
     def denormalise(self, context: Sequence[float] | NDArray[np.floating]) -> Conditions:
-        """The conditions, in units, that a row of context (4,) stands for."""
+        """The conditions, in units, that a row of context (V,) stands for."""
         values = zip(self.variables, context, strict=True)
-        return Conditions(
-            **{v.name: _with_label(v, _denormalise(v, float(c))) for v, c in values}  # type: ignore[arg-type]
-        )
+        return Conditions.of({v.name: _with_label(v, _denormalise(v, float(c))) for v, c in values})
 
     def describe(self, conditions: Conditions) -> dict[str, dict[str, str | float]]:
         """Complete conditions in both units: {name: {value, unit, normalised}}."""
         described: dict[str, dict[str, str | float]] = {}
         for variable in self.variables:
-            given = getattr(conditions, variable.name)
             context = self._context(variable, conditions, extrapolate=True)
-            value = _denormalise(variable, context) if conditions.normalised else given
+            value = (
+                _denormalise(variable, context)
+                if conditions.normalised
+                else conditions.given[variable.name]
+            )
             described[variable.name] = {
                 "value": _with_label(variable, value),
                 "unit": variable.unit,
@@ -127,8 +165,17 @@ class ConditionRanges:
             }
         return described
 
+    def _refuse_unknown(self, conditions: Conditions) -> None:
+        known = [variable.name for variable in self.variables]
+        unknown = [name for name in conditions.given if name not in known]
+        if unknown:
+            raise BrainLDMError(
+                f"This model has no condition {', '.join(unknown)}: expected "
+                f"{', '.join(known) or 'none'}. Leave it out, or choose a model that has it."
+            )
+
     def _context(self, variable: Variable, conditions: Conditions, extrapolate: bool) -> float:
-        value = getattr(conditions, variable.name)
+        value = conditions.given.get(variable.name)
         if value is None:
             raise BrainLDMError(
                 f"{variable.name} is missing: expected {_expected(variable)}. Give it, or complete "

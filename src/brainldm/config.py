@@ -14,9 +14,6 @@ from pydantic import BaseModel, ConfigDict, Field, ValidationError, model_valida
 
 from brainldm.errors import BrainLDMError
 
-CONDITION_NAMES = ("sex", "age", "ventricular_volume_ml", "brain_volume_ml")
-"""The conditions of a model, in the order of its context vector."""
-
 Positive = Annotated[int, Field(gt=0)]
 Row = tuple[float, float, float, float]
 
@@ -152,7 +149,7 @@ class Variable(_Config):
     says where it comes from. A category has the `labels` of 0 and of 1.
     """
 
-    name: str
+    name: Annotated[str, Field(pattern=r"^[A-Za-z][A-Za-z0-9_]*$")]
     unit: str = ""
     kind: Literal["category", "continuous"] = "continuous"
     low: float = 0.0
@@ -221,9 +218,9 @@ class ModelConfig(_Config):
 
     @model_validator(mode="after")
     def _check(self) -> Self:
-        names = tuple(variable.name for variable in self.conditions)
-        if names != CONDITION_NAMES:
-            raise ValueError(f"conditions must be {CONDITION_NAMES}, in this order, not {names}")
+        names = [variable.name for variable in self.conditions]
+        if len(set(names)) < len(names):
+            raise ValueError(f"conditions have names of their own each, not {names}")
         latent, grid = self.latent.shape[0], self.latent.shape[1:]
         widths = {
             "autoencoder.latent_channels": (self.autoencoder.latent_channels, latent),

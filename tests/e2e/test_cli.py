@@ -20,6 +20,7 @@ import pytest
 from PIL import Image
 
 from brainldm.cli import main
+from brainldm.config import PUBLISHED, Bernoulli, Uniform, Variable
 from brainldm.download import RemoteFile
 from tests.conftest import Run
 from tests.toy import SHAPE, toy_config, write_toy_model
@@ -154,6 +155,48 @@ def test_normalised_values(generate: Cli, tmp_path: Path) -> None:
     ]
     assert conditions["sex"] == {"value": "M", "unit": "", "normalised": 1.0}
     assert conditions["age"]["value"] == pytest.approx(70.6)
+
+
+STRENGTH = Variable(
+    name="field_strength_t", unit="T", low=1.5, high=7, distribution=Uniform(source="-")
+)
+DIAGNOSIS = Variable(
+    name="diagnosis",
+    kind="category",
+    labels=("control", "AD"),
+    distribution=Bernoulli(probability=0.5, source="-"),
+)
+
+
+def test_a_model_with_other_conditions(cli: Cli, tmp_path: Path) -> None:
+    conditions = (PUBLISHED.conditions[1], STRENGTH, DIAGNOSIS)
+    own = str(write_toy_model(tmp_path / "own", conditions))
+
+    def run(*arguments: str) -> Result:
+        return cli("generate", "--model", own, "--steps", "2", "--seed", "3", *arguments)
+
+    result = run("--age", "60", "--condition", "diagnosis=AD", "--condition", "field_strength_t=3")
+    assert result.code == 0, result.err
+    assert "Seed 3: age 60.0 years, field strength t 3.0 T, diagnosis AD" in result.out
+    sidecar = json.loads((tmp_path / "brain_seed-3_T1w.json").read_text())
+    assert list(sidecar["brainldm"]["conditions"]) == ["age", "field_strength_t", "diagnosis"]
+
+    result = cli("info", "--model", own)
+    assert "field_strength_t: 1.5 to 7 T" in result.out
+    assert "diagnosis: control (0) or AD (1)" in result.out
+
+    for arguments, message in (
+        (("--sex", "F"), "no condition sex: expected age, field_strength_t, diagnosis"),
+        (("--condition", "iq=100"), "no condition iq"),
+        (("--condition", "diagnosis=MCI"), 'diagnosis is \'MCI\': expected "control" or "AD"'),
+        (("--condition", "field_strength_t=9"), "field_strength_t is 9 T"),
+        (("--condition", "field_strength_t"), "expected NAME=VALUE"),
+        (("--condition", "age=60"), "give it as --age 60 instead"),
+        (("--condition", "a=1", "--condition", "a=2"), "a came twice"),
+    ):
+        result = run("--overwrite", *arguments)
+        assert result.code == 2
+        assert message in result.err
 
 
 def test_outside_the_range(generate: Cli, tmp_path: Path) -> None:

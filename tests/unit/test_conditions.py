@@ -7,7 +7,7 @@ import numpy as np
 import pytest
 
 from brainldm.conditions import ConditionRanges, Conditions
-from brainldm.config import PUBLISHED, Uniform, Variable
+from brainldm.config import PUBLISHED, Bernoulli, Uniform, Variable
 from brainldm.errors import BrainLDMError
 
 RANGES = ConditionRanges(PUBLISHED.conditions)
@@ -152,3 +152,57 @@ def test_uniform_draws_cover_the_range() -> None:
     ranges = ConditionRanges([age])
     ages = [ranges.complete(Conditions(), seed)[0].age for seed in range(300)]
     assert min(ages) < 10.5 < 19.5 < max(ages)
+
+
+OTHERS = ConditionRanges(
+    [
+        PUBLISHED.conditions[1],
+        Variable(
+            name="field_strength_t", unit="T", low=1.5, high=7, distribution=Uniform(source="-")
+        ),
+        Variable(
+            name="diagnosis",
+            kind="category",
+            labels=("control", "AD"),
+            distribution=Bernoulli(probability=0.5, source="-"),
+        ),
+    ]
+)
+
+
+def test_a_model_may_have_other_conditions() -> None:
+    person = Conditions(age=63, others={"field_strength_t": 3, "diagnosis": "AD"})
+    context = OTHERS.normalise([person])
+    np.testing.assert_allclose(context, [[0.5, 1.5 / 5.5, 1]], rtol=1e-6)
+    back = OTHERS.denormalise(context[0])
+    assert back.given == pytest.approx(person.given)
+    assert OTHERS.describe(person)["diagnosis"]["value"] == "AD"
+
+
+def test_other_conditions_on_the_models_own_scale() -> None:
+    person = Conditions.from_normalised(age=0.5, field_strength_t=0.25, diagnosis="AD")
+    np.testing.assert_allclose(OTHERS.normalise([person]), [[0.5, 0.25, 1]])
+
+
+def test_other_conditions_are_drawn_too() -> None:
+    complete, drawn = OTHERS.complete(Conditions(others={"diagnosis": "AD"}), seed=5)
+    assert drawn == ("age", "field_strength_t")
+    assert 1.5 <= complete.given["field_strength_t"] <= 7
+    assert complete.sex is None
+    assert OTHERS.complete(Conditions(), seed=5)[0].age == complete.age
+
+
+@pytest.mark.parametrize(
+    "person", [Conditions(sex="F", age=60), Conditions(age=60, others={"iq": 100})]
+)
+def test_a_condition_that_the_model_does_not_have(person: Conditions) -> None:
+    message = r"no condition (sex|iq): expected age, field_strength_t, diagnosis\. Leave it out"
+    with pytest.raises(BrainLDMError, match=message):
+        OTHERS.complete(person, seed=0)
+    with pytest.raises(BrainLDMError, match=message):
+        OTHERS.normalise([person])
+
+
+def test_a_standard_condition_has_one_place() -> None:
+    with pytest.raises(BrainLDMError, match="others has age: expected only what has no argument"):
+        Conditions(others={"age": 60})

@@ -78,7 +78,8 @@ def test_text_that_is_not_json() -> None:
         ({"shape": [160, 224, 168]}, r"latent .* decodes to \(160, 224, 160\)"),
         ({"affine": [[0, 0, 0, 0]] * 3 + [[0, 0, 0, 1]]}, "affine must be invertible"),
         ({"provenance": {"description": "x"}}, "provenance lacks licence"),
-        ({"conditions": []}, "conditions must be"),
+        ({"conditions": []}, "unet.in_channels is 7, but .* 0 conditions need 3"),
+        ({"conditions": 2 * published_dict()["conditions"][:2]}, "names of their own each"),
         ({"latent": {"shape": [4, 20, 28, 20]}}, "latent_channels is 3, .* need 4"),
     ],
 )

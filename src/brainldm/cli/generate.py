@@ -19,7 +19,7 @@ from brainldm.cli.options import (
     integer,
     number,
 )
-from brainldm.conditions import Conditions
+from brainldm.conditions import STANDARD, Conditions
 from brainldm.errors import BrainLDMError
 from brainldm.files import make_folder, refuse_existing
 from brainldm.volume import Volume, output_paths
@@ -55,11 +55,19 @@ def generate(
             rich_help_panel=WHO,
         ),
     ] = None,
+    condition: Annotated[
+        list[str] | None,
+        typer.Option(
+            metavar="NAME=VALUE",
+            help="A further condition of the model (`brainldm info` lists them); again for more.",
+            rich_help_panel=WHO,
+        ),
+    ] = None,
     normalised: Annotated[
         bool,
         typer.Option(
             "--normalised",
-            help="The four values above are not in years and mL but on the model's own scale, "
+            help="The values above are not in years, mL, ... but on the model's own scale, "
             "where 0 and 1 are the ends of its ranges (sex: 0 female, 1 male).",
             rich_help_panel=WHO,
         ),
@@ -125,7 +133,12 @@ def generate(
     if not overwrite:
         refuse_existing([file for path in paths.values() for file in output_paths(path)])
     conditions = Conditions(
-        _sex(sex, normalised), age, ventricular_volume_ml, brain_volume_ml, normalised=normalised
+        _number_or_label(sex) if sex and normalised else sex,
+        age,
+        ventricular_volume_ml,
+        brain_volume_ml,
+        others=_others(condition or []),
+        normalised=normalised,
     )
 
     from brainldm.cli.progress import phases
@@ -151,14 +164,31 @@ def generate(
     typer.echo(f"Saved {what} in {out.resolve()}")
 
 
-def _sex(sex: str | None, normalised: bool) -> str | float | None:
-    """On the model's own scale, a sex may be a number."""
-    if sex is None or not normalised:
-        return sex
+def _others(texts: list[str]) -> dict[str, str | float]:
+    """What NAME=VALUE say; the standard conditions have options of their own."""
+    others: dict[str, str | float] = {}
+    for text in texts:
+        name, equals, value = text.partition("=")
+        if not (name and equals and value):
+            raise BrainLDMError(
+                f"--condition is {text!r}: expected NAME=VALUE, such as field_strength_t=3."
+            )
+        if name in STANDARD:
+            raise BrainLDMError(
+                f"--condition {text}: give it as --{name.replace('_', '-')} {value} instead."
+            )
+        if name in others:
+            raise BrainLDMError(f"--condition {name} came twice: expected one value for it.")
+        others[name] = _number_or_label(value)
+    return others
+
+
+def _number_or_label(text: str) -> str | float:
+    """A number where it reads as one; on the model's own scale, a sex may be one."""
     try:
-        return float(sex)
+        return float(text)
     except ValueError:
-        return sex
+        return text
 
 
 def _solver(sampler: str, eta: float | None) -> str | Solver:
