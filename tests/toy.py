@@ -21,14 +21,15 @@ VOXEL = 5.0
 
 def toy_config(conditions: tuple[Variable, ...] = PUBLISHED.conditions) -> ModelConfig:
     """5 mm voxels about the origin, a latent of (3, 16, 24, 16)."""
+    numbers = sum(len(variable.columns) for variable in conditions)
     return PUBLISHED.model_copy(
         update={
             "name": "toy",
             "conditions": conditions,
             "autoencoder": AutoencoderConfig(channels=(8, 8), num_res_blocks=1, norm_num_groups=4),
             "unet": UNetConfig(
-                in_channels=3 + len(conditions),
-                context_dim=len(conditions),
+                in_channels=3 + numbers,
+                context_dim=numbers,
                 channels=(8, 16),
                 num_res_blocks=1,
                 attention_levels=(False, True),

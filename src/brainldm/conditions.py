@@ -1,7 +1,7 @@
 """What a head is asked to be like, in units people use, and the ranges a model was trained on.
 
     Conditions (years, mL, "F"/"M")  -> ConditionRanges.complete  -> nothing left out
-                                     -> ConditionRanges.normalise -> context (B, 4) in [0, 1]
+                                     -> ConditionRanges.normalise -> context (B, V) in [0, 1]
 
 The scaling to [0, 1] is that of Pinaya et al. 2022 (arXiv 2209.07162): min-max over the training
 data, which is part of each model's configuration.
@@ -14,7 +14,7 @@ from collections.abc import Mapping, Sequence
 from dataclasses import dataclass, field
 from numbers import Real
 from statistics import NormalDist
-from typing import Self
+from typing import Any, Self
 
 import numpy as np
 from numpy.typing import NDArray
@@ -116,8 +116,8 @@ class ConditionRanges:
                 value = _draw(variable, seed, index)
                 drawn[variable.name] = (
                     _normalise(variable, value)
-                    if conditions.normalised
-                    else _with_label(variable, value)
+                    if conditions.normalised and not isinstance(value, str)
+                    else value
                 )
         complete = Conditions.of({**given, **drawn}, normalised=conditions.normalised)
         return complete, tuple(drawn)
@@ -125,7 +125,9 @@ class ConditionRanges:
     def normalise(
         self, conditions: Sequence[Conditions], extrapolate: bool = False
     ) -> NDArray[np.float32]:
-        """The context of complete conditions, (B, V) for V variables: years, mL, ... to [0, 1].
+        """The context of complete conditions, (B, V): years, mL, ... to [0, 1].
+
+        V is the number of variables, but one of more than two labels takes a number for each.
 
         Args:
             conditions: one for each sample, with nothing left out.
@@ -138,30 +140,40 @@ class ConditionRanges:
         for each in conditions:
             self._refuse_unknown(each)
         rows = [
-            [self._context(variable, each, extrapolate) for variable in self.variables]
+            [
+                number
+                for variable in self.variables
+                for number in self._context(variable, each, extrapolate)
+            ]
             for each in conditions
         ]
-        return np.asarray(rows, dtype=np.float32).reshape(len(rows), len(self.variables))
+        columns = sum(len(variable.columns) for variable in self.variables)
+        return np.asarray(rows, dtype=np.float32).reshape(len(rows), columns)
 
     def denormalise(self, context: Sequence[float] | NDArray[np.floating]) -> Conditions:
         """The conditions, in units, that a row of context (V,) stands for."""
-        values = zip(self.variables, context, strict=True)
-        return Conditions.of({v.name: _with_label(v, _denormalise(v, float(c))) for v, c in values})
+        rest = [float(number) for number in context]
+        values: dict[str, str | float] = {}
+        for variable in self.variables:
+            own, rest = rest[: len(variable.columns)], rest[len(variable.columns) :]
+            values[variable.name] = _in_units(variable, own)
+        return Conditions.of(values)
 
-    def describe(self, conditions: Conditions) -> dict[str, dict[str, str | float]]:
-        """Complete conditions in both units: {name: {value, unit, normalised}}."""
-        described: dict[str, dict[str, str | float]] = {}
+    def describe(self, conditions: Conditions) -> dict[str, dict[str, Any]]:
+        """Complete conditions in both units: {name: {value, unit, normalised}}.
+
+        `normalised` is a number, or a list of one for each of more than two labels.
+        """
+        described: dict[str, dict[str, Any]] = {}
         for variable in self.variables:
             context = self._context(variable, conditions, extrapolate=True)
-            value = (
-                _denormalise(variable, context)
-                if conditions.normalised
-                else conditions.given[variable.name]
-            )
+            given = conditions.given[variable.name]
             described[variable.name] = {
-                "value": _with_label(variable, value),
+                "value": _in_units(variable, context)
+                if conditions.normalised or variable.labels
+                else given,
                 "unit": variable.unit,
-                "normalised": context,
+                "normalised": context[0] if len(context) == 1 else context,
             }
         return described
 
@@ -174,19 +186,29 @@ class ConditionRanges:
                 f"{', '.join(known) or 'none'}. Leave it out, or choose a model that has it."
             )
 
-    def _context(self, variable: Variable, conditions: Conditions, extrapolate: bool) -> float:
+    def _context(
+        self, variable: Variable, conditions: Conditions, extrapolate: bool
+    ) -> list[float]:
         value = conditions.given.get(variable.name)
         if value is None:
             raise BrainLDMError(
                 f"{variable.name} is missing: expected {_expected(variable)}. Give it, or complete "
                 "the conditions with a seed."
             )
+        many = len(variable.columns) > 1
         if variable.labels and value in variable.labels:
-            return float(variable.labels.index(value))
-        if variable.labels and not conditions.normalised:
+            if many:
+                return [float(value == label) for label in variable.labels]
+            return [float(variable.labels.index(str(value)))]
+        if many or (variable.labels and not conditions.normalised):
             raise BrainLDMError(
-                f"{variable.name} is {value!r}: expected {_expected(variable)}. To give a "
-                "normalised value, say so: Conditions.from_normalised, --normalised."
+                f"{variable.name} is {value!r}: expected {_expected(variable)}."
+                + (
+                    ""
+                    if many
+                    else " To give a normalised value, say so: "
+                    "Conditions.from_normalised, --normalised."
+                )
             )
         if isinstance(value, bool | np.bool_) or not isinstance(value, Real):
             raise BrainLDMError(
@@ -204,12 +226,13 @@ class ConditionRanges:
                 f"knows: expected {_expected(variable)}. Choose a value inside, or ask for "
                 "extrapolation (extrapolate=True, --extrapolate)."
             )
-        return context
+        return [context]
 
 
 def _expected(variable: Variable) -> str:
     if variable.labels:
-        return f'"{variable.labels[0]}" or "{variable.labels[1]}" (0 or 1 normalised)'
+        labels = " or ".join(f'"{label}"' for label in variable.labels)
+        return labels + (" (0 or 1 normalised)" if len(variable.labels) == 2 else "")
     return f"{variable.low:g} to {variable.high:g} {variable.unit} (0 to 1 normalised)"
 
 
@@ -226,14 +249,19 @@ def _denormalise(variable: Variable, context: float) -> float:
     return variable.low + context * (variable.high - variable.low)
 
 
-def _with_label(variable: Variable, value: str | float) -> str | float:
-    """A category's label where the value has one: 0 and 1 do, what lies between does not."""
-    if variable.labels and value in (0, 1):
-        return variable.labels[int(value)]
-    return value
+def _in_units(variable: Variable, context: Sequence[float]) -> str | float:
+    """A value from its numbers in the context: of many labels, the one with the largest.
+
+    Of two labels 0 and 1 have one, and what lies between has none.
+    """
+    if len(context) > 1:
+        return (variable.labels or ())[int(np.argmax(context))]
+    if variable.labels and context[0] in (0, 1):
+        return variable.labels[int(context[0])]
+    return _denormalise(variable, context[0])
 
 
-def _draw(variable: Variable, seed: int, index: int) -> float:
+def _draw(variable: Variable, seed: int, index: int) -> str | float:
     """Draw by inverting the distribution, truncated to the variable's range, at one uniform."""
     # Philox is keyed by (seed, variable), so that no draw shifts another. Latent noise comes
     # from torch's generators, a different algorithm.
@@ -241,7 +269,11 @@ def _draw(variable: Variable, seed: int, index: int) -> float:
     uniform = float(np.random.Generator(np.random.Philox(key=key)).random())
     distribution = variable.distribution
     if distribution.kind == "bernoulli":
-        return float(uniform < distribution.probability)
+        return _in_units(variable, [float(uniform < distribution.probability)])
+    if distribution.kind == "categorical":
+        below = np.cumsum(distribution.probabilities)
+        place = min(int(np.searchsorted(below, uniform, side="right")), len(below) - 1)
+        return (variable.labels or ())[place]
     if distribution.kind == "uniform":
         return _denormalise(variable, uniform)
     if distribution.kind == "normal":

@@ -132,6 +132,14 @@ class LogNormal(_Config):
     source: str
 
 
+class Categorical(_Config):
+    """One of more than two labels, each with its probability."""
+
+    kind: Literal["categorical"] = "categorical"
+    probabilities: tuple[Annotated[float, Field(ge=0, le=1)], ...]
+    source: str
+
+
 class Uniform(_Config):
     """Uniform over the variable's range."""
 
@@ -139,14 +147,17 @@ class Uniform(_Config):
     source: str
 
 
-Distribution = Annotated[Bernoulli | Normal | LogNormal | Uniform, Field(discriminator="kind")]
+Distribution = Annotated[
+    Bernoulli | Categorical | Normal | LogNormal | Uniform, Field(discriminator="kind")
+]
 
 
 class Variable(_Config):
     """One condition: `low` and `high`, in `unit`, are what the network sees as 0 and 1.
 
     `distribution` is what a condition that the user leaves out is drawn from, and its `source`
-    says where it comes from. A category has the `labels` of 0 and of 1.
+    says where it comes from. A category has `labels`: those of 0 and of 1, or more than two, each
+    of which is then a number of the context that is 1 where the label holds and else 0.
     """
 
     name: Annotated[str, Field(pattern=r"^[A-Za-z][A-Za-z0-9_]*$")]
@@ -154,20 +165,35 @@ class Variable(_Config):
     kind: Literal["category", "continuous"] = "continuous"
     low: float = 0.0
     high: float = 1.0
-    labels: tuple[str, str] | None = None
+    labels: Annotated[tuple[str, ...], Field(min_length=2)] | None = None
     distribution: Distribution
+
+    @property
+    def columns(self) -> tuple[str, ...]:
+        """The names of its numbers in the context: its own, or one for each of many labels."""
+        if self.labels is None or len(self.labels) == 2:
+            return (self.name,)
+        return tuple(f"{self.name}={label}" for label in self.labels)
 
     @model_validator(mode="after")
     def _check(self) -> Self:
         if not self.low < self.high:
             raise ValueError(f"{self.name}: low {self.low} is not below high {self.high}")
-        category = self.kind == "category"
-        if category != (self.labels is not None):
+        if (self.kind == "category") != (self.labels is not None):
             raise ValueError(f"{self.name}: a category needs labels, and nothing else has them")
-        if category != (self.distribution.kind == "bernoulli"):
+        if self.labels is not None and len(set(self.labels)) < len(self.labels):
+            raise ValueError(f"{self.name}: labels are there twice: {', '.join(self.labels)}")
+        needed = {0: None, 2: "bernoulli"}.get(len(self.labels or ()), "categorical")
+        kind = self.distribution.kind
+        if needed != (kind if kind in ("bernoulli", "categorical") else None):
             raise ValueError(
-                f"{self.name}: a category needs a bernoulli distribution, and nothing else has one"
+                f"{self.name}: a category of two labels needs a bernoulli distribution, one of "
+                "more a categorical one, and nothing else has either"
             )
+        if isinstance(self.distribution, Categorical):
+            chances = self.distribution.probabilities
+            if len(chances) != len(self.columns) or not math.isclose(sum(chances), 1, abs_tol=1e-6):
+                raise ValueError(f"{self.name}: each label needs a probability, with the sum 1")
         if self.distribution.kind == "lognormal" and self.low <= 0:
             raise ValueError(f"{self.name}: a lognormal distribution needs a low above 0")
         return self
@@ -179,6 +205,8 @@ class ModelConfig(_Config):
     `affine` takes a voxel (i, j, k) to millimetres of MNI152 space (RAS+), `shape` is (X, Y, Z)
     in voxels, `provenance` has at least a `description` and a `licence`, `weights` maps a file
     name to its SHA-256, and `hash` identifies the weights in any format or precision.
+    `null_context` is what all conditions are for a head of no conditions in particular, None if
+    the model was not trained with such.
     """
 
     name: str
@@ -190,6 +218,7 @@ class ModelConfig(_Config):
     affine: tuple[Row, Row, Row, Row]
     shape: tuple[Positive, Positive, Positive]
     provenance: dict[str, str]
+    null_context: float | None = None
     weights: dict[str, str] = {}
     hash: str = ""
 
@@ -222,16 +251,17 @@ class ModelConfig(_Config):
         if len(set(names)) < len(names):
             raise ValueError(f"conditions have names of their own each, not {names}")
         latent, grid = self.latent.shape[0], self.latent.shape[1:]
+        numbers = sum(len(variable.columns) for variable in self.conditions)
         widths = {
             "autoencoder.latent_channels": (self.autoencoder.latent_channels, latent),
             "unet.out_channels": (self.unet.out_channels, latent),
-            "unet.in_channels": (self.unet.in_channels, latent + len(names)),
-            "unet.context_dim": (self.unet.context_dim, len(names)),
+            "unet.in_channels": (self.unet.in_channels, latent + numbers),
+            "unet.context_dim": (self.unet.context_dim, numbers),
         }
         for field, (came, expected) in widths.items():
             if came != expected:
                 raise ValueError(
-                    f"{field} is {came}, but a latent of {latent} channels and {len(names)} "
+                    f"{field} is {came}, but a latent of {latent} channels and {numbers} "
                     f"conditions need {expected}"
                 )
         expected_shape = tuple(side * self.autoencoder.factor for side in grid)

@@ -8,6 +8,7 @@ margin are the published model's.
 
 from __future__ import annotations
 
+import math
 import warnings
 from collections.abc import Callable, Sequence
 from pathlib import Path
@@ -180,6 +181,7 @@ class BrainLDM:
         *,
         steps: int | None = None,
         sampler: str | Solver = DEFAULT_SAMPLER,
+        guidance: float = 1.0,
         noise: Tensor | None = None,
         clip: bool = True,
         extrapolate: bool = False,
@@ -195,6 +197,9 @@ class BrainLDM:
             seeds: one for each sample, from 0 to 2**63 - 1; random ones if None.
             steps: denoising steps; as many as are usual for the sampler if None.
             sampler: "unipc", "dpm++2m", "ddim", "ddpm", or a solver.
+            guidance: how far the conditions are followed: 1 as trained, 0 not at all, more than 1
+                beyond. Other than 1 needs a model trained with condition dropout, and twice the
+                time.
             noise: (B, C, X, Y, Z), replaces the seeds, and its shape sets the size; the field of
                 view keeps its centre. Only for samplers that draw no more noise on the way.
             clip: bring intensities outside the model's scale, [0, 1], to its ends; `metadata` says
@@ -207,14 +212,16 @@ class BrainLDM:
             A volume for each sample, with conditions, seed and provenance in `metadata`.
 
         Raises:
-            BrainLDMError: conditions, seeds, steps, sampler or noise that this model cannot take;
-                values that are not finite, with the step; or a GPU has too little memory.
+            BrainLDMError: conditions, seeds, steps, sampler, guidance or noise that this model
+                cannot take; values that are not finite, with the step; or a GPU has too little
+                memory.
 
         Warns:
             UserWarning: a GPU had too little memory: one by one and in the mode low from now on.
         """
         solver = pick_solver(sampler)
         steps = solver.usual_steps if steps is None else steps
+        self._check_guidance(guidance)
         requests = match_requests(self.config, conditions, seeds, noise)
         people = [request.conditions for request in requests]
         # years, mL -> [0, 1]: (B, 4)
@@ -229,7 +236,7 @@ class BrainLDM:
             try:
                 # z_T -> z_0
                 z = sample(
-                    self.denoiser(context[start : start + size]),
+                    self.denoiser(context[start : start + size], guidance),
                     z.to(self.device, torch.float32),
                     schedule=self.schedule,
                     solver=solver,
@@ -258,27 +265,49 @@ class BrainLDM:
         volumes: list[Volume] = []
         for latent, request in zip(latents, requests, strict=True):
             x = self.decode(latent[None])  # (1, 1, 160, 224, 160)
-            volumes.append(self._volume(x, request, solver, steps, clip))
+            sampling = {**solver.describe(), "steps": steps, "guidance": guidance}
+            volumes.append(self._volume(x, request, sampling, clip))
             if progress:
                 progress(len(volumes), len(requests), "decode")
         return volumes
 
-    def denoiser(self, context: Tensor) -> Callable[[Tensor, float], Tensor]:
+    def denoiser(self, context: Tensor, guidance: float = 1.0) -> Callable[[Tensor, float], Tensor]:
         """The U-Net under fixed conditions, as a sampler calls it: (z_t, t) -> output.
 
         Args:
             context: (B, 4).
+            guidance: w in (1 - w) output(no conditions) + w output(conditions), classifier-free
+                guidance (Ho and Salimans 2022, 2207.12598, in other symbols).
         """
-
         unet, context = self.unet, context.to(self.dtype)
 
-        def denoise(z: Tensor, t: float) -> Tensor:
+        def denoise(z: Tensor, t: float, context: Tensor = context) -> Tensor:
             x, token = with_context(z.to(self.dtype), context)
             timesteps = torch.full((len(z),), t, device=z.device)
             output: Tensor = unet(x, timesteps, token)
             return output.float()
 
-        return denoise
+        if guidance == 1:
+            return denoise
+        null = torch.full_like(context, self._check_guidance(guidance))
+
+        def guided(z: Tensor, t: float) -> Tensor:
+            without = denoise(z, t, null).clone()  # a compiled network writes where it wrote before
+            return without + guidance * (denoise(z, t) - without)
+
+        return guided
+
+    def _check_guidance(self, guidance: float) -> float:
+        """What stands for no conditions, where guidance asks for them to be left out."""
+        if not math.isfinite(guidance):
+            raise BrainLDMError(f"guidance is {guidance}: expected a finite number, such as 1.5.")
+        null = self.config.null_context
+        if guidance != 1 and null is None:
+            raise BrainLDMError(
+                f"guidance is {guidance:g}, but {self.config.name} was trained without condition "
+                "dropout: expected 1. Leave it out, or train a model with condition_dropout=0.1."
+            )
+        return 0.0 if null is None else null
 
     def prepare(self, volume: Volume) -> Volume:
         """Bring a real scan to what the autoencoder was trained on, as `fit_to_grid` does."""
@@ -343,7 +372,7 @@ class BrainLDM:
         return Volume(array, self.affine, metadata)
 
     def _volume(
-        self, x: Tensor, request: Request, solver: Solver, steps: int, clip: bool
+        self, x: Tensor, request: Request, sampling: dict[str, str | float], clip: bool
     ) -> Volume:
         """An image (1, 1, X, Y, Z) with its place in the world and its sidecar."""
         image = x[0, 0].cpu()
@@ -354,7 +383,7 @@ class BrainLDM:
             conditions=self.ranges.describe(request.conditions),
             drawn=request.drawn,
             seed=request.seed,
-            sampler={**solver.describe(), "steps": steps},
+            sampler=sampling,
             clipped=outside if clip else None,
         )
         array = image.clamp(0, 1) if clip else image

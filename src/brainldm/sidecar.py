@@ -15,7 +15,7 @@ def synthetic_sidecar(
     config: ModelConfig,
     model_hash: str,
     *,
-    conditions: dict[str, dict[str, str | float]],
+    conditions: dict[str, dict[str, Any]],
     drawn: tuple[str, ...],
     seed: int | None,
     sampler: dict[str, str | float | int],
@@ -29,7 +29,7 @@ def synthetic_sidecar(
         conditions: in both units, from `ConditionRanges.describe`.
         drawn: the conditions among them that nobody asked for.
         seed: None where the noise was given.
-        sampler: its name, steps and eta.
+        sampler: its name, steps, guidance and eta.
         clipped: the fraction of voxels brought to an end of [0, 1]; None where none may be.
     """
     return {

@@ -20,7 +20,7 @@ import pytest
 from PIL import Image
 
 from brainldm.cli import main
-from brainldm.config import PUBLISHED, Bernoulli, Uniform, Variable
+from brainldm.config import PUBLISHED, Bernoulli, Categorical, Uniform, Variable
 from brainldm.download import RemoteFile
 from tests.conftest import Run
 from tests.toy import SHAPE, toy_config, write_toy_model
@@ -120,6 +120,7 @@ def test_the_whole_line(generate: Cli, tmp_path: Path) -> None:
         "name": "ddim",
         "spacing": "leading",
         "eta": 0.0,
+        "guidance": 1.0,
         "steps": 2,
     }
     with Image.open(tmp_path / "heads" / "brain_seed-7_T1w.png") as picture:
@@ -166,6 +167,26 @@ DIAGNOSIS = Variable(
     labels=("control", "AD"),
     distribution=Bernoulli(probability=0.5, source="-"),
 )
+
+
+SCANNER = Variable(
+    name="scanner",
+    kind="category",
+    labels=("1", "2", "3"),
+    distribution=Categorical(probabilities=(0.5, 0.2, 0.3), source="-"),
+)
+
+
+def test_labels_may_be_many_and_read_as_numbers(cli: Cli, tmp_path: Path) -> None:
+    own = str(write_toy_model(tmp_path / "own", (PUBLISHED.conditions[1], SCANNER)))
+    arguments = ("generate", "--model", own, "--steps", "2", "--seed", "3", "--age", "60")
+    result = cli(*arguments, "--condition", "scanner=2")
+    assert result.code == 0, result.err
+    assert "Seed 3: age 60.0 years, scanner 2" in result.out
+    assert "scanner: 1 or 2 or 3" in cli("info", "--model", own).out
+    result = cli(*arguments, "--overwrite", "--condition", "scanner=4")
+    assert result.code == 2
+    assert 'expected "1" or "2" or "3"' in result.err
 
 
 def test_a_model_with_other_conditions(cli: Cli, tmp_path: Path) -> None:

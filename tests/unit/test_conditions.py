@@ -7,7 +7,7 @@ import numpy as np
 import pytest
 
 from brainldm.conditions import ConditionRanges, Conditions
-from brainldm.config import PUBLISHED, Bernoulli, Uniform, Variable
+from brainldm.config import PUBLISHED, Bernoulli, Categorical, Uniform, Variable
 from brainldm.errors import BrainLDMError
 
 RANGES = ConditionRanges(PUBLISHED.conditions)
@@ -206,3 +206,42 @@ def test_a_condition_that_the_model_does_not_have(person: Conditions) -> None:
 def test_a_standard_condition_has_one_place() -> None:
     with pytest.raises(BrainLDMError, match="others has age: expected only what has no argument"):
         Conditions(others={"age": 60})
+
+
+SCANNER = Variable(
+    name="scanner",
+    kind="category",
+    labels=("1", "2", "trio"),
+    distribution=Categorical(probabilities=(0.5, 0.2, 0.3), source="-"),
+)
+WITH_SCANNER = ConditionRanges([PUBLISHED.conditions[1], SCANNER])
+
+
+def test_each_of_many_labels_is_a_number_of_the_context() -> None:
+    people = [Conditions(age=63, others={"scanner": label}) for label in ("2", "trio")]
+    context = WITH_SCANNER.normalise(people)
+    np.testing.assert_allclose(context, [[0.5, 0, 1, 0], [0.5, 0, 0, 1]])
+    assert [WITH_SCANNER.denormalise(row).given["scanner"] for row in context] == ["2", "trio"]
+    described = WITH_SCANNER.describe(people[0])["scanner"]
+    assert described == {"value": "2", "unit": "", "normalised": [0, 1, 0]}
+
+
+def test_many_labels_on_the_models_own_scale_stay_labels() -> None:
+    person = Conditions.from_normalised(age=0.5, scanner="trio")
+    np.testing.assert_allclose(WITH_SCANNER.normalise([person]), [[0.5, 0, 0, 1]])
+
+
+def test_many_labels_are_drawn_by_their_probabilities() -> None:
+    drawn = [
+        WITH_SCANNER.complete(Conditions(age=60), seed)[0].given["scanner"] for seed in range(400)
+    ]
+    for label, share in zip(("1", "2", "trio"), (0.5, 0.2, 0.3), strict=True):
+        assert drawn.count(label) / 400 == pytest.approx(share, abs=0.08)
+
+
+@pytest.mark.parametrize("normalised", [False, True])
+@pytest.mark.parametrize("value", ["3", 2, 0.5])
+def test_what_is_not_one_of_many_labels(value: object, normalised: bool) -> None:
+    person = Conditions.of({"age": 0.5, "scanner": value}, normalised=normalised)
+    with pytest.raises(BrainLDMError, match='expected "1" or "2" or "trio"'):
+        WITH_SCANNER.normalise([person], extrapolate=True)

@@ -9,7 +9,15 @@ import numpy as np
 import pytest
 from pydantic import ValidationError
 
-from brainldm.config import PUBLISHED, ModelConfig, Normal, Uniform, Variable
+from brainldm.config import (
+    PUBLISHED,
+    Bernoulli,
+    Categorical,
+    ModelConfig,
+    Normal,
+    Uniform,
+    Variable,
+)
 from brainldm.errors import BrainLDMError, MissingExtraError
 from tests.toy import toy_config
 
@@ -110,7 +118,31 @@ def test_unet_that_cannot_be_built(changes: dict[str, Any], message: str) -> Non
         ({"labels": ("a", "b"), "distribution": Uniform(source="-")}, "a category needs labels"),
         (
             {"kind": "category", "labels": ("a", "b"), "distribution": Uniform(source="-")},
-            "a category needs a bernoulli",
+            "a category of two labels needs a bernoulli",
+        ),
+        (
+            {
+                "kind": "category",
+                "labels": ("a", "b", "c"),
+                "distribution": Bernoulli(probability=0.5, source="-"),
+            },
+            "more a categorical one",
+        ),
+        (
+            {
+                "kind": "category",
+                "labels": ("a", "b", "c"),
+                "distribution": Categorical(probabilities=(0.5, 0.4, 0.2), source="-"),
+            },
+            "with the sum 1",
+        ),
+        (
+            {
+                "kind": "category",
+                "labels": ("a", "a"),
+                "distribution": Bernoulli(probability=0.5, source="-"),
+            },
+            "labels are there twice",
         ),
     ],
 )

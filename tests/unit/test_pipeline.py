@@ -88,6 +88,22 @@ def test_conditions_change_the_volume(model: BrainLDM) -> None:
     assert relative(a.array, b.array) > 1e-4
 
 
+def test_guidance_goes_beyond_the_conditions(directory: Path) -> None:
+    model = BrainLDM.from_pretrained(directory, device="cpu", dtype="float32")
+    model.config = model.config.model_copy(update={"null_context": -1.0})
+    context = torch.tensor(model.ranges.normalise([PERSON]))
+    z = torch.randn(1, *LATENT, generator=torch.Generator().manual_seed(0))
+    with torch.no_grad():
+        with_, without = model.denoiser(context)(z, 500), model.denoiser(-torch.ones(1, 4))(z, 500)
+        for guidance in (1.0, 0.0, 2.5):
+            output = model.denoiser(context, guidance)(z, 500)
+            expected = without + guidance * (with_ - without)
+            assert (output - expected).norm() < 1e-5 * expected.norm()
+    assert (with_ - without).norm() > 1e-3 * with_.norm()
+    (volume,) = model.generate(PERSON, [7], steps=2, guidance=2.0)
+    assert (volume.metadata or {})["brainldm"]["sampler"]["guidance"] == 2
+
+
 def test_metadata_says_how_it_was_made(model: BrainLDM) -> None:
     (volume,) = model.generate(Conditions(sex="F", age=65), [7], steps=2, sampler="ddim")
     metadata = json.loads(json.dumps(volume.metadata))
@@ -96,7 +112,13 @@ def test_metadata_says_how_it_was_made(model: BrainLDM) -> None:
     assert made["version"] == __version__
     assert made["model"] == {"name": "toy", "hash": model.hash, "licence": "Apache-2.0"}
     assert made["seed"] == 7
-    assert made["sampler"] == {"name": "ddim", "spacing": "leading", "eta": 0.0, "steps": 2}
+    assert made["sampler"] == {
+        "name": "ddim",
+        "spacing": "leading",
+        "eta": 0.0,
+        "steps": 2,
+        "guidance": 1.0,
+    }
     assert made["drawn"] == ["ventricular_volume_ml", "brain_volume_ml"]
     assert made["conditions"]["age"] == {"value": 65, "unit": "years", "normalised": 21 / 38}
     assert 7 < made["conditions"]["ventricular_volume_ml"]["value"] < 171.375
@@ -189,6 +211,8 @@ def test_noise_does_not_suffice_for_a_sampler_that_draws_more(model: BrainLDM) -
         ({"seeds": [-1]}, "The seed -1 cannot be used"),
         ({"seeds": [2**63]}, f"The seed {2**63} cannot be used"),
         ({"steps": 0}, "steps is 0: expected a whole number from 1 to 1000"),
+        ({"guidance": 2.0}, "trained without condition dropout: expected 1"),
+        ({"guidance": math.nan}, "guidance is nan: expected a finite number"),
         ({"steps": -3}, "steps is -3: expected"),
         ({"steps": 1001}, "steps is 1001: expected a whole number from 1 to 1000"),
         ({"sampler": "euler"}, r"Unknown sampler 'euler': expected one of .*ddim"),

@@ -112,6 +112,15 @@ def generate(
             help="Noise that ddim adds at each step, from 0 (none, the default) to 1 (as ddpm).",
         ),
     ] = None,
+    guidance: Annotated[
+        float,
+        typer.Option(
+            parser=number,
+            metavar="NUMBER",
+            help="How far to follow the conditions: 1 as trained, more beyond; for models trained "
+            "with condition dropout.",
+        ),
+    ] = 1.0,
     device: Device = "auto",
     dtype: Dtype = "auto",
     memory: Memory = "auto",
@@ -137,7 +146,7 @@ def generate(
         age,
         ventricular_volume_ml,
         brain_volume_ml,
-        others=_others(condition or []),
+        others=_others(condition or [], model),
         normalised=normalised,
     )
 
@@ -153,6 +162,7 @@ def generate(
                 [each],
                 steps=steps,
                 sampler=_solver(sampler, eta),
+                guidance=guidance,
                 extrapolate=extrapolate,
                 progress=progress,
             )
@@ -164,9 +174,14 @@ def generate(
     typer.echo(f"Saved {what} in {out.resolve()}")
 
 
-def _others(texts: list[str]) -> dict[str, str | float]:
+def _others(texts: list[str], model: str) -> dict[str, str | float]:
     """What NAME=VALUE say; the standard conditions have options of their own."""
     others: dict[str, str | float] = {}
+    labels = {}
+    if texts:
+        from brainldm.checkpoint import load_config
+
+        labels = {each.name: each.labels or () for each in load_config(model).conditions}
     for text in texts:
         name, equals, value = text.partition("=")
         if not (name and equals and value):
@@ -179,7 +194,7 @@ def _others(texts: list[str]) -> dict[str, str | float]:
             )
         if name in others:
             raise BrainLDMError(f"--condition {name} came twice: expected one value for it.")
-        others[name] = _number_or_label(value)
+        others[name] = value if value in labels.get(name, ()) else _number_or_label(value)
     return others
 
 

@@ -8,7 +8,7 @@ from typing import Annotated
 import typer
 
 from brainldm.cli.options import Device, Model
-from brainldm.config import Bernoulli, LogNormal, ModelConfig, Normal, Variable
+from brainldm.config import Bernoulli, Categorical, LogNormal, ModelConfig, Normal, Variable
 
 
 def info(
@@ -75,6 +75,8 @@ def _describe(config: ModelConfig) -> Iterator[str]:
 
 
 def _range(variable: Variable) -> str:
+    if variable.labels and len(variable.labels) > 2:
+        return " or ".join(variable.labels)
     if variable.labels:
         return f"{variable.labels[0]} (0) or {variable.labels[1]} (1)"
     return f"{variable.low:g} to {variable.high:g} {variable.unit}"
@@ -84,6 +86,9 @@ def _distribution(variable: Variable) -> str:
     match variable.distribution:
         case Bernoulli(probability=probability) if variable.labels:
             return f"{variable.labels[1]} with probability {probability:g}"
+        case Categorical(probabilities=chances) if variable.labels:
+            each = zip(variable.labels, chances, strict=True)
+            return ", ".join(f"{label} with probability {chance:.3g}" for label, chance in each)
         case Normal(mean=mean, sd=sd):
             return f"normal, {mean:g} +- {sd:g} {variable.unit}"
         case LogNormal(median=median, sd=sd):
