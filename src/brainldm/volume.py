@@ -157,13 +157,14 @@ class Volume:
             contents[sidecar] = (json.dumps(self.metadata, indent=2) + "\n").encode()
         if preview:
             contents[picture] = preview_png(self.array, self.affine)
-        contents[nifti] = self._nifti(compress=nifti.name.endswith(".gz"))
+        contents[nifti] = self.to_nifti(compress=nifti.name.endswith(".gz"))
         write_together(contents)
         for stale in {sidecar, picture} - contents.keys():
             stale.unlink(missing_ok=True)
         return nifti
 
-    def _nifti(self, compress: bool) -> bytes:
+    def to_nifti(self, compress: bool = True) -> bytes:
+        """The content of a NIfTI file in MNI152 space, gzipped or not."""
         image = nib.Nifti1Image(self.array, self.affine)
         image.set_sform(self.affine, code="mni")
         image.set_qform(self.affine, code="mni")

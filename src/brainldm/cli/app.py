@@ -11,7 +11,9 @@ from brainldm.cli.convert import convert
 from brainldm.cli.download import download
 from brainldm.cli.generate import generate
 from brainldm.cli.info import info
+from brainldm.cli.prepare import prepare
 from brainldm.cli.reconstruct import reconstruct
+from brainldm.cli.train import train
 
 app = typer.Typer(
     name="brainldm",
@@ -25,6 +27,8 @@ app.command()(reconstruct)
 app.command()(info)
 app.command()(convert)
 app.command()(download)
+app.command()(prepare)
+app.add_typer(train, name="train")
 
 
 def _print_version(wanted: bool) -> None:

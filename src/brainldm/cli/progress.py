@@ -2,8 +2,10 @@
 
 from __future__ import annotations
 
-from collections.abc import Callable, Iterator
+import time
+from collections.abc import Callable, Iterator, Mapping
 from contextlib import contextmanager
+from datetime import timedelta
 
 from rich.console import Console
 from rich.progress import (
@@ -15,6 +17,9 @@ from rich.progress import (
     TextColumn,
     TimeRemainingColumn,
 )
+
+LINE_EVERY = 60.0
+"""Seconds."""
 
 
 @contextmanager
@@ -57,5 +62,54 @@ def transfers() -> Iterator[Callable[[int, int, str], None]]:
             if name not in tasks:
                 tasks[name] = bars.add_task(name)
             bars.update(tasks[name], total=total, completed=done)
+
+        yield progress
+
+
+@contextmanager
+def counted(what: str) -> Iterator[Callable[[int, int], None]]:
+    """One bar over a number of things."""
+    columns = (
+        TextColumn("{task.description}"),
+        BarColumn(),
+        MofNCompleteColumn(),
+        TimeRemainingColumn(),
+        TextColumn("left"),
+    )
+    with Progress(*columns, console=Console(stderr=True)) as bars:
+        task = bars.add_task(what, total=None)
+        yield lambda done, total: bars.update(task, total=total, completed=done)
+
+
+@contextmanager
+def steps(name: str) -> Iterator[Callable[[int, int, Mapping[str, float]], None]]:
+    """A bar of the steps of a training, with the loss; a line a minute where there is no terminal,
+    as in the log of a batch system.
+    """
+    columns = (
+        TextColumn("{task.description}"),
+        BarColumn(),
+        MofNCompleteColumn(),
+        TextColumn("{task.fields[loss]}"),
+        TimeRemainingColumn(),
+        TextColumn("left"),
+    )
+    console = Console(stderr=True)
+    with Progress(*columns, console=console) as bars:
+        tasks: list[TaskID] = []
+        told = time.monotonic()
+
+        def progress(done: int, total: int, losses: Mapping[str, float]) -> None:
+            nonlocal told
+            if not tasks:  # what was done by an earlier run does not count for the time left
+                tasks.append(bars.add_task(name, total=total, completed=done, loss=""))
+            first = next(iter(losses.values()), None)
+            loss = "" if first is None else f"loss {first:.4g}"
+            bars.update(tasks[0], completed=done, loss=loss)
+            if not console.is_terminal and time.monotonic() - told > LINE_EVERY:
+                told = time.monotonic()
+                left = bars.tasks[0].time_remaining
+                rest = "" if left is None else f"  {timedelta(seconds=round(left))} left"
+                console.print(f"{name} {done}/{total}  {loss}{rest}", soft_wrap=True)
 
         yield progress

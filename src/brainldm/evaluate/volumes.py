@@ -73,7 +73,7 @@ class Cavity:
         step = half / ATLAS_HALF_WIDTH
         moved: Map = ndimage.affine_transform(
             image.astype(np.float32),
-            step,
+            np.diag(step),
             offset=centre - _middle() * step,
             output_shape=ATLAS_SHAPE,
             order=1,
@@ -85,7 +85,11 @@ class Cavity:
         centre, half = self.frame
         step = ATLAS_HALF_WIDTH / half
         moved: Map = ndimage.affine_transform(
-            atlas, step, offset=_middle() - centre * step, output_shape=self.mask.shape, order=1
+            atlas,
+            np.diag(step),
+            offset=_middle() - centre * step,
+            output_shape=self.mask.shape,
+            order=1,
         )
         return moved
 

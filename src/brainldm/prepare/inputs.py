@@ -1,0 +1,174 @@
+"""Finding scans: a BIDS data set, a folder or list of NIfTI files, or UK Biobank archives."""
+
+from __future__ import annotations
+
+import re
+from collections.abc import Iterable, Iterator
+from dataclasses import dataclass
+from pathlib import Path
+
+from brainldm.errors import BrainLDMError
+from brainldm.volume import SUFFIXES
+
+ARCHIVE = re.compile(r"(\d+)_20252_(\d+)_\d+\.zip")
+"""UK Biobank's T1-weighted structural images: participant, field, instance, array."""
+ARCHIVED_SCAN = "T1/T1.nii.gz"
+"""The head in such an archive: corrected for gradient distortion, and defaced."""
+
+
+@dataclass(frozen=True)
+class Scan:
+    """One image of one person.
+
+    Args:
+        subject: a BIDS label: letters and digits, without "sub-".
+        path: a NIfTI, or an archive with `ARCHIVED_SCAN` in it.
+        names: what a table may call this person.
+        instance: UK Biobank's imaging visit; empty elsewhere.
+        line: where a list names it; 0 elsewhere.
+    """
+
+    subject: str
+    path: Path
+    names: tuple[str, ...]
+    instance: str = ""
+    line: int = 0
+
+
+@dataclass(frozen=True)
+class Failure:
+    """A scan that could not be used, and why."""
+
+    subject: str
+    path: str
+    reason: str
+
+
+@dataclass(frozen=True)
+class Inputs:
+    """What was found.
+
+    Args:
+        scans: one a subject, sorted.
+        failures: scans that cannot be used whatever is in them.
+        layout: "BIDS", "list", "UK Biobank" or "folder".
+        table: the table that the layout itself has.
+    """
+
+    scans: tuple[Scan, ...]
+    failures: tuple[Failure, ...]
+    layout: str
+    table: Path | None = None
+
+
+def find_scans(source: Path) -> Inputs:
+    """Find the scans, and tell the layout by what is there.
+
+    Args:
+        source: a BIDS data set (folders sub-*, of which the raw images *_T1w are taken), a folder
+            with UK Biobank's archives PERSON_20252_INSTANCE_0.zip, any other folder with NIfTI
+            files, one NIfTI, or a text file with one path a line ("#" starts a comment; relative
+            paths start at the list's folder).
+
+    Raises:
+        BrainLDMError: nothing is there, or no scan is in it.
+    """
+    if source.is_file():
+        found, layout = list(_listed(source)), "list"
+    elif source.is_dir():
+        found, layout = _in_folder(source)
+    else:
+        raise BrainLDMError(
+            f"{source} does not exist. Expected a BIDS data set, a folder with NIfTI files or UK "
+            "Biobank archives, or a text file with one path a line."
+        )
+    if not found:
+        raise BrainLDMError(
+            f"No scan is in {source}, read as: {layout}. Expected sub-*/anat/*_T1w.nii.gz (BIDS), "
+            "PERSON_20252_2_0.zip (UK Biobank), any .nii or .nii.gz, or a text file that lists "
+            "them, one path a line."
+        )
+    table = source / "participants.tsv"
+    scans, failures = _one_each(found)
+    return Inputs(scans, failures, layout, table if layout != "list" and table.is_file() else None)
+
+
+def _in_folder(folder: Path) -> tuple[list[Scan], str]:
+    subjects = sorted(each for each in folder.glob("sub-*") if each.is_dir())
+    if subjects:
+        return [
+            _named(path, subject.name)
+            for subject in subjects
+            for path in _niftis(subject)
+            if re.search(r"_T1w\.nii(\.gz)?$", path.name)
+        ], "BIDS"
+    archives = [(path, ARCHIVE.fullmatch(path.name)) for path in sorted(folder.rglob("*.zip"))]
+    archived = [
+        Scan(match[1], path, (match[1],), instance=match[2]) for path, match in archives if match
+    ]
+    if archived:
+        return archived, "UK Biobank"
+    return [_named(path) for path in _niftis(folder)], "folder"
+
+
+def _listed(file: Path) -> Iterator[Scan]:
+    if file.name.endswith(SUFFIXES):
+        yield _named(file)
+        return
+    try:
+        lines = file.read_text(encoding="utf-8").splitlines()
+    except (OSError, UnicodeDecodeError) as error:
+        raise BrainLDMError(
+            f"Cannot read {file} as a list of scans: {error}. Expected a text file with one path "
+            "a line, or a folder."
+        ) from error
+    for number, line in enumerate(lines, 1):
+        text = line.split("#", 1)[0].strip()
+        if text:
+            yield _named(file.parent / text, line=number)
+
+
+def _niftis(folder: Path) -> list[Path]:
+    return sorted(
+        path
+        for path in folder.rglob("*.nii*")
+        if path.name.endswith(SUFFIXES) and not path.name.startswith(".")
+    )
+
+
+def _named(path: Path, folder: str = "", line: int = 0) -> Scan:
+    """A scan of the person that its folder or its name says: sub-LABEL, else the whole name."""
+    stem = path.name
+    for suffix in SUFFIXES:
+        stem = stem.removesuffix(suffix)
+    match = re.match(r"sub-([A-Za-z0-9]+)", folder or stem)
+    label = match[1] if match else re.sub(r"[^A-Za-z0-9]", "", stem)
+    archive = ARCHIVE.fullmatch(path.name)
+    if archive:
+        return Scan(archive[1], path, (archive[1],), archive[2], line)
+    return Scan(label, path, tuple(dict.fromkeys((f"sub-{label}", label, stem))), line=line)
+
+
+def _one_each(found: Iterable[Scan]) -> tuple[tuple[Scan, ...], tuple[Failure, ...]]:
+    people: dict[str, list[Scan]] = {}
+    for scan in found:
+        people.setdefault(scan.subject, []).append(scan)
+    scans: list[Scan] = []
+    failures: list[Failure] = []
+    for subject, theirs in sorted(people.items()):
+        if len(theirs) == 1:
+            scans += theirs
+            continue
+        where = ", ".join(
+            f"{each.path}{f' (line {each.line})' if each.line else ''}" for each in theirs
+        )
+        failures.append(
+            Failure(
+                subject,
+                where,
+                f"{len(theirs)} scans are of subject {subject!r}: {where}. Expected one a person: "
+                "list those to use, one path a line, in a text file, and give that; files of "
+                "different people need different names.",
+            )
+        )
+    return tuple(scans), tuple(failures)

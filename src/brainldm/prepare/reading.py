@@ -1,0 +1,97 @@
+"""Reading one scan, with what a header can give away about it."""
+
+from __future__ import annotations
+
+import hashlib
+import tempfile
+import zipfile
+from collections.abc import Iterator
+from contextlib import contextmanager
+from pathlib import Path
+
+import nibabel as nib
+import numpy as np
+
+from brainldm.errors import BrainLDMError
+from brainldm.prepare.inputs import ARCHIVED_SCAN, Scan
+from brainldm.volume import Volume
+
+EXTENT_MM = (90.0, 600.0)
+"""How far each side of a scan of a head can plausibly reach."""
+
+
+def read_scan(scan: Scan) -> Volume:
+    """Read and check a scan.
+
+    Raises:
+        BrainLDMError: what `Volume.load` refuses; lengths that are not millimetres or cannot be
+            a head's; two matrices that disagree about left and right; an image of one value.
+    """
+    with _unpacked(scan) as path:
+        try:
+            volume = Volume.load(path)
+            _check_header(path)
+        except BrainLDMError as error:
+            raise BrainLDMError(str(error).replace(str(path), str(scan.path))) from None
+    if volume.array.min() == volume.array.max():
+        raise BrainLDMError(
+            f"{scan.path} is empty: every voxel is {volume.array.flat[0]:g}. Export it again."
+        )
+    return volume
+
+
+def digest(path: Path) -> str:
+    """The SHA-256 of a file.
+
+    Raises:
+        BrainLDMError: it cannot be read.
+    """
+    try:
+        with path.open("rb") as file:
+            return hashlib.file_digest(file, "sha256").hexdigest()
+    except OSError as error:
+        raise BrainLDMError(
+            f"Cannot read {path}: {error.strerror}. Expected a NIfTI (.nii, .nii.gz)."
+        ) from error
+
+
+@contextmanager
+def _unpacked(scan: Scan) -> Iterator[Path]:
+    if scan.path.suffix != ".zip":
+        yield scan.path
+        return
+    with tempfile.TemporaryDirectory() as folder:
+        try:
+            with zipfile.ZipFile(scan.path) as archive:
+                path = Path(archive.extract(ARCHIVED_SCAN, folder))
+        except (KeyError, OSError, zipfile.BadZipFile) as error:
+            raise BrainLDMError(
+                f"Cannot read {ARCHIVED_SCAN} from {scan.path}: {error}. Expected a whole archive "
+                "of UK Biobank's field 20252; fetch it again."
+            ) from error
+        yield path
+
+
+def _check_header(path: Path) -> None:
+    image = nib.load(path)
+    assert isinstance(image, nib.Nifti1Pair)  # Volume.load has seen to it
+    header, affine = image.header, image.affine
+    unit = header.get_xyzt_units()[0]
+    sides = nib.affines.voxel_sizes(affine) * image.shape
+    if unit not in ("mm", "unknown") or not all(EXTENT_MM[0] <= s <= EXTENT_MM[1] for s in sides):
+        size = " x ".join(f"{side:.4g}" for side in sides)
+        raise BrainLDMError(
+            f"{path} spans {size}, and its header calls the unit {unit!r}: expected a head in "
+            f"millimetres, {EXTENT_MM[0]:g} to {EXTENT_MM[1]:g} a side. Correct the voxel sizes, "
+            "or convert the scan from DICOM again."
+        )
+    if header["sform_code"] and header["qform_code"]:
+        hands = [
+            np.sign(np.linalg.det(m[:3, :3])) for m in (header.get_sform(), header.get_qform())
+        ]
+        if hands[0] != hands[1]:
+            raise BrainLDMError(
+                f"{path} is left-right ambiguous: its sform and its qform are mirror images of "
+                "each other. Find out which is right, and set the other to it, for instance with "
+                "nibabel's set_qform."
+            )

@@ -1,0 +1,103 @@
+"""What scans are registered to: the MNI152 head, its tissues and its ventricles.
+
+The brain is that of the MNI152 2009a symmetric template, which nilearn ships; the skull, scalp and
+face around it are drawn (`brainldm.data.template`), so that a whole head has something to match.
+"""
+
+from __future__ import annotations
+
+from dataclasses import dataclass, fields
+from pathlib import Path
+
+import numpy as np
+import torch
+from numpy.typing import NDArray
+from scipy import ndimage
+
+from brainldm.data.template import Template
+from brainldm.volume import Volume
+
+SPACE = "MNI152NLin2009aSym"
+"""The space's name in BIDS."""
+Map = NDArray[np.float32]
+
+# T1-weighted intensities of the drawn head; registration by mutual information needs them to
+# differ, not to be right.
+FLUID, GREY, WHITE, BONE, FAT = 0.2, 0.54, 0.78, 0.06, 0.74
+BONE_MM, SCALP_MM = 5.5, 4.5
+
+
+@dataclass(frozen=True)
+class Reference:
+    """Maps on one 1 mm grid in MNI152 space, each (X, Y, Z).
+
+    Args:
+        affine: (4, 4), voxel to mm.
+        head: a T1-weighted whole head, in [0, 1].
+        grey: the fraction of grey matter.
+        white: the fraction of white matter.
+        ventricle: signed distance to the lateral ventricles in mm, negative inside.
+        skull: signed distance to the inner skull in mm, negative inside.
+    """
+
+    affine: NDArray[np.float64]
+    head: Map
+    grey: Map
+    white: Map
+    ventricle: Map
+    skull: Map
+
+    @classmethod
+    def from_template(cls, template: Template) -> Reference:
+        """The maps of `load_template`."""
+        affine = np.eye(4)
+        affine[:3, 3] = template.origin.numpy()
+        grey, white = template.brain[0].numpy(), template.brain[1].numpy()
+        return cls(
+            affine,
+            _draw(template),
+            grey,
+            white,
+            template.ventricle[0].numpy(),
+            template.head[0].numpy(),
+        )
+
+    @classmethod
+    def load(cls, folder: Path) -> Reference:
+        """Read what `save` wrote, without copying it into memory before it is used."""
+        return cls(
+            **{f.name: np.load(folder / f"{f.name}.npy", mmap_mode="r") for f in fields(cls)}
+        )
+
+    def save(self, folder: Path) -> None:
+        """Write one .npy a map, for other processes."""
+        for each in fields(self):
+            np.save(folder / f"{each.name}.npy", getattr(self, each.name))
+
+    def volume(self, name: str) -> Volume:
+        """One of the maps with its affine."""
+        return Volume(getattr(self, name), self.affine)
+
+    @property
+    def brain(self) -> Map:
+        """1 in the brain (more tissue than fluid; sulci and ventricles are filled), else 0."""
+        tissue = self.grey + self.white > 0.5
+        filled: Map = ndimage.binary_closing(tissue, iterations=4).astype(np.float32)
+        return filled
+
+    @property
+    def intracranial_ml(self) -> float:
+        """The volume within the inner skull."""
+        return float(np.count_nonzero(self.skull < 0)) / 1000
+
+
+def _draw(template: Template) -> Map:
+    grey, white, _, residual = template.brain
+    skull, surface, face = template.head
+    inside = GREY * grey + WHITE * white + FLUID * (1 - grey - white) + 0.8 * residual
+    cap = torch.where(skull < BONE_MM, BONE, FAT)
+    outside = torch.where(
+        skull < BONE_MM + SCALP_MM, cap, torch.where(surface < 0, face, torch.zeros(()))
+    )
+    head: Map = torch.where(skull < 0, inside, outside).clamp(0, 1).numpy()
+    return head

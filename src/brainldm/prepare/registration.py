@@ -1,0 +1,187 @@
+"""Rigid registration to the reference head, with ANTsPy.
+
+Everything runs on copies of 2 mm: a rigid motion is found to a small part of a voxel.
+"""
+
+from __future__ import annotations
+
+import tempfile
+from pathlib import Path
+from typing import Any
+
+import nibabel as nib
+import numpy as np
+from numpy.typing import NDArray
+from scipy import ndimage
+
+from brainldm.errors import BrainLDMError
+from brainldm.prepare.images import (
+    WORKING_MM,
+    import_ants,
+    moved,
+    read_matrix,
+    to_ants,
+    working_copy,
+    write_matrix,
+)
+from brainldm.prepare.reference import Reference
+from brainldm.volume import Volume
+
+HEAD_MM = 150.0
+"""From the crown down, the part of a scan that is taken for the head and not the neck."""
+MIN_SIMILARITY = 0.4
+"""The correlation with the template's brain below which a scan does not lie where it should."""
+TILTS = (0.0, 20.0, -20.0)
+"""Degrees about the left-right axis that a registration starts from, until one succeeds."""
+BRAIN_CENTRE = np.array([0.0, -18.0, 12.0])
+"""Of the template, in mm."""
+
+
+def register(scan: Volume, reference: Reference) -> tuple[NDArray[np.float64], float]:
+    """Where a head lies: the rotation and translation that bring it to the reference.
+
+    Args:
+        scan: a T1-weighted head, in any place and orientation that its affine tells.
+        reference: the head to match.
+
+    Returns:
+        (4, 4), the scan's world to MNI152 space, and the similarity reached (`similarity`).
+
+    Raises:
+        BrainLDMError: no start led to a head that resembles the reference.
+    """
+    ants = import_ants()
+    fixed, moving = working_copy(reference.volume("head")), working_copy(scan)
+    mask = working_copy(Volume((reference.skull < 4).astype(np.float32), reference.affine), 0)
+    best = -1.0
+    centre = _head_centre(fixed)
+    with tempfile.TemporaryDirectory() as folder:
+        for tilt in TILTS:
+            to_scan = _shift(_head_centre(moving)) @ _rotation(tilt) @ _shift(-centre)
+            for stage, sizes in (("coarse", (4, 2)), ("fine", (2, 1))):
+                to_scan = _rigid(
+                    ants,
+                    (fixed, moving, mask if stage == "fine" else None),
+                    to_scan,
+                    sizes,
+                    Path(folder) / f"{stage}{tilt:g}",
+                )
+            to_mni = np.asarray(np.linalg.inv(to_scan), dtype=np.float64)
+            alike = similarity(moved(moving, to_mni), reference)
+            if alike >= MIN_SIMILARITY:
+                return to_mni, alike
+            best = max(best, alike)
+    raise BrainLDMError(
+        f"Cannot be registered to MNI152: the best correlation with the template's brain is "
+        f"{best:.2f}, expected at least {MIN_SIMILARITY}. Check in a viewer that it is a "
+        "T1-weighted head, whole, the right way up and with the orientation that its header says."
+    )
+
+
+def similarity(volume: Volume, reference: Reference) -> float:
+    """The correlation of an image in MNI152 space with the template, in and around its brain.
+
+    -1 to 1, at 4 mm; 0 where the image does not reach the brain.
+    """
+    template, near = _coarse(reference)
+    try:
+        image = working_copy(volume, spacing=4).resample(template.affine, template.array.shape)
+    except BrainLDMError:
+        return 0.0
+    a, b = (each.array[near].astype(np.float64) for each in (image, template))
+    spread = a.std() * b.std()
+    return float(np.mean((a - a.mean()) * (b - b.mean())) / spread) if spread else 0.0
+
+
+def check_place(volume: Volume, reference: Reference) -> float:
+    """The similarity of an image that is said to be registered.
+
+    Raises:
+        BrainLDMError: the image does not resemble the template, or does so turned over. Left and
+            right cannot be told: the template is symmetric.
+    """
+    as_is = similarity(volume, reference)
+    for name, signs in (
+        ("front to back", (-1, 1)),
+        ("upside down", (1, -1)),
+        ("on its head", (-1, -1)),
+    ):
+        turn = np.diag([1.0, *signs, 1.0])
+        turn[1:3, 3] = (1 - np.array(signs)) * BRAIN_CENTRE[1:]
+        turned = similarity(moved(volume, turn), reference)
+        if turned >= MIN_SIMILARITY and turned > as_is:
+            raise BrainLDMError(
+                f"Lies {name}: turned over, its correlation with the template's brain is "
+                f"{turned:.2f}, as it is {as_is:.2f}. Correct its orientation, or prepare it "
+                "without --registered."
+            )
+    if as_is < MIN_SIMILARITY:
+        raise BrainLDMError(
+            f"Is not registered to MNI152: its correlation with the template's brain is "
+            f"{as_is:.2f}, expected at least {MIN_SIMILARITY}. Check in a viewer that it is a "
+            "T1-weighted head, or prepare it without --registered."
+        )
+    return as_is
+
+
+def _rigid(
+    ants: Any,
+    images: tuple[Volume, Volume, Volume | None],
+    start: NDArray[np.float64],
+    shrink: tuple[int, ...],
+    prefix: Path,
+) -> NDArray[np.float64]:
+    """One registration; matrices take the fixed image's world to the moving image's."""
+    fixed, moving, mask = images
+    file = f"{prefix}-start.mat"
+    write_matrix(ants, start, file)
+    result = ants.registration(
+        to_ants(ants, fixed),
+        to_ants(ants, moving),
+        "Rigid",
+        initial_transform=[file],
+        outprefix=str(prefix),
+        mask=None if mask is None else to_ants(ants, mask),
+        aff_random_sampling_rate=0.5,
+        aff_iterations=(200,) * len(shrink),
+        aff_shrink_factors=shrink,
+        aff_smoothing_sigmas=tuple(factor // 2 for factor in shrink),
+        singleprecision=False,
+    )
+    return read_matrix(ants, result["fwdtransforms"][0])
+
+
+def _coarse(reference: Reference) -> tuple[Volume, NDArray[np.bool_]]:
+    """The template at 4 mm, and where its brain and the fluid around it are."""
+    template = working_copy(reference.volume("head"), spacing=4)
+    skull = reference.volume("skull").resample(template.affine, template.array.shape)
+    return template, skull.array < 4
+
+
+def _head_centre(volume: Volume) -> NDArray[np.float64]:
+    """The middle of what is bright within `HEAD_MM` below the crown, in mm, (3,).
+
+    Args:
+        volume: from `working_copy`.
+    """
+    bright = volume.array > 0.15
+    bright = ndimage.binary_opening(bright, iterations=2)
+    heights = np.flatnonzero(bright.sum(axis=(0, 1)) * WORKING_MM**2 > 1000)
+    if len(heights):
+        bright[:, :, : max(0, heights[-1] - int(HEAD_MM / WORKING_MM))] = False
+    middle = ndimage.center_of_mass(bright) if bright.any() else np.array(bright.shape) / 2
+    return np.asarray(nib.affines.apply_affine(volume.affine, middle), dtype=np.float64)
+
+
+def _shift(by: NDArray[np.float64]) -> NDArray[np.float64]:
+    matrix = np.eye(4)
+    matrix[:3, 3] = by
+    return matrix
+
+
+def _rotation(degrees: float) -> NDArray[np.float64]:
+    """About the left-right axis."""
+    angle = np.deg2rad(degrees)
+    matrix = np.eye(4)
+    matrix[1:3, 1:3] = [[np.cos(angle), -np.sin(angle)], [np.sin(angle), np.cos(angle)]]
+    return matrix

@@ -1,0 +1,255 @@
+"""Preparing many scans: in parallel, resumable, and no bad one stops the rest."""
+
+from __future__ import annotations
+
+import multiprocessing
+import os
+import tempfile
+from collections.abc import Callable, Iterator, Mapping, Sequence
+from concurrent.futures import ProcessPoolExecutor, ThreadPoolExecutor, as_completed
+from concurrent.futures.process import BrokenProcessPool
+from dataclasses import dataclass
+from pathlib import Path
+from threading import Thread
+
+from brainldm.errors import BrainLDMError, MissingExtraError
+from brainldm.files import write_together
+from brainldm.prepare.dataset import (
+    Covariates,
+    Participant,
+    Settings,
+    open_dataset,
+    write_tables,
+)
+from brainldm.prepare.inputs import Failure, Inputs, Scan, find_scans
+from brainldm.prepare.quality import quality_page
+from brainldm.prepare.scan import Outcome, Task, missing_covariates, prepare_scan, prepared_before
+from brainldm.prepare.table import Table, read_table
+
+
+@dataclass(frozen=True)
+class Summary:
+    """What came of preparing.
+
+    Args:
+        prepared: how many scans are in the data set.
+        failures: those that are not, and why.
+        notes: what a person should look at.
+        layout: how the input was read.
+    """
+
+    prepared: int
+    failures: tuple[Failure, ...]
+    notes: tuple[str, ...]
+    layout: str
+
+
+def prepare(
+    source: Path,
+    out: Path,
+    *,
+    model: str = "published",
+    table: Path | None = None,
+    sex_codes: Mapping[str, str] | None = None,
+    registered: bool = False,
+    bias_field: bool = False,
+    jobs: int = 1,
+    progress: Callable[[int, int], None] = lambda done, total: None,
+) -> Summary:
+    """Bring scans to a model's grid and intensities, as a BIDS derivative with a table.
+
+    A scan that was prepared from the same file with the same settings is not prepared again.
+
+    Args:
+        source: as in `find_scans`.
+        out: the folder of the data set.
+        model: whose grid to use: "published" (need not be downloaded), "demo" or a directory.
+        table: of participants (`read_table`); None takes the participants.tsv of a data set.
+        sex_codes: codes in the table beside F, M, female and male.
+        registered: the images are in MNI152 space already and are only resampled, after a check.
+        bias_field: correct bias fields (N4).
+        jobs: processes, about 3 GB each.
+        progress: called with the number of scans that are done, and of all.
+
+    Raises:
+        BrainLDMError: nothing can be prepared: no scans, a table with mistakes, an output folder
+            that holds something else, a missing extra.
+    """
+    inputs = find_scans(source)
+    _check_place(source, out, inputs)
+    instances = {scan.subject: scan.instance for scan in inputs.scans if scan.instance}
+    file = table or inputs.table
+    rows = read_table(file, sex_codes or {}, instances) if file else Table()
+    people = {scan.subject: rows.find(scan.names) for scan in inputs.scans}
+    given = {subject: rows.given[row] if row else {} for subject, row in people.items()}
+    settings = _settings(model, registered, bias_field)
+    if not registered or bias_field or any(missing_covariates(each) for each in given.values()):
+        from brainldm.prepare.images import import_ants
+
+        import_ants()
+    open_dataset(out, settings)
+
+    with tempfile.TemporaryDirectory() as folder:
+        tasks = [
+            Task(scan, out, Path(folder), settings, missing_covariates(given[scan.subject]))
+            for scan in inputs.scans
+        ]
+        outcomes = _outcomes(tasks, jobs, progress)
+
+    failures = [*inputs.failures, *_failures(inputs.scans, outcomes)]
+    reasons = {failure.subject: failure.reason for failure in failures}
+    participants = [
+        _participant(subject, given[subject], outcomes[subject], rows.other.get(row or "", {}))
+        for subject, row in people.items()
+        if subject not in reasons
+    ]
+    notes = _notes(rows, people, inputs)
+    write_tables(out, settings, participants, rows.columns, rows.descriptions, reasons)
+    sidecars = {name: outcome.sidecar or {} for name, outcome in outcomes.items()}
+    page = quality_page(out, participants, sidecars, reasons, notes)
+    write_together({out / "quality.html": page})
+    return Summary(len(participants), tuple(failures), tuple(notes), inputs.layout)
+
+
+def _participant(
+    subject: str, given: Covariates, outcome: Outcome, other: Mapping[str, str]
+) -> Participant:
+    found = (outcome.sidecar or {})["measured"]
+    measured = {name: found[name] for name in missing_covariates(given)}
+    return Participant(subject, {**given, **measured}, frozenset(measured), other)
+
+
+def _check_place(source: Path, out: Path, inputs: Inputs) -> None:
+    """A data set inside a folder that is searched for scans would be found as scans."""
+    inside = source.is_dir() and out.resolve().is_relative_to(source.resolve())
+    if inside and (inputs.layout != "BIDS" or out.name.startswith("sub-")):
+        raise BrainLDMError(
+            f"{out} lies within {source}, where scans are looked for. Choose a folder outside."
+        )
+
+
+def _settings(model: str, registered: bool, bias_field: bool) -> Settings:
+    from brainldm.checkpoint import load_config
+    from brainldm.config import PUBLISHED
+
+    config = PUBLISHED if model == "published" else load_config(model)
+    return Settings(config.name, config.shape, config.affine, registered, bias_field)
+
+
+def _save_reference(folder: Path) -> None:
+    from brainldm.data.template import load_template
+    from brainldm.prepare.reference import Reference
+
+    try:
+        template = load_template()
+    except MissingExtraError as error:
+        raise MissingExtraError("Preparing scans", "nilearn", "prepare") from error
+    Reference.from_template(template).save(folder)
+
+
+def _outcomes(
+    tasks: Sequence[Task], jobs: int, progress: Callable[[int, int], None]
+) -> dict[str, Outcome]:
+    """What came of each scan, by subject: what was prepared before, then the rest."""
+    with ThreadPoolExecutor(jobs) as threads:  # which wait for hashes of files
+        before = list(threads.map(prepared_before, tasks))
+    outcomes = {each.subject: each for each in before if each}
+    progress(len(outcomes), len(tasks))
+    rest = [task for task in tasks if task.scan.subject not in outcomes]
+    if rest:
+        _save_reference(rest[0].reference)
+        for outcome in _run(rest, jobs):
+            outcomes[outcome.subject] = outcome
+            progress(len(outcomes), len(tasks))
+    return outcomes
+
+
+def _run(tasks: Sequence[Task], jobs: int) -> Iterator[Outcome]:
+    """Each task in a process of a pool; one that dies with its process (no memory) fails alone."""
+    waiting = dict(enumerate(tasks))
+    with _pool(min(jobs, len(tasks))) as pool:
+        futures = {pool.submit(prepare_scan, task): index for index, task in waiting.items()}
+        try:
+            for future in as_completed(futures):
+                outcome = future.result()
+                del waiting[futures[future]]
+                yield outcome
+        except BrokenProcessPool:
+            pass
+        except BaseException:
+            pool.shutdown(wait=False, cancel_futures=True)
+            raise
+    for task in waiting.values():  # one by one, to see which it was
+        with _pool(1) as pool:
+            try:
+                yield pool.submit(prepare_scan, task).result()
+            except BrokenProcessPool:
+                yield Outcome(
+                    task.scan.subject,
+                    f"{task.scan.path}: its process was killed, as the system does when memory "
+                    "runs out. Prepare fewer at a time (--jobs).",
+                )
+
+
+def _pool(jobs: int) -> ProcessPoolExecutor:
+    # Not forked: torch and ITK have threads.
+    return ProcessPoolExecutor(
+        jobs, mp_context=multiprocessing.get_context("spawn"), initializer=_start_worker
+    )
+
+
+def _start_worker() -> None:
+    """Processes are what runs in parallel, and one thread sums in one order.
+
+    A process also ends when the one that started it was killed, and does not wait for more work.
+    """
+    Thread(target=_end_with_parent, daemon=True).start()
+    for name in ("OMP_NUM_THREADS", "ITK_GLOBAL_DEFAULT_NUMBER_OF_THREADS"):
+        os.environ[name] = "1"
+
+
+def _end_with_parent() -> None:
+    if parent := multiprocessing.parent_process():
+        parent.join()
+        os._exit(1)
+
+
+def _failures(scans: Sequence[Scan], outcomes: Mapping[str, Outcome]) -> Iterator[Failure]:
+    """Scans that failed, and those whose file is another subject's as well."""
+    first: dict[str, Scan] = {}
+    for scan in scans:
+        outcome = outcomes[scan.subject]
+        if outcome.reason:
+            line = f" (line {scan.line})" if scan.line else ""
+            yield Failure(scan.subject, str(scan.path), outcome.reason + line)
+            continue
+        content = (outcome.sidecar or {})["source"]["sha256"]
+        other = first.setdefault(content, scan)
+        if other is not scan:
+            yield Failure(
+                scan.subject,
+                str(scan.path),
+                f"{scan.path} is the same file as {other.path}, of subject {other.subject!r}. "
+                "Remove one: one image can be of one person only.",
+            )
+
+
+def _notes(rows: Table, people: Mapping[str, str | None], inputs: Inputs) -> list[str]:
+    if rows.file is None:
+        return ["No table: sex and age are not known (n/a)."]
+    notes = []
+    absent = [subject for subject, row in people.items() if row is None]
+    if absent:
+        notes.append(
+            f"Not in {rows.file.name}, so sex and age are not known (n/a): {_some(absent)}."
+        )
+    scanned = {failure.subject for failure in inputs.failures} | set(people.values())
+    rest = [name for name in rows.other if not {name, name.removeprefix("sub-")} & scanned]
+    if rest:
+        notes.append(f"In {rows.file.name} without a scan: {_some(rest)}.")
+    return notes
+
+
+def _some(names: Sequence[str], most: int = 10) -> str:
+    more = f" and {len(names) - most} more" if len(names) > most else ""
+    return ", ".join(names[:most]) + more

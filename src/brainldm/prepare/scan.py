@@ -1,0 +1,158 @@
+"""One scan, from its file to its place in the data set; runs in a process of its own."""
+
+from __future__ import annotations
+
+import json
+import tempfile
+from collections.abc import Mapping
+from dataclasses import asdict, dataclass
+from functools import cache
+from pathlib import Path
+from typing import Any
+
+import numpy as np
+
+from brainldm.errors import BrainLDMError
+from brainldm.files import write_together
+from brainldm.prepare.dataset import MEASURABLE, Paths, Settings, read_sidecar
+from brainldm.prepare.inputs import Scan
+from brainldm.prepare.quality import BINS, figure
+from brainldm.prepare.reading import digest, read_scan
+from brainldm.prepare.reference import SPACE, Reference
+from brainldm.scans import fit_to_grid
+from brainldm.volume import Volume
+
+
+@dataclass(frozen=True)
+class Task:
+    """What to do with a scan.
+
+    Args:
+        scan: the input.
+        out: the data set.
+        reference: the folder with the reference's maps.
+        settings: of the data set.
+        measure: the covariates to measure.
+    """
+
+    scan: Scan
+    out: Path
+    reference: Path
+    settings: Settings
+    measure: tuple[str, ...]
+
+
+@dataclass(frozen=True)
+class Outcome:
+    """What came of it.
+
+    Args:
+        subject: the label.
+        reason: why it failed; empty if it did not.
+        sidecar: what is known of a prepared image.
+    """
+
+    subject: str
+    reason: str = ""
+    sidecar: Mapping[str, Any] | None = None
+
+
+def prepared_before(task: Task) -> Outcome | None:
+    """What came of the same file with the same settings, if it is there still."""
+    paths = Paths.of(task.out, task.scan.subject)
+    done = read_sidecar(paths.sidecar)
+    if (
+        done is None
+        or not paths.image.is_file()
+        or done.get("settings") != task.settings.to_json()
+        or not set(task.measure) <= set(done.get("measured", {}))
+        or not task.scan.path.is_file()
+        or done.get("source") != _source(task.scan)
+    ):
+        return None
+    return Outcome(task.scan.subject, sidecar=done)
+
+
+def prepare_scan(task: Task) -> Outcome:
+    """Prepare a scan; any failure is told, not raised."""
+    subject = task.scan.subject
+    # ANTs leaves files behind; they go with this folder.
+    with tempfile.TemporaryDirectory() as folder:
+        before, tempfile.tempdir = tempfile.tempdir, folder
+        try:
+            return Outcome(subject, sidecar=_prepare(task, Paths.of(task.out, subject)))
+        except BrainLDMError as error:
+            return Outcome(subject, str(error))
+        except Exception as error:  # one bad scan never stops the rest
+            return Outcome(
+                subject,
+                f"{task.scan.path}: {type(error).__name__}: {error}. Expected a T1-weighted head; "
+                "check the file in a viewer.",
+            )
+        finally:
+            tempfile.tempdir = before
+
+
+def _source(scan: Scan) -> dict[str, str]:
+    return {"name": scan.path.name, "sha256": digest(scan.path)}
+
+
+def _prepare(task: Task, paths: Paths) -> dict[str, Any]:
+    from brainldm.prepare.images import correct_bias, moved
+    from brainldm.prepare.registration import check_place, register
+
+    settings, reference = task.settings, _reference(task.reference)
+    source = _source(task.scan)
+    scan = read_scan(task.scan)
+    motion = np.eye(4)
+    try:
+        if settings.registered:
+            alike = check_place(scan, reference)
+        else:
+            motion, alike = register(scan, reference)
+        measured = {}
+        if task.measure:
+            from brainldm.prepare.covariates import measure
+
+            measured = asdict(measure(scan, motion, reference))
+        corrected = correct_bias(scan) if settings.bias_field else scan
+        affine = np.array(settings.affine)
+        image = fit_to_grid(moved(corrected, motion), affine, settings.shape)
+    except BrainLDMError as error:
+        raise BrainLDMError(f"{task.scan.path}: {error}") from error
+    histogram, _ = np.histogram(image.array, BINS, (0, 1))
+    ours: dict[str, Any] = {
+        "source": source,
+        "settings": settings.to_json(),
+        "registration": {"matrix": motion.tolist(), "similarity": round(alike, 4)},
+        "intensity": image.metadata,
+        "measured": {k: v for k, v in measured.items() if k in (*task.measure, "head_scaling")},
+        "histogram": histogram.tolist(),
+    }
+    sidecar = {
+        "Description": "T1-weighted head prepared for training a generative model",
+        "SkullStripped": False,
+        "SpatialReference": SPACE,
+        "Units": "arbitrary",
+        "brainldm": ours,
+    }
+    brain = Volume(reference.brain, reference.affine).resample(affine, settings.shape)
+    write_together(
+        {
+            paths.figure: figure(image, brain.array > 0.5),
+            paths.image: Volume(image.array, affine).to_nifti(),
+            # The sidecar last: it says that the rest is there.
+            paths.sidecar: (json.dumps(sidecar, indent=2) + "\n").encode(),
+        }
+    )
+    return ours
+
+
+@cache
+def _reference(folder: Path) -> Reference:
+    return Reference.load(folder)
+
+
+def missing_covariates(given: Mapping[str, str | float]) -> tuple[str, ...]:
+    """Those that are to be measured."""
+    return tuple(name for name in MEASURABLE if name not in given)
