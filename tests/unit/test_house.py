@@ -25,7 +25,11 @@ def test_every_documented_brainldm_option_exists(document: Path) -> None:
         if Path(words[0]).name != "brainldm":
             continue
         assert words[1] in verbs, words
-        known = {option for each in verbs[words[1]].params for option in each.opts} | {"--help"}
+        verb = verbs[words[1]]
+        if subverbs := getattr(verb, "commands", None):
+            assert words[2] in subverbs, words
+            verb = subverbs[words[2]]
+        known = {option for each in verb.params for option in each.opts} | {"--help"}
         assert {word for word in words if word.startswith("--")} <= known, words
 
 

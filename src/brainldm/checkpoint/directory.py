@@ -16,7 +16,7 @@ import torch
 from torch import Tensor
 
 from brainldm.checkpoint.fitting import check_fit
-from brainldm.checkpoint.layouts import CONFIG, FILES, MODEL_ZOO, OURS, Layout, locate
+from brainldm.checkpoint.layouts import CARD, CONFIG, FILES, MODEL_ZOO, OURS, Layout, locate
 from brainldm.checkpoint.names import to_current_names, to_old_names
 from brainldm.checkpoint.reading import read_state_dict
 from brainldm.checkpoint.writing import write_directory
@@ -86,6 +86,7 @@ def save_model(
     autoencoder: Mapping[str, Tensor],
     unet: Mapping[str, Tensor],
     *,
+    card: str | None = None,
     overwrite: bool = False,
 ) -> None:
     """Write `autoencoder.safetensors`, `unet.safetensors` and `config.json`, all or none.
@@ -95,6 +96,7 @@ def save_model(
         config: saved with the SHA-256 of each weights file in `weights`, and their `hash`.
         autoencoder: state dict with the names of MONAI >= 1.4.
         unet: likewise.
+        card: the text of a `README.md` beside them; None for none.
         overwrite: replace a model that is there; a directory that holds anything else is refused.
 
     Raises:
@@ -102,7 +104,8 @@ def save_model(
     """
     weights = {OURS.autoencoder: autoencoder, OURS.unet: unet}
     config = config.model_copy(update={"hash": _hash(autoencoder, unet)})
-    write_directory(Path(directory), config, weights, FILES if overwrite else frozenset())
+    replaceable = FILES | {CARD} if overwrite else frozenset()
+    write_directory(Path(directory), config, weights, replaceable, card)
 
 
 def convert(

@@ -16,6 +16,7 @@ from brainldm.download import published_dir
 from brainldm.errors import BrainLDMError
 
 CONFIG = "config.json"
+CARD = "README.md"
 DEMO = Path(__file__).parents[1] / "weights" / "demo"
 
 

@@ -23,6 +23,7 @@ def write_directory(
     config: ModelConfig,
     weights: Mapping[str, Mapping[str, Tensor]],
     replaceable: frozenset[str] = frozenset(),
+    card: str | None = None,
 ) -> None:
     """Write weights and `config.json` aside, then rename the directory into its place.
 
@@ -31,6 +32,7 @@ def write_directory(
         config: saved with the SHA-256 of each file in its `weights`.
         weights: state dicts by file name; the suffix `.safetensors` or `.pt` is the format.
         replaceable: names of files that may be replaced.
+        card: the text of `README.md`; None for no such file.
 
     Raises:
         BrainLDMError: there are other files in the directory, or it cannot be written.
@@ -42,9 +44,12 @@ def write_directory(
     try:
         aside.mkdir()
         hashes = {name: _write(aside / name, state) for name, state in weights.items()}
-        text = config.model_copy(update={"weights": hashes}).to_json()
-        (aside / "config.json").write_text(text, encoding="utf-8")
-        _flush(aside / "config.json")
+        texts = {"config.json": config.model_copy(update={"weights": hashes}).to_json()}
+        if card is not None:
+            texts["README.md"] = card
+        for name, text in texts.items():
+            (aside / name).write_text(text, encoding="utf-8")
+            _flush(aside / name)
         _replace(directory, aside)
     except (OSError, RuntimeError, SafetensorError) as error:  # the three writers' "disk full"
         raise BrainLDMError(

@@ -146,11 +146,16 @@ class AutoencoderKL(nn.Module):
         x: Tensor = self.decoder(self.post_quant_conv(z))
         return x
 
-    def forward(self, x: Tensor) -> tuple[Tensor, Tensor, Tensor]:
+    def forward(self, x: Tensor, noise: Tensor | None = None) -> tuple[Tensor, Tensor, Tensor]:
         """Reconstruct through one draw of the posterior, as training does.
+
+        Args:
+            x: (B, in_channels, X, Y, Z).
+            noise: standard normal, (B, latent_channels, X/f, Y/f, Z/f); drawn if None.
 
         Returns:
             The reconstruction, as large as x, and the posterior's mean and standard deviation.
         """
         mean, sigma = self.encode(x)
-        return self.decode(mean + sigma * torch.randn_like(sigma)), mean, sigma
+        noise = torch.randn_like(sigma) if noise is None else noise
+        return self.decode(mean + sigma * noise), mean, sigma

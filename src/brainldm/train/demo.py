@@ -8,7 +8,8 @@ from __future__ import annotations
 
 import argparse
 import datetime
-import io
+import time
+from collections.abc import Callable, Mapping
 from pathlib import Path
 
 import torch
@@ -28,20 +29,43 @@ from brainldm.config import (
 )
 from brainldm.data.simulated import load_cohort, make_cohort
 from brainldm.data.simulation import Grid
-from brainldm.files import write_together
 from brainldm.models.autoencoder import AutoencoderKL
 from brainldm.models.unet import DiffusionUNet
-from brainldm.sampling.schedules import Schedule
-from brainldm.train.autoencoder import new_autoencoder, train_autoencoder
-from brainldm.train.diffusion import encode_all, train_diffusion
-from brainldm.train.fit import Recipe
+from brainldm.train.autoencoder import AutoencoderStage, new_autoencoder
+from brainldm.train.diffusion import DiffusionStage, explained_weight, learn_all_but_idle
+from brainldm.train.fit import accelerated, fit
+from brainldm.train.latents import encode_all
+from brainldm.train.monitor import Monitor
+from brainldm.train.settings import AutoencoderSettings, DiffusionSettings, load_settings
 
 SUBJECTS = range(600)
-CROP = (48, 56, 48)
-ON_CROPS = Recipe(steps=2395, learning_rate=6e-4, fall=0, ema_decay=0.998, beta2=0.99)
-ON_WHOLE = Recipe(steps=2200, learning_rate=4e-4, warmup=50, ema_decay=0.998, seed=1)
-DIFFUSION = Recipe(steps=11000, learning_rate=8e-4, fall=0.25)
-PAIRS = 2
+WHOLE_HEADS = (
+    "loss.kl=6.7e-10",  # 3e-5 a latent number
+    "training.steps=2200",
+    "training.learning_rate=4e-4",
+    "training.warmup=50",
+    "training.fall=0.5",
+    "training.beta2=0.999",
+    "training.seed=1",
+    "training.held_out=0",
+    "training.precision=bfloat16",
+)
+CROPS = (
+    *WHOLE_HEADS,
+    "crop=[48, 56, 48]",
+    "loss.kl=3.7e-9",
+    "training.steps=2395",
+    "training.learning_rate=6e-4",
+    "training.warmup=200",
+    "training.fall=0",
+    "training.beta2=0.99",
+    "training.seed=0",
+)
+DIFFUSION = (
+    "training.batch_size=2",  # subjects with their twins
+    "training.held_out=0",
+    "training.precision=bfloat16",
+)
 
 
 def _uniform(name: str, unit: str, low: float, high: float) -> Variable:
@@ -109,31 +133,46 @@ def build(out: Path) -> None:
         ConditionRanges(CONFIG.conditions).normalise(conditions, extrapolate=True)
     )
 
-    autoencoder = new_autoencoder(CONFIG.autoencoder, ON_CROPS.seed)
-    for recipe, crop, state in (
-        (ON_CROPS, CROP, "autoencoder-crops.state"),
-        (ON_WHOLE, None, "autoencoder.state"),
-    ):
-        autoencoder = train_autoencoder(
-            autoencoder, images, recipe, crop=crop, state=out / state, log=_log
-        )
-    latents = _encoded(out / "latents.pt", autoencoder, images)
-    scale = 1 / latents.std().item()
+    def load(head: int) -> Tensor:
+        return images[head].float() / 255
 
-    torch.manual_seed(DIFFUSION.seed)
-    schedule = CONFIG.schedule
-    unet = train_diffusion(
-        DiffusionUNet(CONFIG.unet),
-        latents * scale,
-        context.repeat(2, 1),  # a mirrored head keeps its conditions
-        Schedule.scaled_linear(
-            schedule.num_train_timesteps, schedule.beta_start, schedule.beta_end
-        ),
-        DIFFUSION,
-        pairs=PAIRS,
-        state=out / "diffusion.state",
-        log=_log,
-    )
+    heads = range(len(images))
+    names = [f"head {head // 2}{' (twin)' * (head % 2)}" for head in heads]
+    autoencoder = new_autoencoder(CONFIG.autoencoder, seed=0)
+    # Crops are much quicker, but group norms average over all that they see: whole heads come last.
+    for changes, state in ((CROPS, "autoencoder-crops.pt"), (WHOLE_HEADS, "autoencoder.pt")):
+        first = load_settings("demo-2mm", AutoencoderSettings, changes)
+        stage = AutoencoderStage(autoencoder, load, heads, (), names, first, CONFIG.affine)
+        with accelerated(first.training, "cpu") as accelerator:
+            trained = fit(stage, accelerator, out / state, Monitor(accelerator, _every(30)))
+        autoencoder.load_state_dict(trained.weights)
+
+    settings = load_settings("demo-2mm", DiffusionSettings, DIFFUSION)
+    torch.manual_seed(settings.training.seed)
+    unet = DiffusionUNet(CONFIG.unet)
+    with accelerated(settings.training, "cpu") as accelerator:
+        latents = encode_all(
+            autoencoder, load, len(images), settings.flip, out / "latents", accelerator
+        )
+        scale = 1 / latents.deviation(heads)
+        values = torch.stack([latents[head] for head in heads]) * scale
+        both = values.shape[1]  # a mirrored head keeps its conditions
+        weight = explained_weight(values.flatten(0, 1), context.repeat_interleave(both, 0))
+        stage2 = DiffusionStage(
+            learn_all_but_idle(unet),
+            latents,
+            scale,
+            context,
+            heads,
+            (),
+            names,
+            settings,
+            twins=2,
+            weight=weight,
+        )
+        state2 = out / "diffusion.pt"
+        trained = fit(stage2, accelerator, state2, Monitor(accelerator, _every(30)))
+    unet.load_state_dict(trained.weights)
     save(out / "model", autoencoder, unet, scale)
     _log(f"The model is in {out / 'model'}")
 
@@ -149,14 +188,17 @@ def save(folder: Path, autoencoder: AutoencoderKL, unet: DiffusionUNet, scale: f
     save_model(folder, config, *states)
 
 
-def _encoded(path: Path, autoencoder: AutoencoderKL, images: Tensor) -> Tensor:
-    """The latents of `encode_all`, kept in a file."""
-    if not path.exists():
-        content = io.BytesIO()
-        torch.save(encode_all(autoencoder, images, _log), content)
-        write_together({path: content.getvalue()})
-    latents: Tensor = torch.load(path, weights_only=True)
-    return latents
+def _every(seconds: float) -> Callable[[int, int, Mapping[str, float]], None]:
+    """Log a step now and then."""
+    last = time.monotonic()
+
+    def progress(done: int, total: int, losses: Mapping[str, float]) -> None:
+        nonlocal last
+        if done == total or time.monotonic() - last > seconds:
+            last = time.monotonic()
+            _log(f"step {done}/{total}  " + "  ".join(f"{k} {v:.5f}" for k, v in losses.items()))
+
+    return progress
 
 
 def _count(heads: int) -> None:

@@ -1,0 +1,117 @@
+"""The card of what a run made: data, settings, figures, hashes, as Markdown."""
+
+from __future__ import annotations
+
+from collections.abc import Collection, Iterator, Mapping, Sequence
+from itertools import pairwise
+from typing import Any
+
+import numpy as np
+from pydantic import BaseModel
+
+from brainldm import __version__
+from brainldm.config import ModelConfig, Variable
+from brainldm.data.prepared import PreparedData
+from brainldm.train.covariates import Covariates
+from brainldm.train.settings import AutoencoderSettings, DiffusionSettings, to_yaml
+
+BINS = 10
+BAR = 40
+"""Characters of the longest bar of a histogram."""
+
+
+def autoencoder_card(
+    data: PreparedData,
+    held_out: Collection[str],
+    settings: AutoencoderSettings,
+    configuration: Mapping[str, Any],
+    figures: Mapping[str, float],
+) -> str:
+    """Of stage 1."""
+    counts = [
+        f"- {len(data)} heads, {len(held_out)} of them held out, "
+        f"{' x '.join(map(str, data.shape))} voxels"
+    ]
+    return _card("Autoencoder of T1-weighted heads", counts, settings, configuration, figures)
+
+
+def model_card(
+    data: PreparedData,
+    covariates: Covariates,
+    held_out: Collection[str],
+    settings: DiffusionSettings,
+    configuration: Mapping[str, Any],
+    model: ModelConfig,
+    figures: Mapping[str, float],
+) -> str:
+    """Of a whole model."""
+    known = {data.subjects[i] for i in covariates.index}
+    lines = [
+        f"- {len(known)} heads, {len(known & set(held_out))} of them held out; "
+        f"{len(covariates.left_out)} more lacked a condition and were left out",
+        f"- {' x '.join(map(str, model.shape))} voxels; latent "
+        f"{' x '.join(map(str, model.latent.shape))}, scale {model.latent.scale:g}",
+        "",
+        "## Conditions",
+    ]
+    columns = iter(covariates.context.T.numpy())
+    for variable in model.conditions:
+        own = np.stack([next(columns) for _ in variable.columns])
+        lines += ["", f"{variable.name}:", "", "```text", *_histogram(variable, own), "```"]
+    title = f"{model.name}: a latent diffusion model of T1-weighted heads"
+    return _card(title, lines, settings, configuration, figures)
+
+
+def _card(
+    title: str,
+    data: Sequence[str],
+    settings: BaseModel,
+    configuration: Mapping[str, Any],
+    figures: Mapping[str, float],
+) -> str:
+    hashes = [
+        f"- {name}: `{configuration[name]}`"
+        for name in ("data", "autoencoder", "from")
+        if configuration.get(name)
+    ]
+    lines = [
+        f"# {title}",
+        "",
+        f"Trained with brainldm {__version__}. For research; not for diagnosis.",
+        "",
+        "## Data",
+        "",
+        *data,
+        "",
+        "## Figures",
+        "",
+        *(f"- {name}: {value:.4g}" for name, value in figures.items()),
+        *([] if figures else ["None: no subject was held out."]),
+        "",
+        "## Hashes (SHA-256)",
+        "",
+        *hashes,
+        "",
+        "## Settings",
+        "",
+        "```yaml",
+        to_yaml(settings).rstrip(),
+        "```",
+    ]
+    return "\n".join(lines) + "\n"
+
+
+def _histogram(variable: Variable, values: np.ndarray[Any, Any]) -> Iterator[str]:
+    """Bars of text over the range that values (columns, N) have."""
+    if variable.labels:
+        ones = (values == 1).sum(1)
+        counts = ones if len(ones) > 1 else np.array([values.size - ones[0], ones[0]])
+        names = list(variable.labels)
+    else:
+        counts, edges = np.histogram(values, BINS)
+        ends = variable.low + edges * (variable.high - variable.low)
+        names = [f"{a:.6g} to {b:.6g} {variable.unit}".rstrip() for a, b in pairwise(ends)]
+    width = max(map(len, names))
+    for name, count in zip(names, counts, strict=True):
+        bar = "#" * round(BAR * count / max(counts.max(), 1))
+        yield f"{name:>{width}} | {bar} {count}"

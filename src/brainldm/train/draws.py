@@ -1,0 +1,70 @@
+"""What is random in training, decided by seed, step and place in the batch alone.
+
+Neither the number of processes nor an interruption changes what a sample is or draws.
+"""
+
+from __future__ import annotations
+
+import hashlib
+from collections import deque
+from collections.abc import Callable, Iterable, Iterator, Sequence
+from concurrent.futures import Future, ThreadPoolExecutor
+from dataclasses import dataclass
+from functools import lru_cache
+from typing import TypeVar
+
+import torch
+
+Sample = TypeVar("Sample")
+AHEAD = 2
+"""Steps whose samples are read before they are needed."""
+
+
+@dataclass(frozen=True)
+class Draw:
+    """One sample: the `position`-th of `of` in the batch of a step."""
+
+    seed: int
+    step: int
+    position: int
+    of: int
+
+    def index(self, count: int) -> int:
+        """Which of `count` things to take: all of them once, in random order, then again."""
+        number = self.step * self.of + self.position
+        return int(_order(self.seed, number // count, count)[number % count])
+
+    def generator(self, purpose: str) -> torch.Generator:
+        """Random numbers for a purpose; another one's are independent."""
+        return torch.Generator().manual_seed(self.number(purpose))
+
+    def number(self, purpose: str) -> int:
+        """A seed, of the 32 bits that PyTorch's CPU generator looks at."""
+        return _mix(purpose, self.seed, self.step, self.position)
+
+
+@lru_cache(maxsize=2)
+def _order(seed: int, epoch: int, count: int) -> torch.Tensor:
+    generator = torch.Generator().manual_seed(_mix("order", seed, epoch))
+    return torch.randperm(count, generator=generator)
+
+
+def _mix(*parts: str | int) -> int:
+    return int.from_bytes(hashlib.sha256(repr(parts).encode()).digest()[:4], "big")
+
+
+def prefetch(
+    load: Callable[[Draw], Sample], steps: Iterable[Sequence[Draw]], workers: int
+) -> Iterator[list[Sample]]:
+    """The samples of each step, read in threads a little ahead."""
+    pool = ThreadPoolExecutor(workers)
+    pending: deque[list[Future[Sample]]] = deque()
+    try:
+        for draws in steps:
+            pending.append([pool.submit(load, draw) for draw in draws])
+            if len(pending) > AHEAD:
+                yield [future.result() for future in pending.popleft()]
+        while pending:
+            yield [future.result() for future in pending.popleft()]
+    finally:
+        pool.shutdown(cancel_futures=True)

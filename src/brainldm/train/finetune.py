@@ -1,0 +1,89 @@
+"""Starting from a model: its conditions extended or replaced, and low-rank changes of it."""
+
+from __future__ import annotations
+
+from collections.abc import Mapping, Sequence
+from typing import Any
+
+import torch
+from torch import Tensor, nn
+
+from brainldm.errors import BrainLDMError, MissingExtraError
+
+TARGETS = (
+    r".*(attn1\.(to_q|to_k|to_v|out_proj)|attn2\.out_proj|ff\.linear[12]|proj_(in|out)\.conv|"
+    r"conv[12]\.conv)"
+)
+"""The layers that get low-rank changes: attention, feed-forward and residual blocks."""
+
+
+def extend_conditions(
+    weights: Mapping[str, Tensor], latent_channels: int, old: Sequence[str], new: Sequence[str]
+) -> dict[str, Tensor]:
+    """The U-Net's weights for other conditions.
+
+    A condition that stays keeps its weights; a new one starts at zero, so that the network gives
+    the same as before whatever its value.
+
+    Args:
+        weights: of the U-Net; its first convolution has a channel for each condition after the
+            latent's, its cross-attention's keys and values a number.
+        latent_channels: of the latent.
+        old: the names of the model's conditions, in order.
+        new: the names wanted, in order.
+    """
+    columns = [latent_channels + old.index(name) if name in old else None for name in new]
+    first = [*range(latent_channels), *columns]
+    token = [old.index(name) if name in old else None for name in new]
+    result = dict(weights)
+    for name, tensor in weights.items():
+        if name == "conv_in.conv.weight":
+            result[name] = _take(tensor, first)
+        elif name.endswith((".attn2.to_k.weight", ".attn2.to_v.weight")):
+            result[name] = _take(tensor, token)
+    return result
+
+
+def _take(tensor: Tensor, columns: Sequence[int | None]) -> Tensor:
+    zeros = torch.zeros_like(tensor[:, 0])
+    return torch.stack([zeros if i is None else tensor[:, i] for i in columns], dim=1)
+
+
+def add_lora(network: nn.Module, rank: int) -> nn.Module:
+    """Freeze a U-Net but for low-rank changes (PEFT) and the small layers that conditions enter.
+
+    Raises:
+        BrainLDMError: a rank below 1.
+        MissingExtraError: PEFT is not installed.
+    """
+    if rank < 1:
+        raise BrainLDMError(f"--lora is {rank}: expected a rank of 1 or more, for instance 16.")
+    try:
+        from peft import LoraConfig, inject_adapter_in_model
+    except ImportError as error:
+        raise MissingExtraError("LoRA", "peft", "lora") from error
+    config = LoraConfig(r=rank, lora_alpha=rank, target_modules=TARGETS)
+    changed: nn.Module = inject_adapter_in_model(config, network)
+    for name, parameter in changed.named_parameters():
+        if name.startswith("conv_in.") or ".attn2.to_v." in name:
+            parameter.requires_grad_()
+    return changed
+
+
+def merge_lora(network: nn.Module) -> nn.Module:
+    """Add the low-rank changes to the weights that they change, and take them out."""
+    from peft.tuners.lora import LoraLayer
+
+    for name, module in list(network.named_modules()):
+        if isinstance(module, LoraLayer):
+            layer: Any = module.get_base_layer()
+            (key,) = module.scaling
+            down, up = (
+                each[key].get_parameter("weight") for each in (module.lora_A, module.lora_B)
+            )
+            # Not PEFT's merge, which takes a kernel of 1 x 1 x 1 for one of two dimensions.
+            change = up.detach().flatten(1) @ down.detach().flatten(1)
+            layer.weight.data += module.scaling[key] * change.view_as(layer.weight)
+            parent, _, child = name.rpartition(".")
+            setattr(network.get_submodule(parent), child, layer)
+    return network

@@ -1,0 +1,124 @@
+"""Latents of all heads, computed once and kept in files beside a run."""
+
+from __future__ import annotations
+
+import io
+from collections.abc import Callable, Sequence
+from pathlib import Path
+from typing import TYPE_CHECKING
+
+import numpy as np
+import torch
+from torch import Tensor
+
+from brainldm.errors import BrainLDMError
+from brainldm.files import write_together
+from brainldm.models.autoencoder import AutoencoderKL
+
+if TYPE_CHECKING:
+    from accelerate import Accelerator
+
+SHARD = 64
+"""Heads in a file: what an interruption costs at most."""
+
+
+class Latents:
+    """The means of the posteriors, not scaled, read from files when they are asked for.
+
+    Args:
+        shards: (n, O, C, x, y, z) each, O = 2 with the mirror image of each head, else 1.
+    """
+
+    def __init__(self, shards: Sequence[np.ndarray[tuple[int, ...], np.dtype[np.float32]]]) -> None:
+        self.shards = shards
+
+    def __len__(self) -> int:
+        return sum(map(len, self.shards))
+
+    def __getitem__(self, index: int) -> Tensor:
+        """Head `index`, (O, C, x, y, z), float32."""
+        shard, place = divmod(index, SHARD)
+        return torch.from_numpy(np.array(self.shards[shard][place]))
+
+    def deviation(self, subset: Sequence[int]) -> float:
+        """The standard deviation over all numbers of these heads; 1 / it is the latent's scale."""
+        count, total, squares = 0, 0.0, 0.0
+        for index in subset:
+            z = self[index].double()
+            count, total = count + z.numel(), total + z.sum().item()
+            squares += z.square().sum().item()
+        mean = total / count
+        return float((squares / count - mean**2) ** 0.5)
+
+
+def encode_all(
+    model: AutoencoderKL,
+    load: Callable[[int], Tensor],
+    count: int,
+    flip: bool,
+    folder: Path,
+    accelerator: Accelerator,
+    on_head: Callable[[int, int], None] = lambda done, total: None,
+) -> Latents:
+    """Encode heads that the folder does not have yet; processes share the work.
+
+    Args:
+        model: trained.
+        load: of the n-th head, (1, X, Y, Z) in [0, 1].
+        count: of heads.
+        flip: also the mirror image of each.
+        folder: of nothing but the latents of this model and these heads; its name tells which.
+        accelerator: says where to compute and in what precision.
+        on_head: called with the number of heads that are done and of all.
+
+    Raises:
+        BrainLDMError: a head that cannot be read, latents that are not finite, or a file that
+            cannot be written.
+    """
+    model = model.to(accelerator.device).eval()
+    starts = range(0, count, SHARD)
+    for number in range(accelerator.process_index, len(starts), accelerator.num_processes):
+        path = _path(folder, number)
+        heads = range(starts[number], min(starts[number] + SHARD, count))
+        if path.exists():
+            continue
+        encoded = []
+        for head in heads:
+            encoded.append(_encode(model, load(head), flip, accelerator))
+            if not encoded[-1].isfinite().all():
+                raise BrainLDMError(
+                    f"The autoencoder gives latents of head {head + 1} that are NaN or infinite: "
+                    "expected finite ones. Train it again, or choose training.precision=float32."
+                )
+            on_head(head + 1, count)
+        content = io.BytesIO()
+        np.save(content, torch.stack(encoded).numpy())
+        write_together({path: content.getvalue()})
+    accelerator.wait_for_everyone()
+    return Latents([_open(_path(folder, number)) for number in range(len(starts))])
+
+
+@torch.no_grad()
+def _encode(model: AutoencoderKL, image: Tensor, flip: bool, accelerator: Accelerator) -> Tensor:
+    orientations = [image, image.flip(1)] if flip else [image]
+    means = []
+    for each in orientations:
+        with accelerator.autocast():
+            mean, _ = model.encode(each[None].to(accelerator.device))
+        means.append(mean[0].float().cpu())
+    return torch.stack(means)
+
+
+def _path(folder: Path, number: int) -> Path:
+    return folder / f"{number:05d}.npy"
+
+
+def _open(path: Path) -> np.ndarray[tuple[int, ...], np.dtype[np.float32]]:
+    try:
+        shard: np.ndarray[tuple[int, ...], np.dtype[np.float32]] = np.load(path, mmap_mode="r")
+    except (OSError, ValueError) as error:
+        raise BrainLDMError(
+            f"Cannot read the latents {path}: {error}. Remove the file, and start again: they are "
+            "computed anew."
+        ) from error
+    return shard

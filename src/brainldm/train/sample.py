@@ -1,0 +1,75 @@
+"""Samples of a model in training: a picture, and whether they follow their conditions."""
+
+from __future__ import annotations
+
+import numpy as np
+import torch
+from torch import Tensor, nn
+
+from brainldm.config import ModelConfig
+from brainldm.latents import NoiseSource
+from brainldm.models.autoencoder import AutoencoderKL
+from brainldm.models.unet import with_context
+from brainldm.preview import draw_slices
+from brainldm.sampling.solvers import DEFAULT_SAMPLER, pick_solver, sample
+from brainldm.train.diffusion import new_schedule
+from brainldm.train.fidelity import ConditionReader
+from brainldm.train.stage import Findings
+
+BATCH = 4
+"""Samples at a time."""
+
+
+class Sampler:
+    """Generates the same heads, as far as training has come.
+
+    Args:
+        config: of the model.
+        autoencoder: that decodes.
+        context: the conditions of the heads, (S, V).
+        steps: of denoising.
+        reader: of conditions.
+    """
+
+    def __init__(
+        self,
+        config: ModelConfig,
+        autoencoder: AutoencoderKL,
+        context: Tensor,
+        steps: int,
+        reader: ConditionReader,
+    ) -> None:
+        self.config, self.autoencoder = config, autoencoder
+        self.context, self.steps, self.reader = context, steps, reader
+
+    @torch.no_grad()
+    def __call__(self, network: nn.Module) -> Findings:
+        """Three slices of the first head, and the agreement of all with what was asked for."""
+        device = next(network.parameters()).device
+        starts = range(0, len(self.context), BATCH)
+        z = torch.cat([self._generate(network, start, device) for start in starts])
+        image = self.autoencoder.to(device).decode(z[:1].to(device) / self.config.latent.scale)
+        array = image[0, 0].float().cpu().numpy()
+        names = [column for variable in self.config.conditions for column in variable.columns]
+        return Findings(
+            dict(self.reader.figures(names, self.context, z)),
+            {"sample": draw_slices(array, np.array(self.config.affine))},
+        )
+
+    def _generate(self, network: nn.Module, start: int, device: torch.device) -> Tensor:
+        context = self.context[start : start + BATCH].to(device)
+        seeds = NoiseSource(range(start, start + len(context)))
+
+        def denoise(z: Tensor, t: float) -> Tensor:
+            x, token = with_context(z, context)
+            output: Tensor = network(x, torch.full((len(z),), t, device=device), token)
+            return output.float()
+
+        return sample(
+            denoise,
+            seeds.draw(self.config.latent.shape).to(device),
+            schedule=new_schedule(self.config.schedule),
+            solver=pick_solver(DEFAULT_SAMPLER),
+            steps=self.steps,
+            prediction=self.config.schedule.prediction,
+        ).cpu()

@@ -1,0 +1,54 @@
+"""The tutorial about training, word for word, on fewer people and steps."""
+
+from __future__ import annotations
+
+import csv
+import json
+from pathlib import Path
+
+import nibabel as nib
+import numpy as np
+import pytest
+
+from brainldm.train.demo import CONFIG
+from brainldm.train.settings import AutoencoderSettings, DiffusionSettings, load_settings
+from tests.conftest import Run
+from tests.documents import ROOT, commands
+
+PAGE = ROOT / "docs/training.md"
+SMALLER = {"20": "3", "training.steps=200": "training.steps=2", "16": "2"}
+"""The tutorial's numbers, and the test's."""
+
+
+def tutorial() -> list[list[str]]:
+    """Its commands, from making scans to looking at the model."""
+    words = commands(PAGE, "bash")
+    [start] = [i for i, each in enumerate(words) if "brainldm.data.scanner" in each]
+    [end] = [i for i, each in enumerate(words) if each[:2] == ["brainldm", "info"]]
+    return words[start : end + 1]
+
+
+def test_from_scans_to_samples_of_a_fine_tuned_model(run: Run, tmp_path: Path) -> None:
+    extra = {"train": ["--set", "run.samples=2", "--set", "run.sample_steps=2"]}
+    for command in tutorial():
+        words = [SMALLER.get(word, word) for word in command]
+        result = run(*words, *extra.get(words[1], []))
+        assert result.returncode == 0, result.stderr
+    with (tmp_path / "data/participants.tsv").open() as file:
+        assert len(list(csv.DictReader(file, delimiter="\t"))) == 3
+    card = (tmp_path / "run/models/README.md").read_text()
+    assert "3 heads, 1 of them held out" in card
+    assert "conditions/age: r, samples" in card
+    image = nib.load(tmp_path / "heads/brain_seed-7_T1w.nii.gz")
+    np.testing.assert_allclose(image.affine, CONFIG.affine)
+    assert image.shape == CONFIG.shape
+    made = json.loads((tmp_path / "heads/brain_seed-7_T1w.json").read_text())["brainldm"]
+    assert made["conditions"]["age"]["value"] == 65
+    assert "ventricular_volume_ml: 10 to 75 mL" in result.stdout
+
+
+@pytest.mark.parametrize("words", [each for each in commands(PAGE, "bash") if "--preset" in each])
+def test_every_documented_setting_exists(words: list[str]) -> None:
+    stage = AutoencoderSettings if "autoencoder" in words[:4] else DiffusionSettings
+    changes = [words[i + 1] for i, word in enumerate(words) if word == "--set"]
+    load_settings(words[words.index("--preset") + 1], stage, changes)

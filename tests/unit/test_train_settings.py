@@ -1,0 +1,134 @@
+"""Presets and changes of them: what is accepted, and what each mistake is answered with."""
+
+from __future__ import annotations
+
+from pathlib import Path
+
+import pytest
+
+from brainldm.config import PUBLISHED
+from brainldm.errors import BrainLDMError
+from brainldm.train.settings import (
+    AutoencoderSettings,
+    DiffusionSettings,
+    Preset,
+    load_settings,
+    preset_names,
+    to_yaml,
+)
+
+STAGES = (AutoencoderSettings, DiffusionSettings)
+
+
+@pytest.mark.parametrize("preset", preset_names())
+@pytest.mark.parametrize("stage", STAGES)
+def test_presets_are_valid_and_survive_as_text(
+    preset: str, stage: type[AutoencoderSettings] | type[DiffusionSettings], tmp_path: Path
+) -> None:
+    both = {
+        name: load_settings(preset, each)
+        for name, each in zip(Preset.model_fields, STAGES, strict=True)
+    }
+    file = tmp_path / "mine.yaml"
+    sections = (
+        f"{name}:\n" + "".join(f"  {line}\n" for line in to_yaml(settings).splitlines())
+        for name, settings in both.items()
+    )
+    file.write_text("".join(sections))
+    assert load_settings(str(file), stage) == load_settings(preset, stage)
+
+
+def test_the_presets_are_three() -> None:
+    assert preset_names() == ["demo-2mm", "tiny", "ukb-1mm"]
+
+
+def test_ukb_1mm_is_the_published_architecture() -> None:
+    assert load_settings("ukb-1mm", AutoencoderSettings).network == PUBLISHED.autoencoder
+    diffusion = load_settings("ukb-1mm", DiffusionSettings)
+    assert diffusion.network.complete(3, 4) == PUBLISHED.unet
+    assert diffusion.schedule == PUBLISHED.schedule
+
+
+def test_changes_reach_every_depth() -> None:
+    settings = load_settings(
+        "tiny",
+        AutoencoderSettings,
+        [
+            "training.learning_rate=1e-4",
+            "crop=[8, 8, 16]",
+            "loss.adversarial={weight: 0.01, learning_rate: 1.0e-4}",
+            "loss.adversarial.start=7",
+            "loss.perceptual.weight=0.5",  # a section that the preset does not have
+            "run.micro_batch=null",
+        ],
+    )
+    assert settings.training.learning_rate == 1e-4
+    assert settings.training.batch_size == 2  # as the preset has it
+    assert settings.crop == (8, 8, 16)
+    assert settings.loss.adversarial
+    assert (settings.loss.adversarial.start, settings.loss.adversarial.weight) == (7, 0.01)
+    assert settings.loss.perceptual
+    assert settings.loss.perceptual.weight == 0.5
+    assert settings.run.micro_batch is None
+
+
+@pytest.mark.parametrize(
+    ("change", "message"),
+    [
+        ("training.stepz=3", "autoencoder.training.stepz: Extra inputs are not permitted"),
+        ("nonsense.deep=3", "autoencoder.nonsense: Extra inputs are not permitted"),
+        ("training.steps=0", "autoencoder.training.steps: Input should be greater than 0"),
+        ("training.steps=many", "autoencoder.training.steps: Input should be a valid integer"),
+        ("training.learning_rate=.nan", "autoencoder.training.learning_rate: "),
+        ("training.held_out=1", "autoencoder.training.held_out: Input should be less than 1"),
+        ("training.precision=int8", "autoencoder.training.precision: Input should be 'auto'"),
+        ("crop=[8, 8]", "autoencoder.crop"),
+        ("network.channels=[6, 8, 9]", "autoencoder.network: "),
+        ("training=3", "autoencoder.training: Input should be a valid dictionary"),
+    ],
+)
+def test_a_wrong_value_is_named_with_its_path(change: str, message: str) -> None:
+    with pytest.raises(BrainLDMError) as error:
+        load_settings("tiny", AutoencoderSettings, [change])
+    assert message in str(error.value)
+    assert "settings of tiny are wrong" in str(error.value)
+
+
+@pytest.mark.parametrize(
+    "change", ["training.steps", "=3", "training.=3", "training.steps.deep=3", "crop=[8", ""]
+)
+def test_a_malformed_change_is_shown(change: str) -> None:
+    with pytest.raises(BrainLDMError, match=r"Cannot use --set .*: expected KEY=VALUE") as error:
+        load_settings("tiny", AutoencoderSettings, [change])
+    assert f"--set {change}:" in str(error.value)
+
+
+@pytest.mark.parametrize(
+    ("content", "message"),
+    [
+        (None, "Cannot read the preset .*mine.yaml: .*Expected one of demo-2mm, tiny, ukb-1mm"),
+        ("- a\n- b\n", "mine.yaml is not a preset: expected the sections"),
+        ("a: [1\n", "Cannot read the preset .*mine.yaml"),
+        ("\xff", "Cannot read the preset .*mine.yaml"),
+        ("autoencoder: {}\n", "autoencoder.network: Field required"),
+        ("autoencoder: 3\ndiffusion: {}\n", "autoencoder: Input should be a valid dict"),
+    ],
+)
+def test_a_file_that_is_no_preset(content: str | None, message: str, tmp_path: Path) -> None:
+    file = tmp_path / "mine.yaml"
+    if content is not None:
+        file.write_bytes(content.encode("latin-1"))
+    with pytest.raises(BrainLDMError, match=message):
+        load_settings(str(file), AutoencoderSettings)
+
+
+def test_a_change_of_a_section_that_is_no_mapping(tmp_path: Path) -> None:
+    file = tmp_path / "mine.yaml"
+    file.write_text("autoencoder: [1, 2]\n")
+    with pytest.raises(BrainLDMError, match=r"Cannot use --set training.steps=3"):
+        load_settings(str(file), AutoencoderSettings, ["training.steps=3"])
+
+
+def test_a_name_of_no_preset() -> None:
+    with pytest.raises(BrainLDMError, match=r"Cannot read the preset huge: .*tiny"):
+        load_settings("huge", AutoencoderSettings)
