@@ -36,3 +36,13 @@ def test_sweep_of_steps(root: Path, tmp_path: Path) -> None:
     assert float(same["as good"]) == 1
     assert float(rows["unipc", "karras", "50"]["distance"]) < float(same["distance"])
     assert (tmp_path / "steps.svg").read_text().count("<svg") == 1
+
+
+def test_a_training_step_beside_the_reference(root: Path) -> None:
+    arguments = ("--size", "tiny", "--steps", "3", "--rounds", "1", "--precision", "float32")
+    printed = run(root, "benchmarks/training.py", *arguments)
+    for stage in ("autoencoder", "diffusion"):
+        assert f"| {stage}, tiny, float32 |" in printed
+    rows = [line.split("|") for line in printed.splitlines() if line.startswith("| ours")]
+    assert len(rows) == 2
+    assert all(float(row[-2]) < 1e-4 for row in rows)  # the losses are the reference's

@@ -77,8 +77,14 @@ def counted(what: str) -> Iterator[Callable[[int, int], None]]:
         TextColumn("left"),
     )
     with Progress(*columns, console=Console(stderr=True)) as bars:
-        task = bars.add_task(what, total=None)
-        yield lambda done, total: bars.update(task, total=total, completed=done)
+        tasks: list[TaskID] = []  # none before there is something to count
+
+        def progress(done: int, total: int) -> None:
+            if not tasks:
+                tasks.append(bars.add_task(what))
+            bars.update(tasks[0], total=total, completed=done)
+
+        yield progress
 
 
 @contextmanager
