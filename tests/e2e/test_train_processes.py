@@ -1,0 +1,84 @@
+"""Two processes train what one does, and either goes on where the other was killed."""
+
+from __future__ import annotations
+
+import os
+import subprocess
+import sys
+import time
+from pathlib import Path
+
+import psutil
+import pytest
+import torch
+from safetensors.torch import load_file
+
+from tests.prepared import write_prepared
+
+LAUNCHER = ("-m", "torch.distributed.run", "--standalone", "--nproc-per-node", "2")
+ENVIRONMENT = {**os.environ, "OMP_NUM_THREADS": "1"}
+
+
+def command(processes: int, *arguments: object) -> list[str]:
+    launcher = LAUNCHER if processes == 2 else ()
+    train = ("-m", "brainldm", "train", *arguments, "--preset", "tiny", "--device", "cpu")
+    return [sys.executable, *launcher, *map(str, train)]
+
+
+def train(processes: int, *arguments: object) -> None:
+    done = subprocess.run(
+        command(processes, *arguments),
+        env=ENVIRONMENT,
+        capture_output=True,
+        text=True,
+        timeout=300,
+        check=False,
+    )
+    assert done.returncode == 0, done.stderr
+
+
+def difference(a: Path, b: Path) -> float:
+    """Of two files of weights: the largest over the norm of all."""
+    first, second = load_file(a), load_file(b)
+    assert first.keys() == second.keys()
+    largest = max(float((first[name] - second[name]).abs().max()) for name in first)
+    return largest / float(torch.stack([tensor.norm() for tensor in first.values()]).norm())
+
+
+@pytest.fixture(scope="module")
+def data(tmp_path_factory: pytest.TempPathFactory) -> Path:
+    return write_prepared(tmp_path_factory.mktemp("prepared") / "data")
+
+
+def test_two_processes_train_what_one_does(data: Path, tmp_path: Path) -> None:
+    for processes in (1, 2):
+        first, second = tmp_path / f"first-{processes}", tmp_path / f"second-{processes}"
+        train(processes, "autoencoder", "--data", data, "--out", first)
+        # Both from the same autoencoder, so that one stage's rounding is not the other's.
+        start = tmp_path / "first-1"
+        train(processes, "diffusion", "--data", data, "--autoencoder", start, "--out", second)
+    for name in ("first-{}/autoencoder.safetensors", "second-{}/models/unet.safetensors"):
+        assert difference(*(tmp_path / name.format(n) for n in (1, 2))) < 1e-5
+
+
+def test_one_process_goes_on_where_two_were_killed(data: Path, tmp_path: Path) -> None:
+    whole, parts = tmp_path / "whole", tmp_path / "parts"
+    arguments = ("autoencoder", "--data", data, "--set", "training.steps=60", "--out")
+    train(1, *arguments, whole)
+    with subprocess.Popen(
+        command(2, *arguments, parts),
+        env=ENVIRONMENT,
+        stdout=subprocess.DEVNULL,
+        stderr=subprocess.DEVNULL,
+    ) as process:
+        deadline = time.monotonic() + 120
+        while not (parts / "state.pt").exists():
+            assert process.poll() is None
+            assert time.monotonic() < deadline
+            time.sleep(0.02)
+        launcher = psutil.Process(process.pid)
+        for each in [launcher, *launcher.children(recursive=True)]:
+            each.kill()
+    assert not (parts / "autoencoder.safetensors").exists()
+    train(1, *arguments, parts)
+    assert difference(*(run / "autoencoder.safetensors" for run in (whole, parts))) < 1e-5
