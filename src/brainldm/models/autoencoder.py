@@ -15,6 +15,7 @@ from torch.nn import functional as F
 
 from brainldm.config import AutoencoderConfig
 from brainldm.models.layers import Conv, upsample
+from brainldm.models.norm import GroupNorm
 from brainldm.models.sizes import check_sides
 
 
@@ -23,9 +24,9 @@ class ResBlock(nn.Module):
 
     def __init__(self, in_channels: int, out_channels: int, groups: int, eps: float) -> None:
         super().__init__()
-        self.norm1 = nn.GroupNorm(groups, in_channels, eps)
+        self.norm1 = GroupNorm(groups, in_channels, eps)
         self.conv1 = Conv(in_channels, out_channels)
-        self.norm2 = nn.GroupNorm(groups, out_channels, eps)
+        self.norm2 = GroupNorm(groups, out_channels, eps)
         self.conv2 = Conv(out_channels, out_channels)
         self.nin_shortcut = (
             nn.Identity() if in_channels == out_channels else Conv(in_channels, out_channels, 1)
@@ -33,8 +34,8 @@ class ResBlock(nn.Module):
 
     def forward(self, x: Tensor) -> Tensor:
         """(B, in_channels, X, Y, Z) -> (B, out_channels, X, Y, Z)."""
-        h = self.conv1(F.silu(self.norm1(x)))
-        h = self.conv2(F.silu(self.norm2(h)))
+        h = self.conv1(self.norm1(x, silu=True))
+        h = self.conv2(self.norm2(h, silu=True))
         y: Tensor = self.nin_shortcut(x) + h
         return y
 
@@ -61,8 +62,28 @@ class Upsample(nn.Module):
 
     def forward(self, x: Tensor) -> Tensor:
         """(B, C, X, Y, Z) -> (B, C, 2X, 2Y, 2Z)."""
+        if x.device.type == "cpu":
+            conv = self.postconv.conv
+            return F.conv_transpose3d(x, folded(conv.weight), conv.bias, stride=2, padding=1)
         y: Tensor = self.postconv(upsample(x))
         return y
+
+
+def folded(weight: Tensor) -> Tensor:
+    """The kernels of the strided transposed convolution that is upsampling and a 3 x 3 x 3 one.
+
+    Voxels that are the same are multiplied once: 27/8 times fewer operations.
+
+    Args:
+        weight: (O, I, 3, 3, 3).
+
+    Returns:
+        (I, O, 4, 4, 4).
+    """
+    kernel = F.pad(weight.flip(2, 3, 4), (1,) * 6)
+    for axis in (2, 3, 4):
+        kernel = kernel.narrow(axis, 0, 4) + kernel.narrow(axis, 1, 4)
+    return kernel.transpose(0, 1)
 
 
 class Stack(nn.Module):
@@ -89,7 +110,7 @@ def encoder_blocks(c: AutoencoderConfig) -> Iterator[nn.Module]:
             width = channels
         if level < len(c.channels) - 1:
             yield Downsample(width)
-    yield nn.GroupNorm(c.norm_num_groups, width, c.norm_eps)
+    yield GroupNorm(c.norm_num_groups, width, c.norm_eps)
     yield Conv(width, c.latent_channels)
 
 
@@ -103,7 +124,7 @@ def decoder_blocks(c: AutoencoderConfig) -> Iterator[nn.Module]:
             width = channels
         if level < len(c.channels) - 1:
             yield Upsample(width)
-    yield nn.GroupNorm(c.norm_num_groups, width, c.norm_eps)
+    yield GroupNorm(c.norm_num_groups, width, c.norm_eps)
     yield Conv(width, c.out_channels)
 
 

@@ -16,6 +16,7 @@ from torch.nn import functional as F
 
 from brainldm.config import UNetConfig
 from brainldm.models.layers import Conv, downsample, upsample, zero
+from brainldm.models.norm import GroupNorm
 from brainldm.models.sizes import check_sides
 
 
@@ -56,10 +57,10 @@ class ResBlock(nn.Module):
     ) -> None:
         super().__init__()
         self.resample = resample
-        self.norm1 = nn.GroupNorm(c.norm_num_groups, in_channels, c.norm_eps)
+        self.norm1 = GroupNorm(c.norm_num_groups, in_channels, c.norm_eps)
         self.conv1 = Conv(in_channels, out_channels)
         self.time_emb_proj = nn.Linear(4 * c.channels[0], out_channels)
-        self.norm2 = nn.GroupNorm(c.norm_num_groups, out_channels, c.norm_eps)
+        self.norm2 = GroupNorm(c.norm_num_groups, out_channels, c.norm_eps)
         self.conv2 = zero(Conv(out_channels, out_channels))
         self.skip_connection = (
             nn.Identity() if in_channels == out_channels else Conv(in_channels, out_channels, 1)
@@ -67,13 +68,13 @@ class ResBlock(nn.Module):
 
     def forward(self, x: Tensor, time: Tensor) -> Tensor:
         """x (B, in_channels, X, Y, Z), time (B, 4 * channels[0]) after its SiLU."""
-        h = F.silu(self.norm1(x))
+        h = self.norm1(x, silu=True)
         if self.resample == "up":
             x, h = upsample(x), upsample(h)
         elif self.resample == "down":
             x, h = downsample(x), downsample(h)
         h = self.conv1(h) + self.time_emb_proj(time)[:, :, None, None, None]
-        h = self.conv2(F.silu(self.norm2(h)))
+        h = self.conv2(self.norm2(h, silu=True))
         y: Tensor = self.skip_connection(x) + h
         return y
 
@@ -145,7 +146,7 @@ class SpatialTransformer(nn.Module):
     def __init__(self, c: UNetConfig, level: int) -> None:
         super().__init__()
         channels = c.channels[level]
-        self.norm = nn.GroupNorm(c.norm_num_groups, channels, c.norm_eps)
+        self.norm = GroupNorm(c.norm_num_groups, channels, c.norm_eps)
         self.proj_in = Conv(channels, channels, 1)
         self.transformer_blocks = nn.ModuleList(
             [TransformerBlock(channels, c.num_head_channels[level], c.context_dim)]
@@ -258,7 +259,7 @@ class DiffusionUNet(nn.Module):
         self.middle_block = MiddleBlock(c)
         self.up_blocks = nn.ModuleList(UpBlock(c, level) for level in reversed(levels))
         self.out = nn.Sequential(
-            nn.GroupNorm(c.norm_num_groups, width, c.norm_eps),
+            GroupNorm(c.norm_num_groups, width, c.norm_eps),
             nn.SiLU(),
             zero(Conv(width, c.out_channels)),
         )

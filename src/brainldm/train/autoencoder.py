@@ -18,6 +18,7 @@ from brainldm.config import AutoencoderConfig
 from brainldm.errors import BrainLDMError, MissingExtraError
 from brainldm.evaluate.reconstruction import ms_ssim, psnr, scales_of
 from brainldm.models.autoencoder import AutoencoderKL
+from brainldm.models.norm import channels_last
 from brainldm.models.sizes import check_sides
 from brainldm.preview import draw_slices
 from brainldm.train.augment import augment, random_crop
@@ -93,7 +94,7 @@ class AutoencoderStage(Stage):
             fake = self.judge(judge(batch["reconstruction"])[-1], False, True)
             real = self.judge(judge(image)[-1], True, True)
             return {"loss": (fake + real) / 2}
-        reconstruction, mean, sigma = networks[name](image, batch["noise"])
+        reconstruction, mean, sigma = networks[name](channels_last(image), batch["noise"])
         batch["reconstruction"] = reconstruction.detach()
         parts = autoencoder_losses(image, reconstruction, mean, sigma, loss)
         if self.perceptual and loss.perceptual:
@@ -114,8 +115,9 @@ class AutoencoderStage(Stage):
         verdict: Tensor = self.judge(patches, True, False)
         # Summed over patches, lest half precision loses it.
         (gradient,) = torch.autograd.grad(verdict * patches.numel(), seen)
-        change: Tensor = ((reconstruction - seen.detach()) * gradient).float().sum() / patches.numel()
-        return verdict.detach() + change
+        change = ((reconstruction - seen.detach()) * gradient).float().sum()
+        together: Tensor = verdict.detach() + change / patches.numel()
+        return together
 
     def learns(self, name: str, step: int) -> bool:
         """The discriminator learns from its own start on."""

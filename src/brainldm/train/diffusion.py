@@ -15,6 +15,7 @@ import torch
 from torch import Tensor, nn
 
 from brainldm.config import ScheduleConfig
+from brainldm.models.norm import channels_last
 from brainldm.models.unet import TransformerBlock, with_context
 from brainldm.sampling.schedules import Schedule
 from brainldm.train.draws import Draw
@@ -142,7 +143,7 @@ class DiffusionStage(Stage):
         velocity = self.settings.schedule.prediction == "v"
         x, token = with_context(self.schedule.add_noise(z0, noise, t), context)
         target = self.schedule.v_target(z0, noise, t) if velocity else noise
-        errors: Tensor = (network(x, t, token).float() - target) ** 2
+        errors: Tensor = (network(channels_last(x), t, token).float() - target) ** 2
         if weigh and self.weight is not None:
             errors = errors * self.weight.to(errors.device)
         if weigh and self.settings.min_snr is not None:

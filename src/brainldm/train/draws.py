@@ -57,7 +57,8 @@ def prefetch(
     load: Callable[[Draw], Sample], steps: Iterable[Sequence[Draw]], workers: int
 ) -> Iterator[list[Sample]]:
     """The samples of each step, read in threads a little ahead."""
-    pool = ThreadPoolExecutor(workers)
+    # One thread each: the teams of two of OpenMP's pools would keep each other from the cores.
+    pool = ThreadPoolExecutor(workers, initializer=torch.set_num_threads, initargs=(1,))
     pending: deque[list[Future[Sample]]] = deque()
     try:
         for draws in steps:
