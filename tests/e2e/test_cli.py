@@ -301,6 +301,8 @@ def test_ctrl_c_leaves_no_half_file(toy: str, tmp_path: Path) -> None:
         cwd=tmp_path,
         stdout=subprocess.DEVNULL,
         stderr=subprocess.PIPE,
+        # A shell that runs these tests in the background has it ignored.
+        preexec_fn=lambda: signal.signal(signal.SIGINT, signal.SIG_DFL),
     ) as process:
         deadline = time.monotonic() + 120
         while not (tmp_path / "brain_seed-0_T1w.nii.gz").exists():
