@@ -1,4 +1,4 @@
-"""Two processes train what one does, and either goes on where the other was killed."""
+"""Two processes train what one does, copying weights (DDP) or sharing them (FSDP)."""
 
 from __future__ import annotations
 
@@ -17,18 +17,21 @@ from tests.prepared import write_prepared
 
 LAUNCHER = ("-m", "torch.distributed.run", "--standalone", "--nproc-per-node", "2")
 ENVIRONMENT = {**os.environ, "OMP_NUM_THREADS": "1"}
+FSDP = {"ACCELERATE_USE_FSDP": "true", "FSDP_VERSION": "2"}
+FSDP_ON_CPU = Path(__file__).parents[1] / "fsdp_on_cpu.py"
 
 
-def command(processes: int, *arguments: object) -> list[str]:
+def command(processes: int, *arguments: object, fsdp: bool = False) -> list[str]:
     launcher = LAUNCHER if processes == 2 else ()
-    train = ("-m", "brainldm", "train", *arguments, "--preset", "tiny", "--device", "cpu")
+    program = (FSDP_ON_CPU,) if fsdp else ("-m", "brainldm")
+    train = (*program, "train", *arguments, "--preset", "tiny", "--device", "cpu")
     return [sys.executable, *launcher, *map(str, train)]
 
 
-def train(processes: int, *arguments: object) -> None:
+def train(processes: int, *arguments: object, fsdp: bool = False) -> None:
     done = subprocess.run(
-        command(processes, *arguments),
-        env=ENVIRONMENT,
+        command(processes, *arguments, fsdp=fsdp),
+        env={**ENVIRONMENT, **(FSDP if fsdp else {})},
         capture_output=True,
         text=True,
         timeout=300,
@@ -51,14 +54,19 @@ def data(tmp_path_factory: pytest.TempPathFactory) -> Path:
 
 
 def test_two_processes_train_what_one_does(data: Path, tmp_path: Path) -> None:
-    for processes in (1, 2):
-        first, second = tmp_path / f"first-{processes}", tmp_path / f"second-{processes}"
-        train(processes, "autoencoder", "--data", data, "--out", first)
-        # Both from the same autoencoder, so that one stage's rounding is not the other's.
-        start = tmp_path / "first-1"
-        train(processes, "diffusion", "--data", data, "--autoencoder", start, "--out", second)
-    for name in ("first-{}/autoencoder.safetensors", "second-{}/models/unet.safetensors"):
-        assert difference(*(tmp_path / name.format(n) for n in (1, 2))) < 1e-5
+    runs = {"one": (1, False), "two": (2, False), "sharing weights": (2, True)}
+    # All from the same autoencoder, so that one stage's rounding is not the other's.
+    stages = {
+        "autoencoder.safetensors": ("autoencoder",),
+        "models/unet.safetensors": ("diffusion", "--autoencoder", tmp_path / "autoencoder one"),
+    }
+    for weights, stage in stages.items():
+        for run, (processes, fsdp) in runs.items():
+            out = tmp_path / f"{stage[0]} {run}"
+            train(processes, *stage, "--data", data, "--out", out, fsdp=fsdp)
+        one, *others = (tmp_path / f"{stage[0]} {run}" / weights for run in runs)
+        for other in others:
+            assert difference(one, other) < 1e-5, other
 
 
 def test_one_process_goes_on_where_two_were_killed(data: Path, tmp_path: Path) -> None:
