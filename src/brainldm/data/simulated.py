@@ -1,10 +1,13 @@
-"""A simulated cohort on disk: one small file a head, made where it is missing.
+"""A simulated cohort on disk, each head made where it is missing.
 
-Every subject comes twice, as itself and as its twin (`simulate`).
+`make_cohort` writes small files for training the demo model, every subject twice, as itself and as
+its twin (`simulate`). `write_heads`, or `python -m brainldm.data.simulated --seeds 0:30 --out DIR`,
+writes NIfTI files on the demo model's grid with a participants.tsv, as a real set for evaluation.
 """
 
 from __future__ import annotations
 
+import argparse
 import io
 import json
 from collections.abc import Callable, Iterable
@@ -16,10 +19,12 @@ import numpy as np
 import torch
 from torch import Tensor
 
-from brainldm.conditions import Conditions
+from brainldm.checkpoint import load_config
+from brainldm.conditions import STANDARD, Conditions
 from brainldm.data.simulation import Grid, simulate
 from brainldm.data.template import load_template
 from brainldm.files import write_together
+from brainldm.volume import Volume
 
 
 def make_cohort(
@@ -68,3 +73,40 @@ def load_cohort(folder: Path, seeds: Iterable[int]) -> tuple[Tensor, list[Condit
 
 def _path(folder: Path, seed: int, twin: bool) -> Path:
     return folder / f"head-{seed:06d}{'-twin' if twin else ''}.npz"
+
+
+def write_heads(folder: Path, seeds: Iterable[int], grid: Grid, twins: bool = False) -> None:
+    """Write simulated heads as sub-SEED_T1w.nii.gz, with noise, and their participants.tsv.
+
+    Args:
+        folder: made if missing; a head that is there already is not made again.
+        seeds: a subject each.
+        grid: where the voxels are.
+        twins: each subject's twin as well, as sub-SEEDtwin.
+    """
+    rows = ["\t".join(("participant_id", *STANDARD))]
+    for seed, twin in product(seeds, (False, True) if twins else (False,)):
+        name = f"sub-{seed:06d}{'twin' if twin else ''}"
+        path, row = folder / f"{name}_T1w.nii.gz", folder / f".{name}.tsv"
+        if not (path.exists() and row.exists()):
+            head = simulate(seed, load_template(), grid, twin)
+            known = (f"{v:.6g}" if isinstance(v, float) else v for v in _standard(head.conditions))
+            write_together({row: "\t".join((name, *known)).encode()})
+            Volume(head.image.numpy(), np.array(grid.affine)).save(path, overwrite=True)
+        rows.append(row.read_text())
+    write_together({folder / "participants.tsv": ("\n".join(rows) + "\n").encode()})
+
+
+def _standard(conditions: Conditions) -> list[str | float]:
+    return [conditions.given[name] for name in STANDARD]
+
+
+if __name__ == "__main__":
+    parser = argparse.ArgumentParser(description=__doc__)
+    parser.add_argument("--seeds", required=True, metavar="FIRST:END")
+    parser.add_argument("--out", type=Path, required=True)
+    parser.add_argument("--twins", action="store_true")
+    arguments = parser.parse_args()
+    first, end = map(int, arguments.seeds.split(":"))
+    demo = load_config("demo")
+    write_heads(arguments.out, range(first, end), Grid(demo.shape, demo.affine), arguments.twins)

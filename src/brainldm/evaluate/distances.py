@@ -1,0 +1,137 @@
+"""How far apart two sets of features lie, and how much of one the other covers.
+
+Features are (N, D), a row a head.
+"""
+
+from __future__ import annotations
+
+from collections.abc import Callable
+
+import numpy as np
+from numpy.typing import NDArray
+
+from brainldm.errors import BrainLDMError
+
+Features = NDArray[np.float64]
+NEIGHBOURS = 5
+"""k of precision, recall, density and coverage."""
+
+
+def fid(a: Features, b: Features, shrinkage: float = 0.0) -> float:
+    """Fréchet distance of two Gaussians fitted to features (Heusel et al. 2017, 1706.08500).
+
+    The trace of the root of a product of covariances AA' and BB' is the sum of the singular values
+    of A'B: real, not negative, and stable whatever their rank.
+
+    Args:
+        a: (N, D).
+        b: (M, D).
+        shrinkage: share of each covariance that gives way to its mean variance in all directions.
+
+    Raises:
+        BrainLDMError: fewer samples than features plus one, and no shrinkage.
+    """
+    fewest, width = min(len(a), len(b)), a.shape[1]
+    if fewest <= width and shrinkage == 0:
+        raise BrainLDMError(
+            f"{fewest} samples do not determine the covariance of {width} features: expected at "
+            f"least {width + 1}. Give more scans, choose features that are fewer, or state a "
+            "shrinkage (--shrinkage 0.1), which then belongs to the figure."
+        )
+    roots, traces = [], []
+    for x in (a, b):
+        centred = (x - x.mean(0)) / np.sqrt(len(x) - 1)
+        trace = float((centred**2).sum())
+        if shrinkage:
+            ball = np.sqrt(shrinkage * trace / width) * np.eye(width)
+            centred = np.concatenate([np.sqrt(1 - shrinkage) * centred, ball])
+        roots.append(np.linalg.qr(centred, mode="r") if len(centred) > width else centred)
+        traces.append(trace)
+    cross = np.linalg.svd(roots[0] @ roots[1].T, compute_uv=False).sum()
+    means = float(((a.mean(0) - b.mean(0)) ** 2).sum())
+    return max(0.0, means + sum(traces) - 2 * float(cross))
+
+
+def mmd(a: Features, b: Features) -> float:
+    """Unbiased squared maximum mean discrepancy with the kernel (x.y / D + 1)^3, the "kernel
+    inception distance" (Binkowski et al. 2018, 1801.01401); below 0 by chance for equal sets.
+    """
+    n, m = len(a), len(b)
+    aa, bb, ab = _kernel(a, a), _kernel(b, b), _kernel(a, b)
+    own = (aa.sum() - np.trace(aa)) / (n * (n - 1)) + (bb.sum() - np.trace(bb)) / (m * (m - 1))
+    return float(own - 2 * ab.mean())
+
+
+def _kernel(a: Features, b: Features) -> Features:
+    return (a @ b.T / a.shape[1] + 1) ** 3
+
+
+def squared_distances(a: Features, b: Features) -> Features:
+    """(N, M)."""
+    return np.maximum((a**2).sum(1)[:, None] + (b**2).sum(1) - 2 * a @ b.T, 0)
+
+
+def coverage(generated: Features, real: Features, neighbours: int = NEIGHBOURS) -> dict[str, float]:
+    """Precision and recall (Kynkäänniemi et al. 2019, 1904.06991), density and coverage (Naeem et
+    al. 2020, 2002.09797): from balls around each head that reach its k-th neighbour in its own set.
+
+    Raises:
+        BrainLDMError: a set has no k-th neighbour.
+    """
+    if min(len(generated), len(real)) <= neighbours:
+        raise BrainLDMError(
+            f"Expected more than {neighbours} scans in each set to tell how one covers the other, "
+            f"came {len(generated)} and {len(real)}."
+        )
+    between = squared_distances(generated, real)
+    own, other = (
+        np.sort(squared_distances(x, x), axis=1)[:, neighbours] for x in (generated, real)
+    )
+    in_real, in_generated = between <= other, between <= own[:, None]
+    return {
+        "precision": float(in_real.any(1).mean()),
+        "recall": float(in_generated.any(0).mean()),
+        "density": float(in_real.sum(1).mean() / neighbours),
+        "coverage": float(in_real.any(0).mean()),
+    }
+
+
+def interval(values: NDArray[np.float64]) -> tuple[float, float]:
+    """The middle 95 % of the values of a bootstrap."""
+    low, high = np.percentile(values, (2.5, 97.5))
+    return float(low), float(high)
+
+
+def bootstrap(
+    figure: Callable[..., float], *sets: NDArray[np.float64], draws: int = 200, seed: int = 0
+) -> tuple[float, float]:
+    """The middle 95 % of a figure of sets whose rows are drawn again with replacement."""
+    rng = np.random.default_rng(seed)
+    values = [figure(*(x[rng.integers(0, len(x), len(x))] for x in sets)) for _ in range(draws)]
+    return interval(np.array(values))
+
+
+def against_floor(
+    figure: Callable[[Features, Features], float],
+    generated: Features,
+    real: Features,
+    splits: int = 20,
+    seed: int = 0,
+) -> tuple[NDArray[np.float64], NDArray[np.float64]]:
+    """A figure at one sample size, for generated heads and for real ones.
+
+    Each split draws two disjoint halves of the real set, and as many generated heads. A distance
+    depends on the number of samples, so that only these two compare.
+
+    Returns:
+        Generated against the first half, and the second half against the first, (splits,) each.
+    """
+    rng = np.random.default_rng(seed)
+    n = min(len(real) // 2, len(generated))
+    of_generated, of_real = [], []
+    for _ in range(splits):
+        order = rng.permutation(len(real))
+        first, second = real[order[:n]], real[order[n : 2 * n]]
+        of_generated.append(figure(generated[rng.permutation(len(generated))[:n]], first))
+        of_real.append(figure(second, first))
+    return np.array(of_generated), np.array(of_real)
