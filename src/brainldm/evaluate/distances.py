@@ -9,6 +9,7 @@ from collections.abc import Callable
 
 import numpy as np
 from numpy.typing import NDArray
+from scipy import linalg
 
 from brainldm.errors import BrainLDMError
 
@@ -38,16 +39,17 @@ def fid(a: Features, b: Features, shrinkage: float = 0.0) -> float:
             f"least {width + 1}. Give more scans, choose features that are fewer, or state a "
             "shrinkage (--shrinkage 0.1), which then belongs to the figure."
         )
-    roots, traces = [], []
+    roots: list[Features] = []
+    traces = []
     for x in (a, b):
         centred = (x - x.mean(0)) / np.sqrt(len(x) - 1)
         trace = float((centred**2).sum())
         if shrinkage:
             ball = np.sqrt(shrinkage * trace / width) * np.eye(width)
             centred = np.concatenate([np.sqrt(1 - shrinkage) * centred, ball])
-        roots.append(np.linalg.qr(centred, mode="r") if len(centred) > width else centred)
+        roots.append(linalg.qr(centred, mode="r")[0][:width] if len(centred) > width else centred)
         traces.append(trace)
-    cross = np.linalg.svd(roots[0] @ roots[1].T, compute_uv=False).sum()
+    cross = linalg.svdvals(roots[0] @ roots[1].T).sum()
     means = float(((a.mean(0) - b.mean(0)) ** 2).sum())
     return max(0.0, means + sum(traces) - 2 * float(cross))
 
@@ -63,12 +65,14 @@ def mmd(a: Features, b: Features) -> float:
 
 
 def _kernel(a: Features, b: Features) -> Features:
-    return (a @ b.T / a.shape[1] + 1) ** 3
+    kernel: Features = (a @ b.T / a.shape[1] + 1) ** 3
+    return kernel
 
 
 def squared_distances(a: Features, b: Features) -> Features:
     """(N, M)."""
-    return np.maximum((a**2).sum(1)[:, None] + (b**2).sum(1) - 2 * a @ b.T, 0)
+    squares: Features = (a**2).sum(1)[:, None] + (b**2).sum(1) - 2 * a @ b.T
+    return squares.clip(min=0)
 
 
 def coverage(generated: Features, real: Features, neighbours: int = NEIGHBOURS) -> dict[str, float]:

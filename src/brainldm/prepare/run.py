@@ -2,15 +2,12 @@
 
 from __future__ import annotations
 
-import multiprocessing
-import os
 import tempfile
 from collections.abc import Callable, Iterator, Mapping, Sequence
-from concurrent.futures import ProcessPoolExecutor, ThreadPoolExecutor, as_completed
+from concurrent.futures import ThreadPoolExecutor, as_completed
 from concurrent.futures.process import BrokenProcessPool
 from dataclasses import dataclass
 from pathlib import Path
-from threading import Thread
 
 from brainldm.errors import BrainLDMError, MissingExtraError
 from brainldm.files import write_together
@@ -25,6 +22,7 @@ from brainldm.prepare.inputs import Failure, Inputs, Scan, find_scans
 from brainldm.prepare.quality import quality_page
 from brainldm.prepare.scan import Outcome, Task, missing_covariates, prepare_scan, prepared_before
 from brainldm.prepare.table import Table, read_table
+from brainldm.workers import pool_of
 
 
 @dataclass(frozen=True)
@@ -167,7 +165,7 @@ def _outcomes(
 def _run(tasks: Sequence[Task], jobs: int) -> Iterator[Outcome]:
     """Each task in a process of a pool; one that dies with its process (no memory) fails alone."""
     waiting = dict(enumerate(tasks))
-    with _pool(min(jobs, len(tasks))) as pool:
+    with pool_of(min(jobs, len(tasks))) as pool:
         futures = {pool.submit(prepare_scan, task): index for index, task in waiting.items()}
         try:
             for future in as_completed(futures):
@@ -180,7 +178,7 @@ def _run(tasks: Sequence[Task], jobs: int) -> Iterator[Outcome]:
             pool.shutdown(wait=False, cancel_futures=True)
             raise
     for task in waiting.values():  # one by one, to see which it was
-        with _pool(1) as pool:
+        with pool_of(1) as pool:
             try:
                 yield pool.submit(prepare_scan, task).result()
             except BrokenProcessPool:
@@ -189,29 +187,6 @@ def _run(tasks: Sequence[Task], jobs: int) -> Iterator[Outcome]:
                     f"{task.scan.path}: its process was killed, as the system does when memory "
                     "runs out. Prepare fewer at a time (--jobs).",
                 )
-
-
-def _pool(jobs: int) -> ProcessPoolExecutor:
-    # Not forked: torch and ITK have threads.
-    return ProcessPoolExecutor(
-        jobs, mp_context=multiprocessing.get_context("spawn"), initializer=_start_worker
-    )
-
-
-def _start_worker() -> None:
-    """Processes are what runs in parallel, and one thread sums in one order.
-
-    A process also ends when the one that started it was killed, and does not wait for more work.
-    """
-    Thread(target=_end_with_parent, daemon=True).start()
-    for name in ("OMP_NUM_THREADS", "ITK_GLOBAL_DEFAULT_NUMBER_OF_THREADS"):
-        os.environ[name] = "1"
-
-
-def _end_with_parent() -> None:
-    if parent := multiprocessing.parent_process():
-        parent.join()
-        os._exit(1)
 
 
 def _failures(scans: Sequence[Scan], outcomes: Mapping[str, Outcome]) -> Iterator[Failure]:

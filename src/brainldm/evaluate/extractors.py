@@ -1,0 +1,132 @@
+"""Networks whose features FID, MMD and coverage are computed on; each is named in the result.
+
+random       3-D convolutions with random weights, 32 features, needs no file. It tells images of
+             other sharpness, contrast or noise apart; it knows no anatomy.
+medicalnet   MedicalNet's ResNet-50 (Chen et al. 2019, 1904.00625), 2048 features, the paper's.
+resnet-2.5d  a 2-D ResNet-50 (ImageNet's or RadImageNet's weights) over slices in three planes.
+"""
+
+from __future__ import annotations
+
+import hashlib
+from dataclasses import dataclass
+from functools import cache
+from pathlib import Path
+
+import torch
+from torch import Tensor
+from torch.nn import functional as F
+
+from brainldm.errors import BrainLDMError, MissingExtraError
+
+NAMES = ("random", "medicalnet", "resnet-2.5d")
+WIDTHS = (8, 16, 32, 32)
+SLICES = 16
+"""Evenly spaced slices a plane that the 2.5-D extractor sees."""
+
+
+@dataclass(frozen=True)
+class Extractor:
+    """Which network, and its weights.
+
+    Args:
+        name: one of `NAMES`.
+        weights: a state dict as torch saves it; None for `random`.
+        sha256: of that file; empty without one.
+    """
+
+    name: str
+    weights: Path | None = None
+    sha256: str = ""
+
+    @classmethod
+    def of(cls, name: str, weights: Path | None) -> Extractor:
+        """Check the name and the file.
+
+        Raises:
+            BrainLDMError: an unknown name, or weights missing or needless.
+        """
+        if name not in NAMES:
+            raise BrainLDMError(f"No extractor is {name!r}: expected {', '.join(NAMES)}.")
+        if (weights is None) != (name == "random"):
+            raise BrainLDMError(
+                f"The extractor {name} "
+                + (
+                    "has no weights to read: leave --extractor-weights out."
+                    if weights
+                    else "needs its weights: expected --extractor-weights FILE, as published "
+                    "(MedicalNet: resnet_50_23dataset.pth; 2.5-D: a torchvision-style ResNet-50)."
+                )
+            )
+        if weights is None:
+            return cls(name)
+        try:
+            return cls(name, weights, hashlib.sha256(weights.read_bytes()).hexdigest())
+        except OSError as error:
+            raise BrainLDMError(f"Cannot read {weights}: {error.strerror}.") from error
+
+    @property
+    def identity(self) -> str:
+        """The name, and which weights."""
+        return self.name + (f"-{self.sha256[:12]}" if self.sha256 else "")
+
+    def features(self, image: Tensor) -> Tensor:
+        """Features (D,) of a head (X, Y, Z), scaled to mean 0 and deviation 1 before."""
+        x = ((image - image.mean()) / image.std().clamp(min=1e-6))[None, None]
+        with torch.inference_mode():
+            if self.name == "random":
+                return _random(x)
+            network = _resnet(self)
+            if self.name == "medicalnet":
+                return torch.as_tensor(network(x)).flatten()
+            return torch.stack([network(_slices(x, axis)).mean(0) for axis in (2, 3, 4)]).mean(0)
+
+
+def _random(x: Tensor) -> Tensor:
+    generator = torch.Generator().manual_seed(0)
+    for width in WIDTHS:
+        weight = torch.randn(width, x.shape[1], 3, 3, 3, generator=generator)
+        x = F.relu(F.conv3d(x, weight * (2 / weight[0].numel()) ** 0.5, stride=2, padding=1))
+    return x.mean((2, 3, 4))[0]
+
+
+def _slices(x: Tensor, axis: int) -> Tensor:
+    """(SLICES, 3, A, B), grey as three equal channels, without the empty ends of the field."""
+    side = x.shape[axis]
+    at = torch.linspace(0.1 * side, 0.9 * side - 1, SLICES).round().long()
+    return x.index_select(axis, at).movedim(axis, 0)[:, 0, 0, None].expand(-1, 3, -1, -1)
+
+
+@cache
+def _resnet(extractor: Extractor) -> torch.nn.Module:
+    try:
+        from monai.networks.nets.resnet import resnet50
+    except ImportError as error:
+        raise MissingExtraError(f"The extractor {extractor.name}", "monai", "evaluate") from error
+    flat = extractor.name == "resnet-2.5d"
+    network: torch.nn.Module = resnet50(
+        spatial_dims=2 if flat else 3,
+        n_input_channels=3 if flat else 1,
+        conv1_t_stride=2,
+        feed_forward=False,
+        bias_downsample=False,
+    )
+    try:
+        state = torch.load(extractor.weights or "", map_location="cpu", weights_only=True)
+    except Exception as error:  # torch has no class of its own for a file that it cannot read
+        raise BrainLDMError(
+            f"Cannot read {extractor.weights} as weights: {error}. Expected a state dict saved by "
+            "torch, without code in it."
+        ) from error
+    state = state.get("state_dict", state)
+    state = {name.removeprefix("module."): value for name, value in state.items()}
+    unknown = network.load_state_dict(state, strict=False)
+    # A classifier's last layer is not used.
+    rest = [n for n in unknown.unexpected_keys if not n.startswith(("fc.", "conv_seg."))]
+    if unknown.missing_keys or rest:
+        raise BrainLDMError(
+            f"{extractor.weights} is no {extractor.name}: {len(unknown.missing_keys)} weights are "
+            f"missing, {len(rest)} are unknown, such as {(unknown.missing_keys + rest)[0]}. "
+            "Expected a ResNet-50 with bottlenecks."
+        )
+    return network.eval()

@@ -1,0 +1,199 @@
+"""The sets of scans that are compared, and what is known about each scan."""
+
+from __future__ import annotations
+
+import csv
+import json
+from collections.abc import Mapping, Sequence
+from dataclasses import dataclass
+from pathlib import Path
+from typing import Any
+
+import nibabel as nib
+import numpy as np
+from nibabel.filebasedimages import ImageFileError
+
+from brainldm.conditions import STANDARD
+from brainldm.errors import BrainLDMError
+from brainldm.volume import SUFFIXES, Volume
+
+Covariates = Mapping[str, str | float]
+TOLERANCE_MM = 1e-2
+
+
+@dataclass(frozen=True)
+class Space:
+    """A grid: shape (X, Y, Z), and affine (4, 4), voxel to world in mm."""
+
+    shape: tuple[int, int, int]
+    affine: tuple[tuple[float, ...], ...]
+
+    def __str__(self) -> str:
+        """What tells two grids apart."""
+        affine = np.array(self.affine)
+        spacing = " x ".join(f"{side:g}" for side in nib.affines.voxel_sizes(affine))
+        origin = ", ".join(f"{x:.1f}" for x in affine[:3, 3])
+        axes = "".join(nib.aff2axcodes(affine))
+        sides = " x ".join(map(str, self.shape))
+        return f"{sides} voxels of {spacing} mm, orientation {axes}, origin ({origin})"
+
+    def equals(self, other: Space) -> bool:
+        """The same grid, to a hundredth of a millimetre."""
+        same = np.allclose(self.affine, other.affine, atol=TOLERANCE_MM)
+        return self.shape == other.shape and same
+
+
+@dataclass(frozen=True)
+class Head:
+    """One scan.
+
+    Args:
+        path: its NIfTI.
+        known: its covariates: those asked for, of a generated head, or those of a table.
+    """
+
+    path: Path
+    known: Covariates
+
+    def read(self, space: Space) -> Volume:
+        """The image on a grid, resampled if it lies on another.
+
+        Raises:
+            BrainLDMError: what `Volume.load` refuses, or an image of one value.
+        """
+        volume = Volume.load(self.path)
+        if volume.array.min() == volume.array.max():
+            raise BrainLDMError(
+                f"{self.path} is empty: every voxel is {volume.array.flat[0]:g}. Take it out."
+            )
+        here = _space(volume.array.shape, volume.affine)
+        return volume if here.equals(space) else volume.resample(space.affine, space.shape)
+
+
+def find_heads(folder: Path, what: str, most: int | None = None) -> tuple[Head, ...]:
+    """The heads in a folder: NIfTI files, with sidecars or a participants.tsv if there are.
+
+    Args:
+        folder: searched with its subfolders.
+        what: "generated", "real" or "training", for messages.
+        most: take this many, spread evenly over all; None takes all.
+
+    Raises:
+        BrainLDMError: no folder, fewer than two scans, or a damaged table.
+    """
+    paths = sorted(
+        path
+        for path in (folder.rglob("*.nii*") if folder.is_dir() else ())
+        if path.name.endswith(SUFFIXES) and not path.name.startswith(".")
+    )
+    if len(paths) < 2:
+        raise BrainLDMError(
+            f"The {what} set {folder} has {len(paths)} scans: expected a folder with at least two "
+            "NIfTI files (.nii, .nii.gz)."
+        )
+    if most is not None and len(paths) > most:
+        paths = [paths[i] for i in np.linspace(0, len(paths) - 1, most).round().astype(int)]
+    table = read_people(folder / "participants.tsv")
+    return tuple(Head(path, _sidecar(path) or person(table, path)) for path in paths)
+
+
+def person(table: Mapping[str, Covariates], path: Path) -> Covariates:
+    """The row of a table that a file's name stands for: sub-LABEL, or the name without suffix."""
+    name = path.name.split(".")[0]
+    for key in (name, name.split("_")[0], name.removeprefix("sub-").split("_")[0]):
+        if key in table:
+            return table[key]
+    return {}
+
+
+def read_people(file: Path) -> dict[str, Covariates]:
+    """A participants.tsv (or .csv): the first column names the scan. Empty if there is no file.
+
+    Raises:
+        BrainLDMError: it cannot be read, names a scan twice, or a number is none.
+    """
+    if not file.is_file():
+        return {}
+    delimiter = "," if file.suffix == ".csv" else "\t"
+    try:
+        with file.open(encoding="utf-8-sig", newline="") as stream:
+            header, *rows = list(csv.reader(stream, delimiter=delimiter)) or [[]]
+    except (OSError, UnicodeDecodeError) as error:
+        raise BrainLDMError(f"Cannot read {file}: {error}. Expected a table of scans.") from error
+    people: dict[str, Covariates] = {}
+    for number, row in enumerate(rows, 2):
+        if len(row) != len(header):
+            raise BrainLDMError(
+                f"{file}, row {number}: expected {len(header)} cells, came {len(row)}."
+            )
+        if row[0] in people:
+            raise BrainLDMError(f"{file}, row {number}: {row[0]} is there twice. Keep one.")
+        cells = zip(header[1:], row[1:], strict=True)
+        people[row[0]] = {
+            name: _value(name, cell.strip(), f"{file}, row {number}")
+            for name, cell in cells
+            if cell.strip() not in ("", "n/a")
+        }
+    return people
+
+
+def _value(name: str, cell: str, where: str) -> str | float:
+    try:
+        number = float(cell)
+    except ValueError:
+        if name in STANDARD and name != "sex":
+            raise BrainLDMError(
+                f"{where}: {name} is {cell!r}: expected a number without a unit, or n/a."
+            ) from None
+        return cell
+    if not np.isfinite(number):
+        raise BrainLDMError(f"{where}: {name} is {cell!r}: expected a finite number, or n/a.")
+    return number
+
+
+def _sidecar(path: Path) -> dict[str, str | float]:
+    """What a head that brainldm generated was asked to be."""
+    name = path.name
+    for suffix in SUFFIXES:
+        name = name.removesuffix(suffix)
+    file = path.with_name(f"{name}.json")
+    try:
+        said = json.loads(file.read_text(encoding="utf-8"))["brainldm"]["conditions"]
+        return {name: entry["value"] for name, entry in said.items()}
+    except (OSError, ValueError, KeyError, TypeError, AttributeError):
+        return {}
+
+
+def common_space(sets: Mapping[str, Sequence[Head]], resample: bool) -> Space:
+    """The grid of the first real scan, after a look at the header of every scan.
+
+    Raises:
+        BrainLDMError: a file is damaged, or lies on another grid and may not be resampled.
+    """
+    reference: Space | None = None
+    for what in ("real", "generated", "training"):
+        for head in sets.get(what, ()):
+            try:
+                image: Any = nib.load(head.path)
+                found = _space(image.shape, image.affine)
+            except (ImageFileError, OSError, EOFError, ValueError) as error:
+                raise BrainLDMError(
+                    f"Cannot read {head.path}: {error}. Expected a whole 3-D NIfTI file."
+                ) from error
+            reference = reference or found
+            if not (resample or found.equals(reference)):
+                raise BrainLDMError(
+                    f"The {what} scan {head.path} is on another grid than the first real one: "
+                    f"expected {reference}; came {found}. Bring the sets to one grid, or ask for "
+                    "it: --resample."
+                )
+    if reference is None:
+        raise BrainLDMError("Expected at least one real scan.")
+    return reference
+
+
+def _space(shape: Sequence[int], affine: object) -> Space:
+    if len(shape) != 3:
+        raise BrainLDMError(f"its shape is {tuple(shape)}, not that of one volume (X, Y, Z)")
+    x, y, z = map(int, shape)
+    return Space((x, y, z), tuple(tuple(map(float, row)) for row in np.asarray(affine)))
