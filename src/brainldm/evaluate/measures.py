@@ -80,7 +80,7 @@ def measure_all(
     """Measure heads, in processes; in the order they came.
 
     Raises:
-        BrainLDMError: a head cannot be read or measured, named; or the cache is another extractor's.
+        BrainLDMError: a head cannot be read or measured, named; or the cache is of another extractor.
     """
     return _spread(measure, [(head, plan) for head in heads], jobs, progress)
 
@@ -198,10 +198,11 @@ def _volumes(volume: Volume, plan: Plan) -> tuple[float, float]:
 
 
 def histogram(array: NDArray[np.float32]) -> NDArray[np.float32]:
-    """Shares of intensities from the 50th to the 99.5th percentile's 1.2-fold, (BINS,)."""
+    """Shares of intensities from 0.12 to 1.2 times the 99.5th percentile, (BINS,)."""
     top = 1.2 * float(np.percentile(array, 99.5))
     counts, _ = np.histogram(array, BINS, (0.1 * top, top))
-    return (counts / max(counts.sum(), 1)).astype(np.float32)
+    shares: NDArray[np.float32] = (counts / max(counts.sum(), 1)).astype(np.float32)
+    return shares
 
 
 def embedding(volume: Volume) -> NDArray[np.float32]:
@@ -217,7 +218,8 @@ def embedding(volume: Volume) -> NDArray[np.float32]:
         smooth, np.diag(step), offset, output_shape=tuple(shape), order=1
     )
     flat = (small - small.mean()).ravel()
-    return (flat / max(float(np.linalg.norm(flat)), 1e-12)).astype(np.float32)
+    unit: NDArray[np.float32] = (flat / max(float(np.linalg.norm(flat)), 1e-12)).astype(np.float32)
+    return unit
 
 
 PAIR_FIGURES = ("MS-SSIM", "4-G-R-SSIM", "4-G-SSIM", "4-G-R-SSIM, single scale")

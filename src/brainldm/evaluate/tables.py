@@ -1,0 +1,69 @@
+"""Volumes that another program measured: SynthSeg, FreeSurfer, FSL (SIENAX), or a plain table.
+
+Brain volume is scaled to the template's head size, as `brainldm prepare` does, where the table
+gives an intracranial volume; SIENAX's is normalised already.
+"""
+
+from __future__ import annotations
+
+from collections.abc import Mapping
+from pathlib import Path
+
+from brainldm.errors import BrainLDMError
+from brainldm.evaluate.sets import Covariates, read_people
+
+VENTRICLES = (
+    "lateral ventricle",
+    "inferior lateral ventricle",
+    "inf-lat-vent",
+    "lateral-ventricle",
+)
+"""In the names of columns of SynthSeg and of FreeSurfer, lower case."""
+
+
+def read_volumes(file: Path, intracranial_ml: float) -> dict[str, Covariates]:
+    """Ventricular and brain volume in mL, by scan.
+
+    Args:
+        file: .csv or .tsv, the first column names the scan.
+        intracranial_ml: the template's, for normalising.
+
+    Raises:
+        BrainLDMError: no such file, or columns that none of the programs writes.
+    """
+    if not file.is_file():
+        raise BrainLDMError(f"There is no table of volumes {file}: expected a .csv or .tsv.")
+    people = read_people(file)
+    if not people:
+        raise BrainLDMError(f"{file} has no rows: expected one a scan.")
+    return {name: _volumes(row, file, intracranial_ml) for name, row in people.items()}
+
+
+def _volumes(row: Covariates, file: Path, intracranial_ml: float) -> dict[str, float]:
+    numbers = {name.lower(): v for name, v in row.items() if not isinstance(v, str)}
+    if "ventricular_volume_ml" in numbers and "brain_volume_ml" in numbers:
+        return {name: numbers[name] for name in ("ventricular_volume_ml", "brain_volume_ml")}
+    lateral = [v for name, v in numbers.items() if any(part in name for part in VENTRICLES)]
+    head = _first(numbers, "total intracranial", "estimatedtotalintracranialvol")
+    if lateral and head:
+        brain = _first(numbers, "brainsegvolnotvent")
+        if brain is None and "csf" in numbers:  # SynthSeg: the rest of the head
+            fluid = [v for name, v in numbers.items() if "ventricle" in name or name == "csf"]
+            brain = head - sum(fluid)
+        if brain is not None:
+            return {
+                "ventricular_volume_ml": sum(lateral) / 1000,
+                "brain_volume_ml": brain / head * intracranial_ml,
+            }
+    ventricles, brain = _first(numbers, "vcsf", "vent_csf"), _first(numbers, "brain_norm", "brain")
+    if ventricles is not None and brain is not None:  # SIENAX's report, mm3, normalised
+        return {"ventricular_volume_ml": ventricles / 1000, "brain_volume_ml": brain / 1000}
+    raise BrainLDMError(
+        f"{file} has the columns {', '.join(row) or 'none'}: expected those of SynthSeg (--vol), "
+        "FreeSurfer (asegstats2table), SIENAX (vcsf and brain, mm3), or ventricular_volume_ml and "
+        "brain_volume_ml."
+    )
+
+
+def _first(numbers: Mapping[str, float], *names: str) -> float | None:
+    return next((numbers[name] for name in names if name in numbers), None)
