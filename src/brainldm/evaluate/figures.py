@@ -2,7 +2,7 @@
 
 from __future__ import annotations
 
-from collections.abc import Iterator, Mapping, Sequence
+from collections.abc import Iterator, Mapping
 from dataclasses import dataclass
 from functools import partial
 
@@ -20,10 +20,9 @@ from brainldm.evaluate.distances import (
     interval,
     mmd,
 )
-from brainldm.evaluate.measures import PAIR_FIGURES, Measured
+from brainldm.evaluate.measures import PAIR_FIGURES
 
 Array = NDArray[np.float64]
-UNITS = {"age": "years", "ventricular_volume_ml": "mL", "brain_volume_ml": "mL"}
 
 
 @dataclass(frozen=True)
@@ -100,7 +99,7 @@ def spread(
         yield Figure("diversity", "recall", None, note=note)
         return
     for name in ("precision", "recall", "density", "coverage"):
-        ours, floor = against_floor(lambda a, b, name=name: coverage(a, b)[name], generated, real)
+        ours, floor = against_floor(partial(_coverage, name), generated, real)
         yield Figure(
             "diversity",
             f"{name} at {n} scans a set",
@@ -110,30 +109,49 @@ def spread(
         )
 
 
-def conditioning(asked: Mapping[str, Array], measured: Mapping[str, Array]) -> Iterator[Figure]:
-    """How what was asked for is found again: Pearson's r, slope, mean absolute error."""
-    for name, x in asked.items():
-        y = measured[name]
-        known = np.isfinite(x) & np.isfinite(y)
-        pair = np.stack([x[known], y[known]], 1)
-        if len(pair) < 3 or np.ptp(pair[:, 0]) == 0 or np.ptp(pair[:, 1]) == 0:
-            note = "refused: fewer than three scans, or all asked for or measured alike"
-            yield Figure("conditioning", f"{name}: r", None, note=note)
-            continue
-        for what, statistic, unit in (
-            ("r", _r, ""),
-            ("slope", _slope, ""),
-            ("mean absolute error", _error, UNITS.get(name, "")),
-        ):
-            yield Figure(
-                "conditioning",
-                f"{name}: {what}",
-                statistic(pair),
-                bootstrap(statistic, pair),
-                None,
-                unit,
-                f"{len(pair)} scans",
-            )
+def _coverage(name: str, generated: Array, real: Array) -> float:
+    return coverage(generated, real)[name]
+
+
+def unit_of(condition: str) -> str:
+    """Of one of the standard conditions; others carry theirs in their name, if anywhere."""
+    return "years" if condition == "age" else "mL" if condition.endswith("_ml") else ""
+
+
+def conditioning(name: str, generated: Array, real: Array | None) -> Iterator[Figure]:
+    """How what was asked for is found again: Pearson's r, slope, mean absolute error.
+
+    Args:
+        name: of the condition.
+        generated: asked for and measured, (N, 2); rows with NaN are left out.
+        real: likewise the table's value and the measured one, where there is a table.
+    """
+    pair = _known(generated)
+    if pair is None:
+        note = "refused: fewer than three scans, or all asked for or measured alike"
+        yield Figure("conditioning", f"{name}: r", None, note=note)
+        return
+    other = None if real is None else _known(real)
+    for what, statistic, unit in (
+        ("r", _r, ""),
+        ("slope", _slope, ""),
+        ("mean absolute error", _error, unit_of(name)),
+    ):
+        yield Figure(
+            "conditioning",
+            f"{name}: {what}",
+            statistic(pair),
+            bootstrap(statistic, pair),
+            None if other is None else statistic(other),
+            unit,
+            f"{len(pair)} scans",
+        )
+
+
+def _known(pairs: Array) -> Array | None:
+    """Rows without NaN; None where they tell nothing."""
+    known = pairs[np.isfinite(pairs).all(1)]
+    return known if len(known) >= 3 and np.ptp(known, axis=0).all() else None
 
 
 def _r(pair: Array) -> float:
@@ -170,7 +188,7 @@ def anatomy(generated: Mapping[str, Array], real: Mapping[str, Array]) -> Iterat
             float(stats.wasserstein_distance(a, b)),
             bootstrap(lambda x, y: float(stats.wasserstein_distance(x, y)), a, b),
             float(stats.wasserstein_distance(b[::2], b[1::2])),
-            UNITS[name],
+            unit_of(name),
             "under real: one half of the real set against the other",
         )
 
@@ -180,95 +198,3 @@ def cohens_d(a: Array, b: Array) -> float:
     n, m = len(a), len(b)
     pooled = ((n - 1) * a.var(ddof=1) + (m - 1) * b.var(ddof=1)) / (n + m - 2)
     return float((a.mean() - b.mean()) / np.sqrt(max(pooled, 1e-12)))
-
-
-@dataclass(frozen=True)
-class Copies:
-    """Nearest training scans.
-
-    Args:
-        generated: distance of each generated head to its nearest training scan, (N,).
-        held_out: likewise of real scans that were not trained on.
-        nearest: index of that training scan for each generated head.
-        threshold: below it a head counts as a copy: 5 % of held-out scans do.
-    """
-
-    generated: Array
-    held_out: Array
-    nearest: NDArray[np.intp]
-    threshold: float
-
-    @property
-    def share(self) -> float:
-        """Of the generated heads nearer than the threshold."""
-        return float((self.generated < self.threshold).mean())
-
-
-def find_copies(generated: Array, held_out: Array, training: Array) -> Copies:
-    """Compare embeddings, (N, E) each of norm 1, by 1 - their correlation."""
-    distances = 1 - generated @ training.T
-    others = (1 - held_out @ training.T).min(1)
-    return Copies(distances.min(1), others, distances.argmin(1), float(np.percentile(others, 5)))
-
-
-def copies(found: Copies) -> Iterator[Figure]:
-    """The share of copies, and how near the nearest are."""
-    yield Figure(
-        "copies",
-        "share nearer to a training scan than 95 % of held-out scans",
-        found.share,
-        bootstrap(lambda x: float((x < found.threshold).mean()), found.generated),
-        0.05,
-        note="0.05 by chance alone",
-    )
-    yield Figure(
-        "copies",
-        "median distance to the nearest training scan",
-        float(np.median(found.generated)),
-        None,
-        float(np.median(found.held_out)),
-        note="1 - correlation of embeddings",
-    )
-
-
-class AgeRegressor:
-    """Brain age by ridge regression on real scans, of their features, histograms and embeddings.
-
-    Args:
-        heads: real scans.
-        ages: in years.
-    """
-
-    def __init__(self, heads: Sequence[Measured], ages: Array) -> None:
-        self.ages = ages
-        x = self._raw(heads)
-        self.centre, self.scale = x.mean(0), x.std(0) + 1e-9
-        x = (x - self.centre) / self.scale
-        gram = x @ x.T / x.shape[1]
-        values, vectors = np.linalg.eigh(gram)
-        y = ages - ages.mean()
-        best = np.inf
-        for penalty in np.logspace(-3, 2, 16) * max(float(values.mean()), 1e-9):
-            dual = vectors / (values.clip(0) + penalty) @ vectors.T
-            smoother = gram @ dual + 1 / len(y)
-            # Leaving out one head at a time, in closed form (Hastie et al., section 7.10).
-            errors = (y - gram @ dual @ y) / (1 - smoother.diagonal()).clip(1e-6)
-            if (errors**2).mean() < best:
-                best, self.left_out = (errors**2).mean(), ages - errors
-                self.weights = x.T @ (dual @ y) / x.shape[1]
-
-    @staticmethod
-    def _raw(heads: Sequence[Measured]) -> Array:
-        rows = [np.concatenate([h.features, 10 * h.histogram]) for h in heads]
-        return np.array(rows, np.float64)
-
-    @property
-    def error(self) -> float:
-        """Mean absolute error, in years, on real scans that were left out."""
-        return float(np.abs(self.left_out - self.ages).mean())
-
-    def predict(self, heads: Sequence[Measured]) -> Array:
-        """Ages, (N,)."""
-        x = (self._raw(heads) - self.centre) / self.scale
-        predicted: Array = self.ages.mean() + x @ self.weights
-        return predicted

@@ -14,6 +14,7 @@ from concurrent.futures import as_completed
 from dataclasses import dataclass
 from pathlib import Path
 from typing import Any
+from zipfile import BadZipFile
 
 import numpy as np
 import torch
@@ -23,8 +24,8 @@ from scipy import ndimage
 from brainldm.errors import BrainLDMError
 from brainldm.evaluate import similarity
 from brainldm.evaluate.extractors import Extractor
+from brainldm.evaluate.segmentation import Segmenter
 from brainldm.evaluate.sets import Head, Space
-from brainldm.evaluate.volumes import VolumeRule
 from brainldm.files import write_together
 from brainldm.volume import Volume
 from brainldm.workers import pool_of
@@ -33,7 +34,6 @@ EMBEDDING_MM = 4.0
 """Voxels of the embedding in which copies are looked for."""
 BINS = 32
 """Of the histogram of intensities that the brain-age regressor sees."""
-Progress = Callable[[int, int, str], None]
 
 
 @dataclass(frozen=True)
@@ -44,14 +44,14 @@ class Plan:
         space: the grid they are brought to.
         extractor: of features.
         cache: folder of what was measured before.
-        segmentation: a rule for simulated heads, a folder with the template for ANTsPy, or None.
+        segmenter: of volumes; None measures none.
         device: where pairs are compared.
     """
 
     space: Space
     extractor: Extractor
     cache: Path
-    segmentation: VolumeRule | Path | None
+    segmenter: Segmenter | None
     device: str
 
 
@@ -61,17 +61,23 @@ class Measured:
 
     Args:
         sha256: of the file.
+        file: where it is kept, with the embedding.
         features: (D,).
-        embedding: (E,), mean 0 and norm 1.
         histogram: (BINS,).
         volumes: ventricles and brain in mL; None where they were not measured.
     """
 
     sha256: str
+    file: Path
     features: NDArray[np.float32]
-    embedding: NDArray[np.float32]
     histogram: NDArray[np.float32]
     volumes: tuple[float, float] | None
+
+    def embedding(self) -> NDArray[np.float32]:
+        """(E,), mean 0 and norm 1; read anew, for thousands of them need not fit into memory."""
+        with np.load(self.file, allow_pickle=False) as kept:
+            unit: NDArray[np.float32] = kept["embedding"]
+        return unit
 
 
 def measure_all(
@@ -80,7 +86,7 @@ def measure_all(
     """Measure heads, in processes; in the order they came.
 
     Raises:
-        BrainLDMError: a head cannot be read or measured, named; or the cache is of another extractor.
+        BrainLDMError: a head cannot be read or measured, named; or another extractor's cache.
     """
     return _spread(measure, [(head, plan) for head in heads], jobs, progress)
 
@@ -127,38 +133,35 @@ def measure(head: Head, plan: Plan) -> Measured:
     sha256 = digest(head.path)
     file = plan.cache / f"head-{sha256}.npz"
     kept = _kept(file, plan)
-    wanted = plan.segmentation is not None
-    grid = json.dumps([plan.space.shape, plan.space.affine])
-    if kept and kept["grid"] == grid and ("volumes" in kept or not wanted):
-        volumes = tuple(map(float, kept["volumes"])) if wanted else None
-        return Measured(
-            sha256,
-            kept["features"],
-            kept["embedding"],
-            kept["histogram"],
-            volumes,  # type: ignore
-        )
-    try:
-        volume = head.read(plan.space)
-        features = plan.extractor.features(torch.from_numpy(volume.array)).numpy()
-        volumes = _volumes(volume, plan) if wanted else None
-    except BrainLDMError as error:
-        at = "" if str(head.path) in str(error) else f"{head.path}: "
-        raise BrainLDMError(f"{at}{error}") from None
-    found = Measured(sha256, features, embedding(volume), histogram(volume.array), volumes)
-    content = io.BytesIO()
-    more = {} if volumes is None else {"volumes": np.array(volumes)}
-    np.savez(
-        content,
-        extractor=plan.extractor.identity,
-        grid=grid,
-        features=found.features,
-        embedding=found.embedding,
-        histogram=found.histogram,
-        **more,  # type: ignore[arg-type]
-    )
-    write_together({file: content.getvalue()})
-    return found
+    if kept is None:
+        try:
+            kept = _look(head.read(plan.space), plan)
+        except BrainLDMError as error:
+            at = "" if str(head.path) in str(error) else f"{head.path}: "
+            raise BrainLDMError(f"{at}{error}") from None
+        content = io.BytesIO()
+        np.savez(content, **kept)
+        write_together({file: content.getvalue()})
+    volumes = tuple(map(float, kept["volumes"])) if plan.segmenter else None
+    return Measured(sha256, file, kept["features"], kept["histogram"], volumes)  # type: ignore
+
+
+def _look(volume: Volume, plan: Plan) -> dict[str, Any]:
+    return _settings(plan) | {
+        "features": plan.extractor.features(torch.from_numpy(volume.array)).numpy(),
+        "embedding": embedding(volume),
+        "histogram": histogram(volume.array),
+        "volumes": np.array(plan.segmenter.measure(volume) if plan.segmenter else ()),
+    }
+
+
+def _settings(plan: Plan) -> dict[str, str]:
+    """What a head's measures hang on besides its file."""
+    return {
+        "extractor": plan.extractor.identity,
+        "grid": json.dumps([plan.space.shape, plan.space.affine]),
+        "segmenter": plan.segmenter.identity if plan.segmenter else "none",
+    }
 
 
 def digest(path: Path) -> str:
@@ -168,33 +171,23 @@ def digest(path: Path) -> str:
 
 
 def _kept(file: Path, plan: Plan) -> dict[str, Any] | None:
+    """What was measured before, if it was on this grid and with this segmentation."""
     if not file.is_file():
         return None
+    settings = _settings(plan)
     try:
         with np.load(file, allow_pickle=False) as content:
             kept = {name: content[name] for name in content.files}
-        kept |= {name: str(kept[name]) for name in ("extractor", "grid")}
-    except (OSError, ValueError, KeyError, EOFError):
+        found = {name: str(kept[name]) for name in settings}
+    except (OSError, ValueError, KeyError, EOFError, BadZipFile):
         return None  # as good as none: it is measured again
-    if kept["extractor"] != plan.extractor.identity:
+    if found["extractor"] != settings["extractor"]:
         raise BrainLDMError(
-            f"{file} holds features of the extractor {kept['extractor']}: expected "
-            f"{plan.extractor.identity}. Features of two extractors do not compare: choose another "
-            "--out or --cache, or the extractor of before."
+            f"{file} holds features of the extractor {found['extractor']}: expected "
+            f"{settings['extractor']}. Features of two extractors do not compare: choose another "
+            "--cache, or the extractor of before."
         )
-    return kept
-
-
-def _volumes(volume: Volume, plan: Plan) -> tuple[float, float]:
-    if isinstance(plan.segmentation, VolumeRule):
-        return plan.segmentation.measure(volume.array)
-    from brainldm.prepare.covariates import measure as segment
-    from brainldm.prepare.reference import Reference
-
-    if plan.segmentation is None:
-        raise TypeError("a plan without segmentation measures no volumes")
-    found = segment(volume, np.eye(4), Reference.load(plan.segmentation))
-    return found.ventricular_volume_ml, found.brain_volume_ml
+    return kept if found == settings else None
 
 
 def histogram(array: NDArray[np.float32]) -> NDArray[np.float32]:

@@ -1,0 +1,55 @@
+"""What real scans tell of a head, such as its brain age, where no segmentation measures it."""
+
+from __future__ import annotations
+
+from collections.abc import Sequence
+
+import numpy as np
+from numpy.typing import NDArray
+
+from brainldm.evaluate.measures import Measured
+
+Array = NDArray[np.float64]
+FEWEST = 20
+"""Real scans to learn from."""
+
+
+class Regressor:
+    """Ridge regression on real scans, of their features and histograms.
+
+    Args:
+        heads: real scans.
+        values: what is known of each, such as ages in years, (N,).
+    """
+
+    left_out: Array
+    """Of each real scan, from all others, (N,)."""
+
+    def __init__(self, heads: Sequence[Measured], values: Array) -> None:
+        x = self._raw(heads)
+        self.centre, self.scale = x.mean(0), x.std(0) + 1e-9
+        x = (x - self.centre) / self.scale
+        gram = x @ x.T / x.shape[1]
+        eigen, vectors = np.linalg.eigh(gram)
+        self.mean = values.mean()
+        y = values - self.mean
+        best = np.inf
+        for penalty in np.logspace(-3, 2, 16) * max(float(eigen.mean()), 1e-9):
+            dual = vectors / (eigen.clip(0) + penalty) @ vectors.T
+            smoother = gram @ dual + 1 / len(y)
+            # Leaving out one head at a time, in closed form (Hastie et al., section 7.10).
+            errors = (y - gram @ dual @ y) / (1 - smoother.diagonal()).clip(1e-6)
+            if (errors**2).mean() < best:
+                best, self.left_out = (errors**2).mean(), values - errors
+                self.weights = x.T @ (dual @ y) / x.shape[1]
+
+    @staticmethod
+    def _raw(heads: Sequence[Measured]) -> Array:
+        rows = [np.concatenate([h.features, h.histogram]) for h in heads]
+        return np.array(rows, np.float64)
+
+    def predict(self, heads: Sequence[Measured]) -> Array:
+        """Of other heads, (N,)."""
+        x = (self._raw(heads) - self.centre) / self.scale
+        predicted: Array = self.mean + x @ self.weights
+        return predicted

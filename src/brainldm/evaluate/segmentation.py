@@ -1,0 +1,116 @@
+"""The project's own measures of ventricular and brain volume, for the heads of a report."""
+
+from __future__ import annotations
+
+import io
+from collections.abc import Callable
+from dataclasses import dataclass
+from pathlib import Path
+from typing import Protocol
+
+import numpy as np
+
+from brainldm.checkpoint import load_config
+from brainldm.data.simulation import Grid, simulate
+from brainldm.data.template import load_template
+from brainldm.errors import BrainLDMError
+from brainldm.evaluate.sets import Space
+from brainldm.evaluate.volumes import VolumeRule
+from brainldm.files import make_folder, write_together
+from brainldm.volume import Volume
+
+NAMES = ("ants", "simulated", "none")
+RULE_HEADS = range(60)
+"""Simulated heads that the rule is learned from; the demo model's training has them too."""
+
+
+class Segmenter(Protocol):
+    """Measures heads; travels to worker processes."""
+
+    @property
+    def identity(self) -> str:
+        """Its name in the report."""
+
+    def measure(self, volume: Volume) -> tuple[float, float]:
+        """Ventricular volume and brain volume normalised for head size, in mL."""
+
+
+@dataclass(frozen=True)
+class Ants:
+    """What `brainldm prepare` measures with (`brainldm.prepare.covariates`); minutes a head.
+
+    Args:
+        folder: the template's maps, as `Reference.save` writes them.
+    """
+
+    folder: Path
+    identity: str = "ants"
+
+    def measure(self, volume: Volume) -> tuple[float, float]:
+        """Of a head that lies in MNI152 space."""
+        from brainldm.prepare.covariates import measure
+        from brainldm.prepare.reference import Reference
+
+        found = measure(volume, np.eye(4), Reference.load(self.folder))
+        return found.ventricular_volume_ml, found.brain_volume_ml
+
+
+@dataclass(frozen=True)
+class Simulated:
+    """Thresholds for heads with the contrast of simulated ones (`VolumeRule`)."""
+
+    rule: VolumeRule
+    identity: str = "simulated"
+
+    def measure(self, volume: Volume) -> tuple[float, float]:
+        """Of a head on the rule's grid."""
+        return self.rule.measure(volume.array)
+
+
+def segmenter(
+    name: str, space: Space, cache: Path, progress: Callable[[int, int], None]
+) -> Segmenter | None:
+    """One of `NAMES`; what it needs is made once, in the cache.
+
+    Raises:
+        BrainLDMError: an unknown name, or `simulated` on another grid than the demo model's.
+    """
+    if name not in NAMES:
+        raise BrainLDMError(f"No segmentation is {name!r}: expected {', '.join(NAMES)}.")
+    if name == "none":
+        return None
+    if name == "ants":
+        folder = cache / "template"
+        if not folder.is_dir():
+            from brainldm.prepare.reference import Reference
+
+            aside = cache / "template.partial"
+            make_folder(aside)
+            Reference.from_template(load_template()).save(aside)
+            aside.rename(folder)
+        return Ants(folder)
+    demo = load_config("demo")
+    grid = Grid(demo.shape, demo.affine)
+    if not Space(grid.shape, grid.affine).equals(space):
+        raise BrainLDMError(
+            f"The segmentation of simulated heads expects the demo model's grid, "
+            f"{Space(grid.shape, grid.affine)}; came {space}. Choose --segmentation ants."
+        )
+    return Simulated(_rule(grid, cache / "rule.npz", progress))
+
+
+def _rule(grid: Grid, file: Path, progress: Callable[[int, int], None]) -> VolumeRule:
+    template = load_template()
+    if file.is_file():
+        with np.load(file) as kept:
+            (a, b), (c, d) = kept["lines"].tolist()
+            return VolumeRule(grid, template.intracranial_ml, kept["ventricle"], ((a, b), (c, d)))
+    heads = []
+    for done, seed in enumerate(RULE_HEADS, 1):
+        heads.append(simulate(seed, template, grid))
+        progress(done, len(RULE_HEADS))
+    rule = VolumeRule.learn(heads, grid, template.intracranial_ml)
+    content = io.BytesIO()
+    np.savez(content, ventricle=rule.ventricle, lines=np.array(rule.lines))
+    write_together({file: content.getvalue()})
+    return rule
