@@ -9,6 +9,7 @@ import typer
 from brainldm import __version__
 from brainldm.cli.convert import convert
 from brainldm.cli.download import download
+from brainldm.cli.evaluate import evaluate
 from brainldm.cli.generate import generate
 from brainldm.cli.info import info
 from brainldm.cli.prepare import prepare
@@ -29,6 +30,7 @@ app.command()(convert)
 app.command()(download)
 app.command()(prepare)
 app.add_typer(train, name="train")
+app.command()(evaluate)
 
 
 def _print_version(wanted: bool) -> None:

@@ -4,7 +4,7 @@ from __future__ import annotations
 
 import time
 from collections.abc import Callable, Iterator, Mapping
-from contextlib import contextmanager
+from contextlib import AbstractContextManager, contextmanager
 from datetime import timedelta
 
 from rich.console import Console
@@ -13,6 +13,7 @@ from rich.progress import (
     DownloadColumn,
     MofNCompleteColumn,
     Progress,
+    ProgressColumn,
     TaskID,
     TextColumn,
     TimeRemainingColumn,
@@ -45,13 +46,22 @@ def phases(calls: int) -> Iterator[Callable[[int, int, str], None]]:
         yield progress
 
 
-@contextmanager
-def transfers() -> Iterator[Callable[[int, int, str], None]]:
+def transfers() -> AbstractContextManager[Callable[[int, int, str], None]]:
     """A bar for each file of `brainldm.download.download`."""
+    return _named(DownloadColumn())
+
+
+def parts() -> AbstractContextManager[Callable[[int, int, str], None]]:
+    """A bar for each part of `brainldm.evaluate.run.evaluate`."""
+    return _named(MofNCompleteColumn())
+
+
+@contextmanager
+def _named(count: ProgressColumn) -> Iterator[Callable[[int, int, str], None]]:
     columns = (
         TextColumn("{task.description}"),
         BarColumn(),
-        DownloadColumn(),
+        count,
         TimeRemainingColumn(),
         TextColumn("left"),
     )

@@ -20,6 +20,7 @@ from torch.nn import functional as F
 from brainldm.errors import BrainLDMError, MissingExtraError
 
 NAMES = ("random", "medicalnet", "resnet-2.5d")
+MEDICALNET = ("TencentMedicalNet/MedicalNet-Resnet50", "resnet_50_23dataset.pth")
 WIDTHS = (8, 16, 32, 32)
 SLICES = 16
 """Evenly spaced slices a plane that the 2.5-D extractor sees."""
@@ -80,6 +81,29 @@ class Extractor:
             if self.name == "medicalnet":
                 return torch.as_tensor(network(x)).flatten()
             return torch.stack([network(_slices(x, axis)).mean(0) for axis in (2, 3, 4)]).mean(0)
+
+
+def download_medicalnet(name: str) -> Path:
+    """Fetch MedicalNet's weights from its authors' page on Hugging Face, 185 MB, or find them.
+
+    Raises:
+        BrainLDMError: another extractor, or no way to the page.
+    """
+    if name != "medicalnet":
+        raise BrainLDMError(
+            f"Only the weights of medicalnet can be downloaded, not those of {name}: give a file."
+        )
+    try:
+        from huggingface_hub import hf_hub_download
+    except ImportError as error:
+        raise MissingExtraError("The download", "huggingface_hub", "evaluate") from error
+    try:
+        return Path(hf_hub_download(*MEDICALNET))
+    except Exception as error:  # of many libraries: no network, no such page, a full disk
+        raise BrainLDMError(
+            f"Cannot fetch {'/'.join(MEDICALNET)} from Hugging Face: {error}. Fetch it on another "
+            "machine and give --extractor-weights FILE."
+        ) from error
 
 
 def _random(x: Tensor) -> Tensor:

@@ -47,6 +47,20 @@ class Figure:
     unit: str = ""
     note: str = ""
 
+    def __str__(self) -> str:
+        """One line for a terminal."""
+        if self.value is None:
+            return f"{self.section:<15}{self.name}: {self.note}"
+        between = "" if self.interval is None else " to ".join(map(digits, self.interval))
+        real = "" if self.real is None else f"real {digits(self.real)}"
+        value = f"{digits(self.value)} {self.unit}".rstrip()
+        return f"{self.section:<15}{self.name:<62}{value:>12}  {between:<24}{real}".rstrip()
+
+
+def digits(value: float) -> str:
+    """Four significant digits, without an exponent where that is short."""
+    return f"{value:.4g}" if abs(value) < 10_000 else f"{value:.0f}"
+
 
 def realism(generated: Array, real: Array, shrinkage: float) -> Iterator[Figure]:
     """FID and MMD: of all scans, and at one sample size beside the floor of real against real."""

@@ -1,0 +1,164 @@
+"""The report: one HTML page with everything in it, and one JSON for machines."""
+
+from __future__ import annotations
+
+import base64
+import io
+import json
+from collections.abc import Iterator, Sequence
+from html import escape
+from pathlib import Path
+from typing import Any
+
+from brainldm.evaluate import plots
+from brainldm.evaluate.figures import Figure, digits, unit_of
+from brainldm.evaluate.run import Evaluation, Sheet
+from brainldm.evaluate.sets import Head, Space
+from brainldm.files import write_together
+from brainldm.preview import draw_slices
+
+STYLE = (
+    "body{font:15px/1.45 sans-serif;margin:2em auto;max-width:72em;padding:0 1em;color:#222}"
+    "table{border-collapse:collapse}td,th{text-align:left;padding:.25em 1.2em .25em 0;"
+    "vertical-align:top;border-bottom:1px solid #ddd}td.n{text-align:right;white-space:nowrap;"
+    "font-variant-numeric:tabular-nums}td.note,.small{color:#666;font-size:13px}"
+    "figure{display:inline-block;margin:0 1em 1em 0}figure img{display:block}"
+    "figcaption{font-size:12px;color:#444;max-width:24em;overflow-wrap:anywhere}"
+    ".bad{background:#fdecea;border-left:4px solid #b3261e;padding:.5em 1em}"
+)
+KNOWS = {
+    "random": "The extractor is a small network with random weights, which needs no download. It "
+    "tells images of other sharpness, noise or contrast apart; it knows no anatomy, and its "
+    "figures compare with no published one.",
+    "medicalnet": "The extractor is MedicalNet's ResNet-50 (Chen et al. 2019), as in the paper. "
+    "It was trained on segmenting organs and tissue, at a coarser grid than 1 mm.",
+    "resnet-2.5d": "The extractor is a 2-D ResNet-50 over slices in three planes; it sees texture "
+    "and the outline of slices, nothing that spans them.",
+}
+SHEET_WIDTH = 380
+"""Pixels of one scan's three slices."""
+
+
+def page(title: str, *body: str) -> bytes:
+    """A self-contained HTML page."""
+    head = f'<meta charset="utf-8"><title>{escape(title)}</title><style>{STYLE}</style>'
+    content = "\n".join(body)
+    return (
+        f'<!doctype html><html lang="en"><head>{head}</head><body><h1>{escape(title)}</h1>\n'
+        f"{content}</body></html>\n"
+    ).encode()
+
+
+def write_report(result: Evaluation, space: Space, out: Path) -> tuple[Path, Path]:
+    """Write `report.html` and `report.json` into a folder, together.
+
+    Returns:
+        Their paths.
+
+    Raises:
+        BrainLDMError: the folder cannot be written, or a scan that is shown cannot be read.
+    """
+    html, machine = out / "report.html", out / "report.json"
+    text = json.dumps(result.to_json(), indent=1, allow_nan=False)
+    write_together({html: _report(result, space), machine: f"{text}\n".encode()})
+    return html, machine
+
+
+def _report(result: Evaluation, space: Space) -> bytes:
+    sets = ", ".join(f"{of['scans']} {what}" for what, of in result.sets.items())
+    extractor = result.protocol["extractor"]
+    known = next(text for name, text in KNOWS.items() if extractor.startswith(name))
+    return page(
+        "Evaluation of generated heads",
+        *(f'<p class="bad">{escape(warning)}</p>' for warning in result.warnings),
+        f"<p>{sets} scans; {escape(result.protocol['grid'])}. In brackets: the middle 95 % of a "
+        "bootstrap over scans or pairs, if no other is named. Under <i>real</i>: the same figure "
+        f"for real scans, what a perfect generator would reach. {known}</p>",
+        _table(result.figures),
+        "<h2>Plots</h2>",
+        *_plots(result),
+        *(_sheet(sheet, space) for sheet in result.sheets),
+        "<h2>Protocol</h2>",
+        _facts(result.protocol),
+        "<h2>Scans</h2>",
+        _facts({what: f"{of['scans']}, {of['sha256']}" for what, of in result.sets.items()}),
+        '<p class="small">How many, and the SHA-256 of the sorted SHA-256 of the files.</p>',
+        "<h2>Versions</h2>",
+        _facts(result.versions),
+    )
+
+
+def _table(figures: Sequence[Figure]) -> str:
+    rows = []
+    section = ""
+    for figure in figures:
+        if figure.section != section:
+            section = figure.section
+            rows.append(
+                f"<tr><th><h2>{section.capitalize()}</h2><th>value<th>interval<th>real<th></tr>"
+            )
+        unit = f" {figure.unit}" if figure.unit else ""
+        value = "&ndash;" if figure.value is None else f"{digits(figure.value)}{unit}"
+        between = "" if figure.interval is None else " to ".join(map(digits, figure.interval))
+        real = "" if figure.real is None else f"{digits(figure.real)}{unit}"
+        rows.append(
+            f'<tr><td>{escape(figure.name)}<td class="n"><b>{value}</b><td class="n">{between}'
+            f'<td class="n">{real}<td class="note">{escape(figure.note)}</tr>'
+        )
+    return f"<table>{''.join(rows)}</table>"
+
+
+def _plots(result: Evaluation) -> Iterator[str]:
+    diverse = [
+        (figure.name.split(",")[0], figure.value, figure.interval, figure.real)
+        for figure in result.figures
+        if figure.section == "diversity" and "scale" not in figure.name
+    ]
+    complete = [each for each in diverse if None not in each]
+    yield _image(plots.intervals("similarity and coverage", complete), "Diversity")  # type: ignore[arg-type]
+    for name, pairs in result.scatters.items():
+        if pairs:
+            yield _image(plots.scatter(name, pairs), f"{name}: asked for against measured")
+    for name in result.volumes.get("real", {}):
+        values = {what: result.volumes[what][name] for what in ("generated", "real")}
+        words = name.removesuffix("_ml").replace("_", " ")
+        yield _image(plots.histograms(f"{words} ({unit_of(name)})", values), f"{words}, measured")
+    if result.distances:
+        values = {what: result.distances[what] for what in ("generated", "held-out")}
+        (line,) = result.distances["threshold"]
+        label = "distance to the nearest training scan"
+        yield _image(plots.histograms(label, values, line), "Copies lie left of the line")
+
+
+def _image(svg: str, caption: str) -> str:
+    encoded = base64.b64encode(svg.encode()).decode()
+    return (
+        f'<figure><img alt="{escape(caption)}" src="data:image/svg+xml;base64,{encoded}">'
+        f"<figcaption>{escape(caption)}</figcaption></figure>"
+    )
+
+
+def _sheet(sheet: Sheet, space: Space) -> str:
+    shown = "".join(_scan(path, below, space) for path, below in sheet.scans)
+    return f"<h2>{escape(sheet.title)}</h2>{shown}"
+
+
+def _scan(path: Path, below: str, space: Space) -> str:
+    volume = Head(path, {}).read(space)
+    picture = draw_slices(volume.array, volume.affine, (2, -20, 20))
+    height = round(picture.height * SHEET_WIDTH / picture.width)
+    file = io.BytesIO()
+    picture.resize((SHEET_WIDTH, height)).save(file, format="JPEG", quality=80)
+    encoded = base64.b64encode(file.getvalue()).decode()
+    return (
+        f'<figure><img alt="{escape(below)}" src="data:image/jpeg;base64,{encoded}">'
+        f"<figcaption>{escape(below)}</figcaption></figure>"
+    )
+
+
+def _facts(facts: dict[str, Any]) -> str:
+    rows = "".join(
+        f"<tr><td>{escape(name.replace('_', ' '))}<td>{escape(str(value))}</tr>"
+        for name, value in facts.items()
+    )
+    return f"<table>{rows}</table>"
