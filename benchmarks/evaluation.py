@@ -1,0 +1,151 @@
+"""Whether the figures of `brainldm evaluate` move the right way, and what they cost.
+
+    python benchmarks/evaluation.py --work build/evaluation     # an hour on two cores
+    python benchmarks/evaluation.py --work build/evaluation --heads 40
+
+Sets of equal size against one real set of simulated heads: other simulated heads, the demo model's,
+the demo model's with 4 steps, simulated heads blurred, and with noise; then labels shuffled, and one
+half of the population (the larger ventricles) left out. What was made before in the folder is kept.
+"""
+
+from __future__ import annotations
+
+import argparse
+import json
+from collections.abc import Callable, Iterator
+from pathlib import Path
+
+import numpy as np
+from scipy import ndimage
+
+from brainldm import BrainLDM
+from brainldm.checkpoint import load_config
+from brainldm.conditions import Conditions
+from brainldm.data.simulated import write_heads
+from brainldm.data.simulation import Grid
+from brainldm.evaluate import figures
+from brainldm.evaluate.distances import against_floor, coverage, fid, mmd
+from brainldm.evaluate.extractors import Extractor
+from brainldm.evaluate.measures import Plan, measure_all
+from brainldm.evaluate.segmentation import segmenter
+from brainldm.evaluate.sets import common_space, find_heads
+from brainldm.volume import Volume
+
+REAL = 100_000
+BLUR_MM, NOISE, FEW_STEPS = 4.0, 0.1, 4
+
+
+def generate(folder: Path, number: int, **how: object) -> None:
+    """Heads of the demo model, each with conditions drawn with its seed."""
+    missing = [s for s in range(number) if not (folder / f"sub-{s:06d}_T1w.nii.gz").exists()]
+    if not missing:
+        return
+    model = BrainLDM.from_pretrained("demo", device="cpu")
+    for seed in missing:
+        people = [model.ranges.complete(Conditions(), seed)[0]]
+        folder.mkdir(parents=True, exist_ok=True)
+        (volume,) = model.generate(people, [seed], **how)
+        volume.save(folder / f"sub-{seed:06d}_T1w.nii.gz")
+
+
+def spoil(source: Path, folder: Path, spoiled: Callable[[Volume, int], np.ndarray]) -> None:
+    """Other versions of the heads in a folder."""
+    folder.mkdir(parents=True, exist_ok=True)
+    for i, head in enumerate(find_heads(source, "real")):
+        path = folder / head.path.name
+        if not path.exists():
+            volume = Volume.load(head.path)
+            Volume(spoiled(volume, i).astype(np.float32), volume.affine).save(path)
+
+
+def blurred(volume: Volume, _: int) -> np.ndarray:
+    """By a Gaussian of 4 mm."""
+    spacing = np.linalg.norm(volume.affine[:3, :3], axis=0)
+    return ndimage.gaussian_filter(volume.array, BLUR_MM / 2.355 / spacing)
+
+
+def noisy(volume: Volume, i: int) -> np.ndarray:
+    """With a deviation of 0.1."""
+    noise = np.random.default_rng(i).normal(0, NOISE, volume.array.shape)
+    return np.clip(volume.array + noise, 0, 1)
+
+
+def main() -> None:
+    """Make the sets, measure them, print the tables."""
+    parser = argparse.ArgumentParser(description=__doc__)
+    parser.add_argument("--heads", type=int, default=100, help="of each set")
+    parser.add_argument("--jobs", type=int, default=2)
+    parser.add_argument("--work", type=Path, default=Path("build/evaluation"))
+    arguments = parser.parse_args()
+    n, work = arguments.heads, arguments.work
+    demo = load_config("demo")
+    grid = Grid(demo.shape, demo.affine)
+    write_heads(work / "real", range(REAL, REAL + n), grid)
+    write_heads(work / "other-real", range(REAL + n, REAL + 2 * n), grid)
+    generate(work / "demo", n)
+    generate(work / "demo-few-steps", n, sampler="ddim", steps=FEW_STEPS)
+    spoil(work / "other-real", work / "blurred", blurred)
+    spoil(work / "other-real", work / "noise", noisy)
+
+    names = ("other-real", "demo", "demo-few-steps", "blurred", "noise")
+    heads = {name: find_heads(work / name, name) for name in ("real", *names)}
+    space = common_space({"real": heads["real"], "generated": heads["demo"]}, False)
+    cache = work / "cache"
+    rule = segmenter("simulated", space, cache, lambda done, total: None)
+    plain = Plan(space, Extractor.of("random", None), cache / "plain", None, "cpu")
+    full = Plan(space, plain.extractor, cache / "volumes", rule, "cpu")
+    volumes = {}
+    features = {}
+    for name, scans in heads.items():
+        plan = full if name in ("real", "demo") else plain
+        found = measure_all(scans, plan, arguments.jobs, lambda done: None)
+        features[name] = np.array([head.features for head in found], np.float64)
+        volumes[name] = np.array([head.volumes for head in found if head.volumes])
+
+    print("| against real | FID | MMD | precision | recall |\n|---|---|---|---|---|")
+    report: dict[str, object] = {}
+    for name in names:
+        row = dict(rows(features[name], features["real"]))
+        report[name] = row
+        print(f"| {name} | " + " | ".join(f"{value:.4g}" for value in row.values()) + " |")
+
+    asked = np.array([float(h.known["ventricular_volume_ml"]) for h in heads["demo"]])
+    order = np.random.default_rng(0).permutation(len(asked))
+    for label, labels in (("as asked", asked), ("shuffled", asked[order])):
+        pairs = np.stack([labels, volumes["demo"][:, 0]], 1)
+        r = next(figures.conditioning("ventricles", pairs, None))
+        report[f"r, labels {label}"] = r.value
+        print(f"conditioning r, labels {label}: {r.value:.3f}")
+
+    real = volumes["real"][:, 0]
+    other = features["other-real"]
+    known = [float(h.known["ventricular_volume_ml"]) for h in heads["other-real"]]
+    half = np.array(known) < np.median(real)
+    size = int(half.sum())
+    for label, some in (
+        ("whole", np.random.default_rng(0).permutation(len(other))[:size]),
+        ("half", np.flatnonzero(half)),
+    ):
+        recall = coverage(other[some], features["real"])["recall"]
+        report[f"recall, {label} population"] = recall
+        print(f"recall with the {label} population, {size} heads: {recall:.3f}")
+    (work / "evaluation.json").write_text(json.dumps(report, indent=1))
+
+
+def rows(generated: np.ndarray, real: np.ndarray) -> Iterator[tuple[str, float]]:
+    """Figures at half the real set's size, means of 20 draws."""
+    for name, figure in (("FID", fid), ("MMD", mmd)):
+        yield name, float(against_floor(figure, generated, real)[0].mean())
+    for name in ("precision", "recall"):
+        yield (
+            name,
+            float(
+                against_floor(lambda a, b, name=name: coverage(a, b)[name], generated, real)[
+                    0
+                ].mean()
+            ),
+        )
+
+
+if __name__ == "__main__":
+    main()
