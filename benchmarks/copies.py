@@ -2,9 +2,9 @@
 
     python benchmarks/copies.py            # 200 training scans, 100 held out, 60 copied; minutes
 
-Copies of training scans, exact, shifted by up to 6 mm, and with new noise (a deviation of 0.05, more
-than twice the scans' own), stand for generated heads. Held-out scans, none of which is a copy, set
-the threshold on one half, and false alarms are counted on the other half.
+Copies of training scans, exact, shifted by up to 6 mm, and with new noise (a deviation of 0.05,
+more than twice the scans' own), stand for generated heads. Held-out scans, none of which is a
+copy, set the threshold on one half, and false alarms are counted on the other half.
 """
 
 from __future__ import annotations
