@@ -4,8 +4,9 @@
     python benchmarks/evaluation.py --work build/evaluation --heads 40
 
 Sets of equal size against one real set of simulated heads: other simulated heads, the demo
-model's, the demo model's with 4 steps, simulated heads blurred, and with noise; then labels shuffled,
-and one half of the population (the larger ventricles) left out. What was made before is kept.
+model's, the demo model's with 4 steps, simulated heads blurred, and with noise; then labels
+shuffled, and one half of the population (the larger ventricles) left out. What was made before is
+kept.
 """
 
 from __future__ import annotations

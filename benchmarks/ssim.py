@@ -35,6 +35,7 @@ def timed(work: Callable[[], object]) -> float:
     return time.perf_counter() - start
 
 
+@torch.inference_mode()
 def main() -> None:
     """Print seconds per pair, the ratio and the largest difference, and write them as JSON."""
     parser = argparse.ArgumentParser(description=__doc__)

@@ -10,7 +10,7 @@ their maps: only the regions differ.
 from __future__ import annotations
 
 from dataclasses import dataclass
-from functools import cache, partial
+from functools import cache, cached_property, partial
 
 import torch
 from torch import Tensor
@@ -29,25 +29,40 @@ SMALLEST = KERNEL + 2
 
 @dataclass(frozen=True)
 class Scale:
-    """What one image contributes at one scale; each (B, X, Y, Z), smaller by its filters.
+    """What one image contributes at one scale, each part computed when first asked for.
 
     Args:
-        image: intensities in [0, 1].
-        mean: Gaussian mean of `image`.
-        square: of its square.
-        inner_mean: of `image` without its outermost voxels.
-        gradient: |gx| + |gy| + |gz|.
-        gradient_mean: Gaussian mean of `gradient`.
-        gradient_square: of its square.
+        image: (B, X, Y, Z), intensities in [0, 1].
     """
 
     image: Tensor
-    mean: Tensor
-    square: Tensor
-    inner_mean: Tensor
-    gradient: Tensor
-    gradient_mean: Tensor
-    gradient_square: Tensor
+
+    @cached_property
+    def mean(self) -> Tensor:
+        """Gaussian mean of the intensities."""
+        return gaussian(self.image)
+
+    @cached_property
+    def square(self) -> Tensor:
+        """Gaussian mean of their squares."""
+        return gaussian(self.image**2)
+
+    @cached_property
+    def gradient(self) -> Tensor:
+        """|gx| + |gy| + |gz|."""
+        return gradient(self.image)
+
+    @cached_property
+    def gradient_mean(self) -> Tensor:
+        """Gaussian mean of the gradient."""
+        return gaussian(self.gradient)
+
+    @cached_property
+    def gradient_spread(self) -> tuple[Tensor, Tensor]:
+        """Variance and regularised standard deviation of the gradient."""
+        square, mean = gaussian(self.gradient**2), self.gradient_mean**2
+        variance = (square - mean).clamp_(min=0)
+        return variance, square.add_(mean).mul_(1e-5 / 2).add_(variance).sqrt_()
 
 
 def scales_that_fit(shape: tuple[int, ...]) -> int:
@@ -75,27 +90,10 @@ def pyramid(images: Tensor, scales: int | None = None) -> tuple[Scale, ...]:
         )
     if not torch.isfinite(images).all():
         raise BrainLDMError("An image has NaN or infinite voxels: expected finite intensities.")
-    return tuple(_scale(x) for x in _halvings(images, scales))
-
-
-def _halvings(x: Tensor, scales: int) -> list[Tensor]:
-    result = [x]
+    result = [Scale(images)]
     for _ in range(scales - 1):
-        result.append(F.avg_pool3d(result[-1][:, None], 2)[:, 0])
-    return result
-
-
-def _scale(x: Tensor) -> Scale:
-    g = gradient(x)
-    return Scale(
-        x,
-        gaussian(x),
-        gaussian(x * x),
-        gaussian(x[:, 1:-1, 1:-1, 1:-1]),
-        g,
-        gaussian(g),
-        gaussian(g * g),
-    )
+        result.append(Scale(F.avg_pool3d(result[-1].image[:, None], 2)[:, 0]))
+    return tuple(result)
 
 
 def ms_ssim(a: tuple[Scale, ...], b: tuple[Scale, ...]) -> Tensor:
@@ -127,13 +125,14 @@ def four_g_r_ssim(
         r: with the "R"; without it, a ratio of vanishing signals is what the constants make of it.
     """
     if not multi_scale:
-        light, rest = _maps(a[0], b[0], r)
+        value = _light(a[0], b[0]) * _contrast_structure(a[0], b[0], r)
         first, second = a[0].gradient, b[0].gradient
-        return (_pooled(light * rest, first, second) + _pooled(light * rest, second, first)) / 2
+        return (_pooled(value, first, second) + _pooled(value, second, first)) / 2
     orders: list[Tensor | float] = [1.0, 1.0]  # each a product of its own; their mean comes last
     for level, (x, y, weight) in enumerate(zip(a, b, _weights(len(a)), strict=True), 1):
-        light, rest = _maps(x, y, r)
-        value = light * rest if level == len(a) else rest
+        value = _contrast_structure(x, y, r)
+        if level == len(a):
+            value = value * _light(x, y)
         for order, (p, q) in enumerate(((x, y), (y, x))):
             orders[order] = orders[order] * _pooled(value, p.gradient, q.gradient) ** weight
     return torch.as_tensor((orders[0] + orders[1]) / 2)
@@ -144,25 +143,25 @@ def _weights(scales: int) -> tuple[float, ...]:
     return tuple(weight / sum(some) for weight in some)
 
 
-def _maps(x: Scale, y: Scale, r: bool) -> tuple[Tensor, Tensor]:
-    """Luminance of the intensities; contrast times structure of the gradients."""
-    light = (2 * x.inner_mean * y.inner_mean + C1) / (x.inner_mean**2 + y.inner_mean**2 + C1)
-    vx, sx = _spread(x)
-    vy, sy = _spread(y)
-    covariance = gaussian(x.gradient * y.gradient) - x.gradient_mean * y.gradient_mean
-    contrast = (2 * sx * sy + C2) / (vx + vy + C2)
-    structure = (covariance + C3) / (sx * sy + C3)
+def _light(x: Scale, y: Scale) -> Tensor:
+    """Luminance, of the intensities."""
+    inner = (slice(None), *(slice(1, -1),) * 3)  # as far as the gradients reach
+    mx, my = x.mean[inner], y.mean[inner]
+    return (2 * mx * my + C1) / (mx**2 + my**2 + C1)
+
+
+def _contrast_structure(x: Scale, y: Scale, r: bool) -> Tensor:
+    """Contrast times structure, of the gradients."""
+    vx, sx = x.gradient_spread
+    vy, sy = y.gradient_spread
+    product = sx * sy
+    covariance = gaussian(x.gradient * y.gradient).sub_(x.gradient_mean * y.gradient_mean)
+    contrast = (2 * product).add_(C2).div_((vx + vy).add_(C2))
+    structure = covariance.add_(C3).div_(product.add_(C3))
     if r:  # the denominators of light and contrast never vanish: their constants are positive
         zero_x, zero_y = sx == 0, sy == 0
-        structure = torch.where(zero_x | zero_y, (zero_x & zero_y).to(sx.dtype), structure)
-    return light, contrast * structure
-
-
-def _spread(scale: Scale) -> tuple[Tensor, Tensor]:
-    """Variance and regularised standard deviation of the gradient."""
-    square, mean = scale.gradient_square, scale.gradient_mean
-    variance = (square - mean**2).clamp(min=0)
-    return variance, (variance + 1e-5 * (square + mean**2) / 2).sqrt()
+        structure.masked_fill_(zero_x ^ zero_y, 0).masked_fill_(zero_x & zero_y, 1)
+    return contrast.mul_(structure)
 
 
 def _pooled(value: Tensor, reference: Tensor, other: Tensor) -> Tensor:
@@ -188,19 +187,18 @@ def gradient(x: Tensor) -> Tensor:
 
     (B, X, Y, Z) to (B, X - 2, Y - 2, Z - 2).
     """
-    result = torch.zeros((), device=x.device, dtype=x.dtype)
+    result: Tensor | None = None
     for axis in (1, 2, 3):
-        across = [other for other in (1, 2, 3) if other != axis]
-        step = x.narrow(axis, 2, x.shape[axis] - 2) - x.narrow(axis, 0, x.shape[axis] - 2)
-        box = step
-        for other in across:
+        side = x.shape[axis] - 2
+        box = middle = x.narrow(axis, 2, side) - x.narrow(axis, 0, side)
+        for other in {1, 2, 3} - {axis}:
             n = box.shape[other] - 2
-            box = box.narrow(other, 0, n) + box.narrow(other, 1, n) + box.narrow(other, 2, n)
-        middle = step
-        for other in across:
-            middle = middle.narrow(other, 1, middle.shape[other] - 2)
-        result = result + (0.05 * (box + middle)).abs()
-    return result
+            box = (box.narrow(other, 0, n) + box.narrow(other, 1, n)).add_(box.narrow(other, 2, n))
+            middle = middle.narrow(other, 1, n)
+        part = box.add_(middle).abs_()
+        result = part if result is None else result.add_(part)
+    assert result is not None
+    return result.mul_(0.05)
 
 
 def gaussian(x: Tensor) -> Tensor:
