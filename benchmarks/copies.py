@@ -1,6 +1,6 @@
 """Planted copies: how many are found at 5 % false alarms, on simulated heads.
 
-    python benchmarks/copies.py            # 200 training scans, 100 held out, 60 copied; minutes
+    python benchmarks/copies.py            # 200 training scans, 400 held out, 60 copied; minutes
 
 Copies of training scans, exact, shifted by up to 6 mm, and with new noise (a deviation of 0.05,
 more than twice the scans' own), stand for generated heads. Held-out scans, none of which is a
@@ -30,7 +30,7 @@ def main() -> None:
     """Plant, look, and print the shares found."""
     parser = argparse.ArgumentParser(description=__doc__)
     parser.add_argument("--training", type=int, default=200)
-    parser.add_argument("--held-out", type=int, default=100)
+    parser.add_argument("--held-out", type=int, default=400)
     parser.add_argument("--copied", type=int, default=60)
     parser.add_argument("--out", type=Path, default=Path("build/copies.json"))
     arguments = parser.parse_args()
