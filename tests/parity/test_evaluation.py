@@ -5,12 +5,12 @@ from __future__ import annotations
 import numpy as np
 import pytest
 import torch
-from monai.metrics import FIDMetric
+from monai.metrics import FIDMetric, MMDMetric
 from monai.metrics.regression import compute_ms_ssim
 from torch import Tensor
 
 from benchmarks.plain_ssim import four_g_r_ssim as plain
-from brainldm.evaluate.distances import fid
+from brainldm.evaluate.distances import fid, mmd
 from brainldm.evaluate.similarity import WEIGHTS, four_g_r_ssim, ms_ssim, pyramid
 
 LIMIT = 1e-4
@@ -26,6 +26,19 @@ def test_fid_is_monai_s() -> None:
     b = 0.2 + rng.standard_normal((150, 32)) @ np.diag(np.linspace(0.5, 1.5, 32))
     theirs = FIDMetric()(torch.from_numpy(a), torch.from_numpy(b)).item()
     assert relative(fid(a, b), theirs) < LIMIT
+
+
+def test_mmd_is_monai_s_after_the_map_of_our_kernel() -> None:
+    """MONAI's kernel is a product; (x.y / D + 1)^3 is the product of what this map makes."""
+
+    def cubes(x: Tensor) -> Tensor:
+        y = torch.cat([x / x.shape[1] ** 0.5, torch.ones(len(x), 1)], 1)
+        return torch.einsum("ni,nj,nk->nijk", y, y, y).flatten(1)
+
+    rng = np.random.default_rng(0)
+    a, b = rng.standard_normal((2, 40, 6))
+    theirs = MMDMetric(cubes)(torch.from_numpy(a), torch.from_numpy(b + 0.5)).item()
+    assert relative(mmd(a, b + 0.5), theirs) < LIMIT
 
 
 @pytest.fixture(scope="module")
