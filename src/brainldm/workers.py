@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import multiprocessing
 import os
+import sys
 from concurrent.futures import ProcessPoolExecutor
 from threading import Thread
 
@@ -23,6 +24,8 @@ def _start_worker() -> None:
     Thread(target=_end_with_parent, daemon=True).start()
     for name in ("OMP_NUM_THREADS", "ITK_GLOBAL_DEFAULT_NUMBER_OF_THREADS"):
         os.environ[name] = "1"
+    if "torch" in sys.modules:  # imported with the script that started this
+        sys.modules["torch"].set_num_threads(1)
 
 
 def _end_with_parent() -> None:

@@ -1,0 +1,77 @@
+"""What `brainldm evaluate` takes for scans of 1 mm, and so for 1000 against 1000.
+
+    python benchmarks/evaluation_cost.py --work build/evaluation-cost      # a quarter of an hour
+
+Simulated heads on the published model's grid are measured and compared as the command does it, in
+as many processes as there are cores, with an empty cache. Seconds are those of the clock for one
+more head or pair, all processes together: the first round, which starts them, does not count.
+"""
+
+from __future__ import annotations
+
+import argparse
+import json
+import os
+import shutil
+import time
+from collections.abc import Callable
+from pathlib import Path
+
+from brainldm.config import PUBLISHED
+from brainldm.data.simulated import write_heads
+from brainldm.data.simulation import Grid
+from brainldm.evaluate.extractors import Extractor
+from brainldm.evaluate.measures import Plan, compare_all, measure_all
+from brainldm.evaluate.segmentation import segmenter
+from brainldm.evaluate.sets import common_space, find_heads
+
+SCANS, PAIRS = 1000, 1000
+
+
+def main() -> None:
+    """Measure, print the table and the projection."""
+    parser = argparse.ArgumentParser(description=__doc__)
+    parser.add_argument("--heads", type=int, default=4)
+    parser.add_argument("--jobs", type=int, default=len(os.sched_getaffinity(0)))
+    parser.add_argument("--work", type=Path, default=Path("build/evaluation-cost"))
+    arguments = parser.parse_args()
+    work, n, jobs = arguments.work, arguments.heads, arguments.jobs
+    write_heads(work / "heads", range(n), Grid(PUBLISHED.shape, PUBLISHED.affine))
+    heads = find_heads(work / "heads", "real")
+    space = common_space({"real": heads}, False)
+    pairs = [(a, b) for i, a in enumerate(heads) for b in heads[i + 1 :]]
+    seconds = {}
+    for name in ("none", "ants"):
+        shutil.rmtree(work / "cache", ignore_errors=True)
+        folder = work / "cache" / name
+        folder.mkdir(parents=True)
+        measures = segmenter(name, space, folder, lambda done, total: None)
+        plan = Plan(space, Extractor.of("random", None), folder, measures, "cpu")
+        seconds[f"a scan, volumes: {name}"] = _pace(
+            n, jobs, lambda tell, plan=plan: measure_all(heads, plan, jobs, tell)
+        )
+        if name == "none":
+            seconds["a pair"] = _pace(
+                len(pairs), jobs, lambda tell, plan=plan: compare_all(pairs, plan, jobs, tell)
+            )
+    hours = {
+        f"1000 against 1000, volumes: {name}": (
+            2 * SCANS * seconds[f"a scan, volumes: {name}"] + 2 * PAIRS * seconds["a pair"]
+        )
+        / 3600
+        for name in ("none", "ants")
+    }
+    report = {"processes": jobs, "seconds": seconds, "projected_hours": hours}
+    (work / "cost.json").write_text(json.dumps(report, indent=1))
+    print(json.dumps(report, indent=1))
+
+
+def _pace(count: int, jobs: int, work: Callable[[Callable[[int], None]], object]) -> float:
+    """Seconds for each after the first round."""
+    times: list[float] = []
+    work(lambda done: times.append(time.perf_counter()))
+    return (times[-1] - times[jobs - 1]) / (count - jobs)
+
+
+if __name__ == "__main__":
+    main()
