@@ -2,7 +2,6 @@
 
 from __future__ import annotations
 
-import base64
 import io
 import json
 from collections.abc import Iterator, Sequence
@@ -15,17 +14,9 @@ from brainldm.evaluate.figures import Figure, digits, unit_of
 from brainldm.evaluate.run import Evaluation, Sheet
 from brainldm.evaluate.sets import Head, Space
 from brainldm.files import write_together
+from brainldm.page import page, picture
 from brainldm.preview import draw_slices
 
-STYLE = (
-    "body{font:15px/1.45 sans-serif;margin:2em auto;max-width:72em;padding:0 1em;color:#222}"
-    "table{border-collapse:collapse}td,th{text-align:left;padding:.25em 1.2em .25em 0;"
-    "vertical-align:top;border-bottom:1px solid #ddd}td.n{text-align:right;white-space:nowrap;"
-    "font-variant-numeric:tabular-nums}td.note,.small{color:#666;font-size:13px}"
-    "figure{display:inline-block;margin:0 1em 1em 0}figure img{display:block}"
-    "figcaption{font-size:12px;color:#444;max-width:24em;overflow-wrap:anywhere}"
-    ".bad{background:#fdecea;border-left:4px solid #b3261e;padding:.5em 1em}"
-)
 KNOWS = {
     "random": "The extractor is a small network with random weights, which needs no download. It "
     "tells images of other sharpness, noise or contrast apart; it knows no anatomy, and its "
@@ -37,16 +28,6 @@ KNOWS = {
 }
 SHEET_WIDTH = 380
 """Pixels of one scan's three slices."""
-
-
-def page(title: str, *body: str) -> bytes:
-    """A self-contained HTML page."""
-    head = f'<meta charset="utf-8"><title>{escape(title)}</title><style>{STYLE}</style>'
-    content = "\n".join(body)
-    return (
-        f'<!doctype html><html lang="en"><head>{head}</head><body><h1>{escape(title)}</h1>\n'
-        f"{content}</body></html>\n"
-    ).encode()
 
 
 def write_report(result: Evaluation, space: Space, out: Path) -> tuple[Path, Path]:
@@ -115,27 +96,23 @@ def _plots(result: Evaluation) -> Iterator[str]:
         if figure.section == "diversity" and "scale" not in figure.name
     ]
     complete = [each for each in diverse if None not in each]
-    yield _image(plots.intervals("similarity and coverage", complete), "Diversity")  # type: ignore[arg-type]
+    yield _plot(plots.intervals("similarity and coverage", complete), "Diversity")  # type: ignore[arg-type]
     for name, pairs in result.scatters.items():
         if pairs:
-            yield _image(plots.scatter(name, pairs), f"{name}: asked for against measured")
+            yield _plot(plots.scatter(name, pairs), f"{name}: asked for against measured")
     for name in result.volumes.get("real", {}):
         values = {what: result.volumes[what][name] for what in ("generated", "real")}
         words = name.removesuffix("_ml").replace("_", " ")
-        yield _image(plots.histograms(f"{words} ({unit_of(name)})", values), f"{words}, measured")
+        yield _plot(plots.histograms(f"{words} ({unit_of(name)})", values), f"{words}, measured")
     if result.distances:
         values = {what: result.distances[what] for what in ("generated", "held-out")}
         (line,) = result.distances["threshold"]
         label = "distance to the nearest training scan"
-        yield _image(plots.histograms(label, values, line), "Copies lie left of the line")
+        yield _plot(plots.histograms(label, values, line), "Copies lie left of the line")
 
 
-def _image(svg: str, caption: str) -> str:
-    encoded = base64.b64encode(svg.encode()).decode()
-    return (
-        f'<figure><img alt="{escape(caption)}" src="data:image/svg+xml;base64,{encoded}">'
-        f"<figcaption>{escape(caption)}</figcaption></figure>"
-    )
+def _plot(svg: str, caption: str) -> str:
+    return picture(svg.encode(), "svg+xml", caption)
 
 
 def _sheet(sheet: Sheet, space: Space) -> str:
@@ -145,15 +122,11 @@ def _sheet(sheet: Sheet, space: Space) -> str:
 
 def _scan(path: Path, below: str, space: Space) -> str:
     volume = Head(path, {}).read(space)
-    picture = draw_slices(volume.array, volume.affine, (2, -20, 20))
-    height = round(picture.height * SHEET_WIDTH / picture.width)
+    drawn = draw_slices(volume.array, volume.affine, (2, -20, 20))
+    height = round(drawn.height * SHEET_WIDTH / drawn.width)
     file = io.BytesIO()
-    picture.resize((SHEET_WIDTH, height)).save(file, format="JPEG", quality=80)
-    encoded = base64.b64encode(file.getvalue()).decode()
-    return (
-        f'<figure><img alt="{escape(below)}" src="data:image/jpeg;base64,{encoded}">'
-        f"<figcaption>{escape(below)}</figcaption></figure>"
-    )
+    drawn.resize((SHEET_WIDTH, height)).save(file, format="JPEG", quality=80)
+    return picture(file.getvalue(), "jpeg", below)
 
 
 def _facts(facts: dict[str, Any]) -> str:
