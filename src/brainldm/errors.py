@@ -7,6 +7,10 @@ class BrainLDMError(ValueError):
     """A mistake in what brainldm was given; the command line prints it without a traceback."""
 
 
+class NotFiniteError(BrainLDMError):
+    """NaN or infinite values came out of a network."""
+
+
 class MissingExtraError(BrainLDMError):
     """Something needs an optional dependency that is not installed.
 

@@ -23,12 +23,12 @@ from brainldm.checkpoint import LoadedModel, load_config, load_into, load_model,
 from brainldm.conditions import ConditionRanges, Conditions
 from brainldm.config import ModelConfig
 from brainldm.device import pick_device, pick_dtype
-from brainldm.errors import BrainLDMError
+from brainldm.errors import BrainLDMError, NotFiniteError
 from brainldm.memory import batch_size, pick_memory, shortage
 from brainldm.models import slabs
 from brainldm.models.autoencoder import AutoencoderKL
 from brainldm.models.unet import DiffusionUNet, with_context
-from brainldm.request import Request, initial_noise, match_requests
+from brainldm.request import Sample, initial_noise, match_requests
 from brainldm.sampling.schedules import Schedule
 from brainldm.sampling.solvers import DEFAULT_SAMPLER, Solver, pick_solver, sample
 from brainldm.scans import fit_to_grid
@@ -219,6 +219,44 @@ class BrainLDM:
         Warns:
             UserWarning: a GPU had too little memory: one by one and in the mode low from now on.
         """
+        samples = self.sample(
+            conditions,
+            seeds,
+            steps=steps,
+            sampler=sampler,
+            guidance=guidance,
+            noise=noise,
+            extrapolate=extrapolate,
+            progress=progress,
+        )
+        volumes: list[Volume] = []
+        for each in samples:
+            volumes.append(self.develop(each, clip))
+            if progress:
+                progress(len(volumes), len(samples), "decode")
+        return volumes
+
+    @torch.inference_mode()
+    def sample(
+        self,
+        conditions: Conditions | Sequence[Conditions],
+        seeds: Sequence[int] | None = None,
+        *,
+        steps: int | None = None,
+        sampler: str | Solver = DEFAULT_SAMPLER,
+        guidance: float = 1.0,
+        noise: Tensor | None = None,
+        extrapolate: bool = False,
+        progress: Progress | None = None,
+    ) -> list[Sample]:
+        """The first half of `generate`, which says what the arguments are: all but decoding.
+
+        Returns:
+            A latent for each sample, to `develop` at any time.
+
+        Raises:
+            BrainLDMError: as `generate`.
+        """
         solver = pick_solver(sampler)
         steps = solver.usual_steps if steps is None else steps
         self._check_guidance(guidance)
@@ -261,15 +299,33 @@ class BrainLDM:
             latents.extend(z)
         if self.memory == "low" and self._read_unet:
             self._unet = None
+        sampling = {**solver.describe(), "steps": steps, "guidance": guidance}
+        return [
+            Sample(latent, request, sampling)
+            for latent, request in zip(latents, requests, strict=True)
+        ]
 
-        volumes: list[Volume] = []
-        for latent, request in zip(latents, requests, strict=True):
-            x = self.decode(latent[None])  # (1, 1, 160, 224, 160)
-            sampling = {**solver.describe(), "steps": steps, "guidance": guidance}
-            volumes.append(self._volume(x, request, sampling, clip))
-            if progress:
-                progress(len(volumes), len(requests), "decode")
-        return volumes
+    @torch.inference_mode()
+    def develop(self, sample: Sample, clip: bool = True) -> Volume:
+        """The second half of `generate`: the volume of a latent that was sampled.
+
+        Raises:
+            BrainLDMError: as `decode`.
+        """
+        x = self.decode(sample.latent[None])  # (1, 1, 160, 224, 160)
+        image = x[0, 0].cpu()
+        outside = float(((image < 0) | (image > 1)).float().mean())
+        metadata = synthetic_sidecar(
+            self.config,
+            self.hash,
+            conditions=self.ranges.describe(sample.request.conditions),
+            drawn=sample.request.drawn,
+            seed=sample.request.seed,
+            sampler=dict(sample.sampling),
+            clipped=outside if clip else None,
+        )
+        array = image.clamp(0, 1) if clip else image
+        return Volume(array.numpy(), self._affine_for(image.shape), metadata)
 
     def denoiser(self, context: Tensor, guidance: float = 1.0) -> Callable[[Tensor, float], Tensor]:
         """The U-Net under fixed conditions, as a sampler calls it: (z_t, t) -> output.
@@ -353,7 +409,7 @@ class BrainLDM:
             self.memory = "low"
             return self.decode(latent)
         if not x.isfinite().all():
-            raise BrainLDMError(
+            raise NotFiniteError(
                 "The decoded image has values that are NaN or infinite: expected finite ones. "
                 f"Try another precision than {self.dtype}, or look at where the weights and the "
                 "latent are from."
@@ -370,24 +426,6 @@ class BrainLDM:
         array = self.decode(self.encode(prepared))[0, 0].clamp(0, 1).cpu().numpy()
         metadata = reconstruction_sidecar(self.config, self.hash, dict(prepared.metadata or {}))
         return Volume(array, self.affine, metadata)
-
-    def _volume(
-        self, x: Tensor, request: Request, sampling: dict[str, str | float], clip: bool
-    ) -> Volume:
-        """An image (1, 1, X, Y, Z) with its place in the world and its sidecar."""
-        image = x[0, 0].cpu()
-        outside = float(((image < 0) | (image > 1)).float().mean())
-        metadata = synthetic_sidecar(
-            self.config,
-            self.hash,
-            conditions=self.ranges.describe(request.conditions),
-            drawn=request.drawn,
-            seed=request.seed,
-            sampler=sampling,
-            clipped=outside if clip else None,
-        )
-        array = image.clamp(0, 1) if clip else image
-        return Volume(array.numpy(), self._affine_for(image.shape), metadata)
 
     def _affine_for(self, shape: Sequence[int]) -> NDArray[np.float64]:
         """The affine of a grid of another size about the same centre."""

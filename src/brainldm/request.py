@@ -3,7 +3,7 @@
 from __future__ import annotations
 
 import secrets
-from collections.abc import Sequence
+from collections.abc import Mapping, Sequence
 from dataclasses import dataclass
 
 import torch
@@ -31,6 +31,21 @@ class Request:
     seed: int | None = None
     noise: Tensor | None = None
     drawn: tuple[str, ...] = ()
+
+
+@dataclass(frozen=True, eq=False)
+class Sample:
+    """A denoised latent that waits for its decoder.
+
+    Args:
+        latent: (C, X, Y, Z).
+        request: what it was made for.
+        sampling: how, for the record.
+    """
+
+    latent: Tensor
+    request: Request
+    sampling: Mapping[str, str | float]
 
 
 def match_requests(

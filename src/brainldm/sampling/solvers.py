@@ -15,7 +15,7 @@ from typing import ClassVar
 
 from torch import Tensor
 
-from brainldm.errors import BrainLDMError
+from brainldm.errors import BrainLDMError, NotFiniteError
 from brainldm.latents import NoiseSource
 from brainldm.sampling.predictions import pick_prediction
 from brainldm.sampling.schedules import CLEAN, NoiseLevel, Schedule, Spacing
@@ -299,7 +299,7 @@ def sample(
         history[-1] = solver.correct(history)
         z = solver.step(history, s, noise)
         if not z.isfinite().all():
-            raise BrainLDMError(
+            raise NotFiniteError(
                 f"The latent has values that are NaN or infinite after step {done} of "
                 f"{len(timesteps)} (timestep {timestep}): expected finite ones. Try float32, or "
                 "look at where the weights are from."
