@@ -150,6 +150,17 @@ class ConditionRanges:
         columns = sum(len(variable.columns) for variable in self.variables)
         return np.asarray(rows, dtype=np.float32).reshape(len(rows), columns)
 
+    def problems(self, conditions: Conditions, extrapolate: bool = False) -> list[str]:
+        """What `normalise` would refuse of those given that the model has: a message each."""
+        given, found = conditions.given, []
+        for variable in self.variables:
+            if variable.name in given:
+                try:
+                    self._context(variable, conditions, extrapolate)
+                except BrainLDMError as error:
+                    found.append(str(error))
+        return found
+
     def denormalise(self, context: Sequence[float] | NDArray[np.floating]) -> Conditions:
         """The conditions, in units, that a row of context (V,) stands for."""
         rest = [float(number) for number in context]
@@ -262,11 +273,18 @@ def _in_units(variable: Variable, context: Sequence[float]) -> str | float:
 
 
 def _draw(variable: Variable, seed: int, index: int) -> str | float:
-    """Draw by inverting the distribution, truncated to the variable's range, at one uniform."""
     # Philox is keyed by (seed, variable), so that no draw shifts another. Latent noise comes
     # from torch's generators, a different algorithm.
     key = np.array([seed, index], dtype=np.uint64)
-    uniform = float(np.random.Generator(np.random.Philox(key=key)).random())
+    return quantile(variable, float(np.random.Generator(np.random.Philox(key=key)).random()))
+
+
+def quantile(variable: Variable, uniform: float) -> str | float:
+    """The value below which a share `uniform`, in [0, 1), of the variable's distribution lies.
+
+    The distribution is truncated to the variable's range. Of two labels the second one comes first,
+    more are in their order.
+    """
     distribution = variable.distribution
     if distribution.kind == "bernoulli":
         return _in_units(variable, [float(uniform < distribution.probability)])

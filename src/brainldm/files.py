@@ -3,8 +3,10 @@
 from __future__ import annotations
 
 import os
-from collections.abc import Mapping, Sequence
+from collections.abc import Iterator, Mapping, Sequence
+from contextlib import contextmanager
 from pathlib import Path
+from typing import IO
 
 from brainldm.errors import BrainLDMError
 
@@ -35,6 +37,40 @@ def make_folder(folder: Path) -> None:
         )
 
 
+@contextmanager
+def write_aside(path: Path) -> Iterator[IO[bytes]]:
+    """A file to write bit by bit, which takes its place when it is whole.
+
+    Raises:
+        BrainLDMError: it cannot be written. After this or any other interruption no part remains.
+    """
+    make_folder(path.parent)
+    aside = _partial(path)
+    try:
+        with aside.open("wb") as file:
+            yield file
+            file.flush()
+            os.fsync(file.fileno())
+        aside.replace(path)
+    except OSError as error:
+        raise BrainLDMError(
+            f"Cannot write {path}: {error.strerror}. No partial file was kept. Free some space or "
+            "choose another folder."
+        ) from error
+    finally:
+        aside.unlink(missing_ok=True)
+
+
+def remove_partial(folder: Path) -> None:
+    """Remove what a process that was killed left half-written in a folder."""
+    for aside in folder.glob(".*.partial"):
+        aside.unlink(missing_ok=True)
+
+
+def _partial(path: Path) -> Path:
+    return path.with_name(f".{path.name}.{os.getpid()}.partial")
+
+
 def write_together(contents: Mapping[Path, bytes]) -> None:
     """Write files aside, then rename all of them, in order; existing ones are replaced.
 
@@ -44,7 +80,7 @@ def write_together(contents: Mapping[Path, bytes]) -> None:
     """
     for folder in {path.parent for path in contents}:
         make_folder(folder)
-    partial = {path: path.with_name(f".{path.name}.{os.getpid()}.partial") for path in contents}
+    partial = {path: _partial(path) for path in contents}
     try:
         for path, content in contents.items():
             with partial[path].open("wb") as file:

@@ -5,7 +5,6 @@ World coordinates are millimetres, RAS+ (x to the right, y to the front, z up), 
 
 from __future__ import annotations
 
-import gzip
 import json
 import zlib
 from collections.abc import Mapping
@@ -15,6 +14,7 @@ from typing import Any, Self
 
 import nibabel as nib
 import numpy as np
+from isal import igzip
 from nibabel.filebasedimages import ImageFileError
 from nibabel.spatialimages import HeaderDataError
 from numpy.typing import ArrayLike, NDArray
@@ -25,6 +25,8 @@ from brainldm.files import refuse_existing, write_together
 from brainldm.preview import preview_png
 
 SUFFIXES = (".nii.gz", ".nii")
+LEVEL = 3
+"""Of ISA-L's gzip: as small as zlib's level 1 to 6, several times as quick."""
 
 
 @dataclass(frozen=True, eq=False)
@@ -154,7 +156,7 @@ class Volume:
             refuse_existing((nifti, sidecar, picture))
         contents: dict[Path, bytes] = {}
         if self.metadata is not None:
-            contents[sidecar] = (json.dumps(self.metadata, indent=2) + "\n").encode()
+            contents[sidecar] = self.to_sidecar()
         if preview:
             contents[picture] = preview_png(self.array, self.affine)
         contents[nifti] = self.to_nifti(compress=nifti.name.endswith(".gz"))
@@ -163,6 +165,10 @@ class Volume:
             stale.unlink(missing_ok=True)
         return nifti
 
+    def to_sidecar(self) -> bytes:
+        """The content of the JSON file."""
+        return (json.dumps(self.metadata, indent=2) + "\n").encode()
+
     def to_nifti(self, compress: bool = True) -> bytes:
         """The content of a NIfTI file in MNI152 space, gzipped or not."""
         image = nib.Nifti1Image(self.array, self.affine)
@@ -170,8 +176,8 @@ class Volume:
         image.set_qform(self.affine, code="mni")
         image.header.set_xyzt_units(xyz="mm")
         content: bytes = image.to_bytes()
-        # No time stamp, so that the same image is the same file; level 1 as nibabel.
-        return gzip.compress(content, compresslevel=1, mtime=0) if compress else content
+        # No time stamp, so that the same image is the same file.
+        return igzip.compress(content, compresslevel=LEVEL, mtime=0) if compress else content
 
 
 def output_paths(path: str | Path) -> tuple[Path, Path, Path]:
