@@ -7,6 +7,7 @@ from typing import Annotated
 import typer
 
 from brainldm import __version__
+from brainldm.cli.cohort import cohort
 from brainldm.cli.convert import convert
 from brainldm.cli.download import download
 from brainldm.cli.evaluate import evaluate
@@ -31,6 +32,7 @@ app.command()(download)
 app.command()(prepare)
 app.add_typer(train, name="train")
 app.command()(evaluate)
+app.add_typer(cohort, name="cohort")
 
 
 def _print_version(wanted: bool) -> None:

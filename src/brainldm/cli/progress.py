@@ -124,8 +124,46 @@ def steps(name: str) -> Iterator[Callable[[int, int, Mapping[str, float]], None]
             bars.update(tasks[0], completed=done, loss=loss)
             if not console.is_terminal and time.monotonic() - told > LINE_EVERY:
                 told = time.monotonic()
-                left = bars.tasks[0].time_remaining
-                rest = "" if left is None else f"  {timedelta(seconds=round(left))} left"
-                console.print(f"{name} {done}/{total}  {loss}{rest}", soft_wrap=True)
+                left = _left(bars, tasks[0])
+                console.print(f"{name} {done}/{total}  {loss}  {left}".rstrip(), soft_wrap=True)
 
         yield progress
+
+
+@contextmanager
+def volumes() -> Iterator[Callable[[int, int, str], None]]:
+    """A bar for each phase of a cohort, with the rate; without a terminal, a line a minute."""
+    columns = (
+        TextColumn("{task.description}"),
+        BarColumn(),
+        MofNCompleteColumn(),
+        TextColumn("{task.fields[rate]}"),
+        TimeRemainingColumn(),
+        TextColumn("left"),
+    )
+    console = Console(stderr=True)
+    with Progress(*columns, console=console) as bars:
+        tasks: dict[str, TaskID] = {}
+        begun: dict[str, tuple[int, float]] = {}
+        told = time.monotonic()
+
+        def progress(done: int, total: int, name: str) -> None:
+            nonlocal told
+            now = time.monotonic()
+            if name not in tasks:  # what was done by an earlier run does not count for the rate
+                tasks[name] = bars.add_task(name, total=total, completed=done, rate="")
+                begun[name] = (done, now)
+            before, start = begun[name]
+            rate = f"{60 * (done - before) / (now - start):.1f} a minute" if done > before else ""
+            bars.update(tasks[name], completed=done, rate=rate)
+            if not console.is_terminal and now - told > LINE_EVERY:
+                told = now
+                console.print(f"{name} {done}/{total}  {rate}  {_left(bars, tasks[name])}")
+
+        yield progress
+
+
+def _left(bars: Progress, task: TaskID) -> str:
+    """The time left, in words; nothing while nobody can tell."""
+    left = bars.tasks[task].time_remaining
+    return "" if left is None else f"{timedelta(seconds=round(left))} left"

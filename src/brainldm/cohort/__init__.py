@@ -1,0 +1,1 @@
+"""A great many volumes: a table in, a BIDS data set out, on one machine or many, resumable."""

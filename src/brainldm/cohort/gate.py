@@ -1,0 +1,94 @@
+"""The quality gate: whether a volume shows a head, and the one that was asked for."""
+
+from __future__ import annotations
+
+from collections.abc import Mapping
+from dataclasses import dataclass, field
+from typing import Any, Literal
+
+import numpy as np
+from scipy import ndimage
+
+from brainldm.evaluate.segmentation import Segmenter
+from brainldm.volume import Volume
+
+MEASURES = ("ventricular_volume_ml", "brain_volume_ml")
+"""What a segmenter measures, in its order."""
+TOLERANCE = {"ventricular_volume_ml": 15.0, "brain_volume_ml": 120.0}
+"""mL; three times the root mean square difference of the demo model (docs/results.md)."""
+BRIGHT = 0.1
+"""Of the intensity scale [0, 1]: above it is no air."""
+FILLED = (0.1, 0.75)
+"""The share of the field of view that a head fills."""
+WHOLE = 0.9
+"""The least share of what is bright that hangs together."""
+OFF_CENTRE_MM = 40.0
+"""How far a head's middle can be from that of the field of view."""
+
+
+@dataclass(frozen=True)
+class Gate:
+    """How volumes are checked as they are made.
+
+    Args:
+        on_failure: "redraw" with another seed, "flag" and keep, or "off".
+        segmenter: measures volumes; None measures nothing.
+        tolerance: condition to how far the measure may lie from what was asked for, in mL.
+    """
+
+    on_failure: Literal["off", "flag", "redraw"] = "off"
+    segmenter: Segmenter | None = None
+    tolerance: Mapping[str, float] = field(default_factory=lambda: dict(TOLERANCE))
+
+    def measure(self, volume: Volume) -> dict[str, float]:
+        """Condition to mL."""
+        if self.segmenter is None:
+            return {}
+        found = self.segmenter.measure(volume)
+        return {name: round(float(v), 3) for name, v in zip(MEASURES, found, strict=True)}
+
+    def faults(
+        self, volume: Volume, values: Mapping[str, str | float], measured: Mapping[str, float]
+    ) -> tuple[str, ...]:
+        """What is wrong with a volume, a few words each; nothing if the gate is off.
+
+        Args:
+            volume: with intensities in [0, 1].
+            values: what was asked for, in units.
+            measured: what `measure` gave.
+        """
+        if self.on_failure == "off":
+            return ()
+        faults = list(_no_head(volume))
+        for name, found in measured.items():
+            asked, most = values.get(name), self.tolerance[name]
+            if asked is not None and not abs(found - float(asked)) <= most:
+                faults.append(f"{name} measured {found:.4g}, asked {float(asked):.4g}")
+        return tuple(faults)
+
+
+def describe_gate(on_failure: str, measure: str, tolerance: Mapping[str, float]) -> dict[str, Any]:
+    """For the record: what is checked, and what is measured how."""
+    gate: dict[str, Any] = {"on_failure": on_failure, "measures": []}
+    if measure != "none":
+        gate |= {"measures": list(MEASURES), "segmentation": measure}
+        if on_failure != "off":
+            gate["tolerance"] = dict(tolerance)
+    return gate
+
+
+def _no_head(volume: Volume) -> list[str]:
+    bright = volume.array > BRIGHT
+    share = float(bright.mean())
+    if not FILLED[0] <= share <= FILLED[1]:
+        return [f"no head: {share:.0%} of the field is bright"]
+    parts, count = ndimage.label(bright)
+    sizes = np.bincount(parts.ravel(), minlength=count + 1)[1:]
+    faults = []
+    if sizes.max() < WHOLE * sizes.sum():
+        faults.append(f"no head: its largest part is {sizes.max() / sizes.sum():.0%} of it")
+    middle = np.array(ndimage.center_of_mass(bright)) - (np.array(bright.shape) - 1) / 2
+    away = float(np.linalg.norm(volume.affine[:3, :3] @ middle))
+    if away > OFF_CENTRE_MM:
+        faults.append(f"head {away:.0f} mm off the middle")
+    return faults

@@ -1,0 +1,29 @@
+"""One process that makes a cohort: the default."""
+
+from __future__ import annotations
+
+from collections.abc import Iterable, Iterator
+
+from brainldm.cohort.maker import Batch, Facts, Loading, Made, Maker, Making
+
+
+class Local:
+    """Makes volumes in this process.
+
+    Args:
+        loading: the model.
+
+    Raises:
+        BrainLDMError: a model that cannot be loaded.
+    """
+
+    def __init__(self, loading: Loading) -> None:
+        self._pipeline = loading.load()
+        self.facts = Facts.of(self._pipeline)
+
+    def make(self, making: Making, batches: Iterable[Batch]) -> Iterator[Made]:
+        """Make volumes, each given back once it is whole on the disk."""
+        return Maker(self._pipeline, making).make(batches)
+
+    def close(self) -> None:
+        """Nothing is held."""

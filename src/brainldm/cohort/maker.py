@@ -1,0 +1,285 @@
+"""Making the volumes of a cohort: a model that stays loaded, batch after batch, and its writers.
+
+Denoising goes on while volumes are written and, on a GPU, decoded. On the CPU decoding takes all
+cores, as denoising does, and so comes between.
+"""
+
+from __future__ import annotations
+
+import hashlib
+from collections import deque
+from collections.abc import Collection, Iterable, Iterator
+from concurrent.futures import Future, ThreadPoolExecutor
+from dataclasses import asdict, dataclass, replace
+from pathlib import Path
+from typing import Self
+
+import torch
+
+from brainldm import __version__
+from brainldm.cohort.dataset import paths
+from brainldm.cohort.gate import Gate
+from brainldm.cohort.plan import Row
+from brainldm.cohort.records import Record
+from brainldm.cohort.sheet import tile
+from brainldm.conditions import Conditions
+from brainldm.errors import NotFiniteError
+from brainldm.files import remove_partial, write_together
+from brainldm.latents import SEED_LIMIT
+from brainldm.memory import batch_size
+from brainldm.pipeline import BrainLDM
+from brainldm.request import Sample
+from brainldm.sampling.solvers import DEFAULT_SAMPLER
+from brainldm.volume import Volume
+
+REDRAWS = 5
+"""Seeds that are tried after the plan's own."""
+WRITERS = 2
+WAITING = 6
+"""Volumes that may wait for a writer: memory is bounded, and a slow disk is waited for."""
+
+
+@dataclass(frozen=True)
+class Loading:
+    """Which model, as `BrainLDM.from_pretrained` takes it."""
+
+    model: str = "demo"
+    device: str = "auto"
+    dtype: str = "auto"
+    memory: str = "auto"
+
+    def load(self) -> BrainLDM:
+        """Load it.
+
+        Raises:
+            BrainLDMError: as `BrainLDM.from_pretrained`.
+        """
+        return BrainLDM.from_pretrained(self.model, self.device, self.dtype, self.memory)
+
+
+@dataclass(frozen=True)
+class Facts:
+    """What a loaded model settles.
+
+    Args:
+        hash: of the weights.
+        dtype: that it computes in.
+        batch: rows that suit the device and its memory.
+        version: of brainldm.
+    """
+
+    hash: str
+    dtype: str
+    batch: int
+    version: str = __version__
+
+    @classmethod
+    def of(cls, pipeline: BrainLDM) -> Self:
+        """Those of a model."""
+        dtype = str(pipeline.dtype).removeprefix("torch.")
+        size = batch_size(pipeline.config, pipeline.device, pipeline.dtype)
+        return cls(pipeline.hash, dtype, size)
+
+
+@dataclass(frozen=True)
+class Sampling:
+    """How latents are drawn, as `BrainLDM.generate` takes it."""
+
+    sampler: str = DEFAULT_SAMPLER
+    steps: int | None = None
+    guidance: float = 1.0
+    extrapolate: bool = False
+
+
+@dataclass(frozen=True)
+class Making:
+    """How volumes of a cohort are made; travels between machines.
+
+    Args:
+        sampling: of their latents.
+        gate: what is checked.
+        out: the data set, on a file system that every process sees.
+        shown: rows whose pictures are wanted.
+    """
+
+    sampling: Sampling
+    gate: Gate
+    out: Path
+    shown: frozenset[int]
+
+
+@dataclass(frozen=True)
+class Batch:
+    """Rows that are denoised together, always the same ones, since that decides the last digits.
+
+    Args:
+        rows: of the plan.
+        wanted: those of which volumes are missing.
+    """
+
+    rows: tuple[Row, ...]
+    wanted: frozenset[int]
+
+
+@dataclass(frozen=True)
+class Made:
+    """A volume on the disk.
+
+    Args:
+        record: of it.
+        tile: a picture (PNG), if one was wanted.
+    """
+
+    record: Record
+    tile: bytes | None
+
+
+@dataclass(frozen=True, eq=False)
+class _Volume:
+    """One that is not written yet."""
+
+    row: Row
+    volume: Volume
+    values: dict[str, str | float]
+    drawn: tuple[str, ...]
+    seed: int
+    redraws: int
+    faults: tuple[str, ...]
+    measured: dict[str, float]
+
+
+class Maker:
+    """Makes batches of volumes.
+
+    Args:
+        pipeline: that stays loaded.
+        making: how, and where to.
+    """
+
+    def __init__(self, pipeline: BrainLDM, making: Making) -> None:
+        self.pipeline, self.making = pipeline, making
+
+    def make(self, batches: Iterable[Batch]) -> Iterator[Made]:
+        """Make volumes; each comes out once it is whole on the disk, in the order of the rows.
+
+        Raises:
+            BrainLDMError: a row that the model cannot make, or a disk that cannot be written.
+        """
+        waiting: deque[Future[Made]] = deque()
+        with ThreadPoolExecutor(WRITERS) as writers:
+            for batch in batches:
+                for row, sample in zip(batch.rows, self._sample(batch.rows), strict=True):
+                    if row.index in batch.wanted:
+                        waiting.append(self._submit(writers, row, sample))
+                    while waiting and (waiting[0].done() or len(waiting) > WAITING):
+                        yield waiting.popleft().result()
+            while waiting:
+                yield waiting.popleft().result()
+
+    def _sample(self, rows: Collection[Row]) -> list[Sample | None]:
+        """Latents; with redraws, None for one that is not finite."""
+        try:
+            samples = self._denoise([row.conditions for row in rows], [row.seed for row in rows])
+        except NotFiniteError:
+            if not self._redraws:
+                raise
+            return [self._sample_one(row.conditions, row.seed) for row in rows]
+        return list(samples)
+
+    def _sample_one(self, conditions: Conditions, seed: int) -> Sample | None:
+        try:
+            return self._denoise([conditions], [seed])[0]
+        except NotFiniteError:
+            return None
+
+    def _denoise(self, conditions: list[Conditions], seeds: list[int]) -> list[Sample]:
+        samples = self.pipeline.sample(conditions, seeds, **asdict(self.making.sampling))
+        if self.pipeline.device.type == "cuda":
+            torch.cuda.current_stream(self.pipeline.device).synchronize()
+        return samples
+
+    def _submit(self, writers: ThreadPoolExecutor, row: Row, sample: Sample | None) -> Future[Made]:
+        if self.pipeline.device.type == "cuda":
+            return writers.submit(lambda: self._write(self._finish_beside(row, sample)))
+        return writers.submit(self._write, self._finish(row, sample))
+
+    def _finish_beside(self, row: Row, sample: Sample | None) -> _Volume:
+        """`_finish` while the GPU denoises."""
+        stream = torch.cuda.Stream(self.pipeline.device)  # type: ignore[no-untyped-call]
+        with torch.cuda.stream(stream):
+            return self._finish(row, sample)
+
+    def _finish(self, row: Row, sample: Sample | None) -> _Volume:
+        """Decode and check; with redraws, until a volume passes or seeds run out."""
+        complete, drawn = self.pipeline.ranges.complete(row.conditions, row.seed)
+        kept: _Volume | None = None
+        for redraws in range(REDRAWS + 1 if self._redraws else 1):
+            if redraws:
+                sample = self._sample_one(complete, redrawn(row.seed, redraws))
+            made = self._look(row, sample, drawn, redraws)
+            kept = made or kept
+            if made and not made.faults:
+                break
+        if kept is None:
+            raise NotFiniteError(
+                f"sub-{row.label}: {REDRAWS + 1} seeds gave values that are NaN or infinite. Try "
+                "--dtype float32, or look at where the weights are from."
+            )
+        return kept
+
+    def _look(
+        self, row: Row, sample: Sample | None, drawn: tuple[str, ...], redraws: int
+    ) -> _Volume | None:
+        """Decode, measure and check one; None if it is not finite."""
+        if sample is None:
+            return None
+        request = replace(sample.request, drawn=drawn)
+        try:
+            volume = self.pipeline.develop(replace(sample, request=request))
+        except NotFiniteError:
+            if not self._redraws:
+                raise
+            return None
+        gate = self.making.gate
+        said = dict(volume.metadata or {})
+        values = {name: each["value"] for name, each in said["brainldm"]["conditions"].items()}
+        measured = gate.measure(volume)
+        faults = gate.faults(volume, values, measured)
+        if gate.segmenter or gate.on_failure != "off":
+            checked = {"redraws": redraws, "faults": list(faults), "measured": measured}
+            said["brainldm"] = {**said["brainldm"], "gate": checked}
+        volume = Volume(volume.array, volume.affine, said)
+        return _Volume(row, volume, values, drawn, request.seed or 0, redraws, faults, measured)
+
+    @property
+    def _redraws(self) -> bool:
+        return self.making.gate.on_failure == "redraw"
+
+    def _write(self, made: _Volume) -> Made:
+        label = made.row.label
+        image, sidecar = paths(self.making.out, label)
+        remove_partial(image.parent)
+        contents = {sidecar: made.volume.to_sidecar(), image: made.volume.to_nifti()}
+        write_together(contents)
+        digests = [hashlib.sha256(contents[path]).hexdigest() for path in (image, sidecar)]
+        record = Record(
+            made.row.index,
+            label,
+            made.seed,
+            made.redraws,
+            made.faults,
+            made.values,
+            made.drawn,
+            made.measured,
+            *digests,
+        )
+        shown = made.row.index in self.making.shown
+        return Made(record, tile(made.volume) if shown else None)
+
+
+def redrawn(seed: int, attempt: int) -> int:
+    """The seed to try in place of a row's own: the same one whenever that is asked."""
+    if attempt == 0:
+        return seed
+    digest = hashlib.blake2b(f"{seed} {attempt}".encode(), digest_size=8).digest()
+    return int.from_bytes(digest) % SEED_LIMIT

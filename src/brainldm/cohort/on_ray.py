@@ -1,0 +1,214 @@
+"""A cohort made by the workers of a Ray cluster, which may come and go.
+
+A worker is an actor with a GPU of its own, or with a group of cores. Each has a batch in work and
+one that waits, so that the plan is read no faster than volumes are made. The batches of a worker
+that is lost go to others, and another worker takes its place when there is room for one.
+"""
+
+from __future__ import annotations
+
+import os
+import socket
+from collections import Counter, deque
+from collections.abc import Iterable, Iterator
+from dataclasses import dataclass, field
+from typing import Any
+
+from brainldm.cohort.dataset import COHORT
+from brainldm.cohort.maker import Batch, Facts, Loading, Made, Maker, Making
+from brainldm.errors import BrainLDMError, MissingExtraError
+
+AHEAD = 2
+"""Batches that a worker has at a time."""
+TRIES = 4
+"""Workers that a batch may cost before the cohort stops."""
+CORES = 8
+"""The most that a worker without a GPU takes unless told otherwise."""
+PATIENCE = 300.0
+"""Seconds to wait for a worker where there is none."""
+
+
+class _Worker:
+    """What runs in an actor."""
+
+    def __init__(self, loading: Loading) -> None:
+        self._pipeline = loading.load()
+        self._maker: Maker | None = None
+
+    def facts(self) -> Facts:
+        return Facts.of(self._pipeline)
+
+    def begin(self, making: Making) -> None:
+        if not (making.out / COHORT).is_file():
+            raise BrainLDMError(
+                f"The worker on {socket.gethostname()} does not see {making.out}. Expected a "
+                "folder on a file system that all machines of the cluster share."
+            )
+        self._maker = Maker(self._pipeline, making)
+
+    def make(self, batch: Batch) -> list[Made]:
+        assert self._maker is not None
+        return list(self._maker.make([batch]))
+
+
+@dataclass(eq=False)
+class _Handle:
+    """An actor, and the batches that it has."""
+
+    actor: Any
+    batches: dict[Any, Batch] = field(default_factory=dict)
+
+
+class OnRay:
+    """Makes volumes on a Ray cluster.
+
+    Args:
+        loading: the model; each worker loads it once.
+        address: "local" starts Ray on this machine; else a cluster's, such as auto or HOST:6379.
+        cores: of each worker; None takes up to `CORES` where there is no GPU, and one beside one.
+
+    Raises:
+        BrainLDMError: no such cluster, no worker could be started, or they do not agree.
+    """
+
+    def __init__(self, loading: Loading, address: str, cores: int | None) -> None:
+        self._ray = _import_ray()
+        try:
+            local = address == "local"
+            self._ray.init(
+                address="local" if local else address,
+                log_to_driver=False,
+                logging_level="ERROR",
+                **({"include_dashboard": False} if local else {}),
+            )
+        except Exception as error:  # of many kinds: no such host, another version of Ray
+            raise BrainLDMError(
+                f"Cannot reach a Ray cluster at {address!r}: {error}. Expected local, auto, or the "
+                "HOST:PORT that `ray start --head` prints, with the same versions of Ray and "
+                "Python."
+            ) from error
+        try:
+            self._start = self._starter(loading, cores)
+            starting = [_Handle(self._start()) for _ in range(self._places)]
+            refs = {handle.actor.facts.remote(): handle for handle in starting}
+            found = {handle: self._ray.get(ref, timeout=PATIENCE) for ref, handle in refs.items()}
+        except Exception as error:
+            self.close()
+            raise _plain(error, "No worker could be started") from error
+        self._workers = list(found)
+        self.facts = _agreed(list(found.values()))
+
+    def _starter(self, loading: Loading, cores: int | None) -> Any:
+        """What starts a worker; counts how many there is room for."""
+        nodes = [n["Resources"] for n in self._ray.nodes() if n["Alive"]]
+        gpus = int(sum(node.get("GPU", 0) for node in nodes))
+        on_gpu = gpus > 0 and loading.device in ("auto", "cuda")
+        most = int(max((node.get("CPU", 0) for node in nodes), default=0))
+        each = cores or (1 if on_gpu else max(1, min(CORES, most)))
+        rooms = [int(node.get("CPU", 0)) // each for node in nodes]
+        if on_gpu:
+            rooms = [
+                min(room, int(node.get("GPU", 0))) for room, node in zip(rooms, nodes, strict=True)
+            ]
+        self._places = sum(rooms)
+        if not self._places:
+            raise BrainLDMError(
+                f"The Ray cluster has no room for a worker of {each} cores: its largest machine "
+                f"has {most}. Choose --cores-per-worker {most} or fewer."
+            )
+        actor = self._ray.remote(_Worker).options(
+            num_cpus=each, num_gpus=int(on_gpu), max_restarts=0
+        )
+        return lambda: actor.remote(loading)
+
+    def make(self, making: Making, batches: Iterable[Batch]) -> Iterator[Made]:
+        """Make volumes, each given back once it is whole on the disk, in no order.
+
+        Raises:
+            BrainLDMError: what a worker met that another would meet as well, or no worker is left.
+        """
+        errors = self._ray.exceptions
+        lost_worker = (errors.RayActorError, errors.WorkerCrashedError, errors.NodeDiedError)
+        source, again = iter(batches), deque[Batch]()
+        starting = {worker.actor.begin.remote(making): worker for worker in self._workers}
+        working: list[_Handle] = []
+        losses: Counter[int] = Counter()
+        while True:
+            for worker in working:
+                while len(worker.batches) < AHEAD:
+                    batch = again.popleft() if again else next(source, None)
+                    if batch is None:
+                        break
+                    worker.batches[worker.actor.make.remote(batch)] = batch
+            owners = {ref: worker for worker in working for ref in worker.batches}
+            if working and not owners:
+                return
+            refs = [*owners, *starting]
+            ready, _ = self._ray.wait(refs, timeout=None if working else PATIENCE)
+            if not ready:
+                raise BrainLDMError(
+                    f"No worker of the Ray cluster came within {PATIENCE:.0f} s. What was made is "
+                    "kept; the same command goes on."
+                )
+            (ref,) = ready
+            beginner = starting.pop(ref, None)
+            handle = beginner or owners[ref]
+            try:
+                result = self._ray.get(ref)
+            except lost_worker as error:
+                lost = list(handle.batches.values())
+                losses.update(batch.rows[0].index for batch in lost[:1])
+                losses.update([-1] if beginner else [])
+                if losses and max(losses.values()) >= TRIES * (self._places if beginner else 1):
+                    raise _plain(error, "Workers were lost one after another") from error
+                again.extend(lost)
+                handle.batches.clear()
+                working = [worker for worker in working if worker is not handle]
+                other = _Handle(self._start())
+                starting[other.actor.begin.remote(making)] = other
+                continue
+            except errors.RayTaskError as error:
+                raise _plain(error, "A worker failed") from error
+            if beginner:
+                working.append(handle)
+                continue
+            handle.batches.pop(ref)
+            losses.pop(-1, None)
+            yield from result
+
+    def close(self) -> None:
+        """Let the workers go."""
+        self._ray.shutdown()
+
+
+def _import_ray() -> Any:
+    # Ray reports its use to its makers unless told not to.
+    os.environ.setdefault("RAY_USAGE_STATS_ENABLED", "0")
+    try:
+        import ray
+    except ImportError as error:
+        raise MissingExtraError("A cohort on many machines", "ray", "cohort") from error
+    return ray
+
+
+def _plain(error: Exception, what: str) -> BrainLDMError:
+    """An error of a worker, as it was raised there if a user caused it."""
+    cause = getattr(error, "cause", None) or error
+    if isinstance(cause, BrainLDMError):
+        return BrainLDMError(*cause.args)
+    return BrainLDMError(
+        f"{what}: {cause}. What was made is kept; the same command goes on. A worker that is "
+        "killed for lack of memory needs --memory low, or more cores than now, so that fewer run."
+    )
+
+
+def _agreed(facts: list[Facts]) -> Facts:
+    """What all workers have; batches suit the smallest of them."""
+    first = facts[0]
+    for other in facts:
+        if (other.hash, other.dtype, other.version) != (first.hash, first.dtype, first.version):
+            raise BrainLDMError(
+                f"The workers do not agree: {first} and {other}. Expected one model, one precision "
+                "and one version of brainldm on all machines; name the precision with --dtype."
+            )
+    return min(facts, key=lambda each: each.batch)
