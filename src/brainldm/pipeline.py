@@ -8,7 +8,6 @@ margin are the published model's.
 
 from __future__ import annotations
 
-import math
 import warnings
 from collections.abc import Callable, Sequence
 from pathlib import Path
@@ -28,9 +27,15 @@ from brainldm.memory import batch_size, pick_memory, shortage
 from brainldm.models import slabs
 from brainldm.models.autoencoder import AutoencoderKL
 from brainldm.models.unet import DiffusionUNet, with_context
-from brainldm.request import Sample, initial_noise, match_requests
+from brainldm.request import (
+    Sample,
+    choose_sampling,
+    initial_noise,
+    match_requests,
+    null_context,
+)
 from brainldm.sampling.schedules import Schedule
-from brainldm.sampling.solvers import DEFAULT_SAMPLER, Solver, pick_solver, sample
+from brainldm.sampling.solvers import DEFAULT_SAMPLER, Solver, sample
 from brainldm.scans import fit_to_grid
 from brainldm.sidecar import reconstruction_sidecar, synthetic_sidecar
 from brainldm.volume import Volume
@@ -82,11 +87,7 @@ class BrainLDM:
         self._read_unet = read_unet
         self.ranges = ConditionRanges(config.conditions)
         self.affine = np.array(config.affine, dtype=np.float64)
-        self.schedule = Schedule.scaled_linear(
-            config.schedule.num_train_timesteps,
-            config.schedule.beta_start,
-            config.schedule.beta_end,
-        )
+        self.schedule = Schedule.of(config.schedule)
 
     @classmethod
     def from_pretrained(
@@ -257,9 +258,7 @@ class BrainLDM:
         Raises:
             BrainLDMError: as `generate`.
         """
-        solver = pick_solver(sampler)
-        steps = solver.usual_steps if steps is None else steps
-        self._check_guidance(guidance)
+        solver, steps = choose_sampling(self.config, sampler, steps, guidance)
         requests = match_requests(self.config, conditions, seeds, noise)
         people = [request.conditions for request in requests]
         # years, mL -> [0, 1]: (B, 4)
@@ -345,25 +344,13 @@ class BrainLDM:
 
         if guidance == 1:
             return denoise
-        null = torch.full_like(context, self._check_guidance(guidance))
+        null = torch.full_like(context, null_context(self.config, guidance))
 
         def guided(z: Tensor, t: float) -> Tensor:
             without = denoise(z, t, null).clone()  # a compiled network writes where it wrote before
             return without + guidance * (denoise(z, t) - without)
 
         return guided
-
-    def _check_guidance(self, guidance: float) -> float:
-        """What stands for no conditions, where guidance asks for them to be left out."""
-        if not math.isfinite(guidance):
-            raise BrainLDMError(f"guidance is {guidance}: expected a finite number, such as 1.5.")
-        null = self.config.null_context
-        if guidance != 1 and null is None:
-            raise BrainLDMError(
-                f"guidance is {guidance:g}, but {self.config.name} was trained without condition "
-                "dropout: expected 1. Leave it out, or train a model with condition_dropout=0.1."
-            )
-        return 0.0 if null is None else null
 
     def prepare(self, volume: Volume) -> Volume:
         """Bring a real scan to what the autoencoder was trained on, as `fit_to_grid` does."""

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import math
 import secrets
 from collections.abc import Mapping, Sequence
 from dataclasses import dataclass
@@ -14,6 +15,8 @@ from brainldm.config import ModelConfig
 from brainldm.errors import BrainLDMError
 from brainldm.latents import NoiseSource
 from brainldm.models.sizes import check_sides
+from brainldm.sampling.schedules import Schedule
+from brainldm.sampling.solvers import Solver, pick_solver
 
 
 @dataclass(frozen=True, eq=False)
@@ -46,6 +49,37 @@ class Sample:
     latent: Tensor
     request: Request
     sampling: Mapping[str, str | float]
+
+
+def choose_sampling(
+    config: ModelConfig, sampler: str | Solver, steps: int | None, guidance: float
+) -> tuple[Solver, int]:
+    """The solver, and how many steps it takes.
+
+    Raises:
+        BrainLDMError: an unknown sampler, or steps or a guidance that the model does not have.
+    """
+    solver = pick_solver(sampler)
+    steps = solver.usual_steps if steps is None else steps
+    Schedule.of(config.schedule).timesteps(steps, solver.spacing)
+    null_context(config, guidance)
+    return solver, steps
+
+
+def null_context(config: ModelConfig, guidance: float) -> float:
+    """What stands for no conditions, where guidance asks for them to be left out.
+
+    Raises:
+        BrainLDMError: not a finite number, or the model always had conditions.
+    """
+    if not math.isfinite(guidance):
+        raise BrainLDMError(f"guidance is {guidance}: expected a finite number, such as 1.5.")
+    if guidance != 1 and config.null_context is None:
+        raise BrainLDMError(
+            f"guidance is {guidance:g}, but {config.name} was trained without condition "
+            "dropout: expected 1. Leave it out, or train a model with condition_dropout=0.1."
+        )
+    return config.null_context or 0.0
 
 
 def match_requests(

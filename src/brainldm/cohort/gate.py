@@ -6,7 +6,9 @@ from collections.abc import Mapping
 from dataclasses import dataclass, field
 from typing import Any, Literal
 
+import nibabel as nib
 import numpy as np
+from numpy.typing import NDArray
 from scipy import ndimage
 
 from brainldm.evaluate.segmentation import Segmenter
@@ -22,6 +24,8 @@ FILLED = (0.1, 0.75)
 """The share of the field of view that a head fills."""
 WHOLE = 0.9
 """The least share of what is bright that hangs together."""
+OPEN = 0.15
+"""The largest share of the field's sides, but the lower one, that a head reaches."""
 OFF_CENTRE_MM = 40.0
 """How far a head's middle can be from that of the field of view."""
 
@@ -91,4 +95,14 @@ def _no_head(volume: Volume) -> list[str]:
     away = float(np.linalg.norm(volume.affine[:3, :3] @ middle))
     if away > OFF_CENTRE_MM:
         faults.append(f"head {away:.0f} mm off the middle")
+    around = float(np.mean([face.mean() for face in _faces(bright, volume)]))
+    if around > OPEN:
+        faults.append(f"no head: {around:.0%} of the field's sides are bright")
     return faults
+
+
+def _faces(bright: NDArray[np.bool_], volume: Volume) -> list[NDArray[Any]]:
+    """The sides of the field of view but the lower one, where the neck is cut."""
+    image = nib.Nifti1Image(bright.astype(np.uint8), volume.affine)
+    array = np.asarray(nib.as_closest_canonical(image).dataobj)
+    return [array[0], array[-1], array[:, 0], array[:, -1], array[:, :, -1]]

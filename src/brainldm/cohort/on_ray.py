@@ -24,6 +24,8 @@ TRIES = 4
 """Workers that a batch may cost before the cohort stops."""
 CORES = 8
 """The most that a worker without a GPU takes unless told otherwise."""
+CONNECT = 10.0
+"""Seconds to reach a cluster."""
 PATIENCE = 300.0
 """Seconds to wait for a worker where there is none."""
 
@@ -74,12 +76,14 @@ class OnRay:
     def __init__(self, loading: Loading, address: str, cores: int | None) -> None:
         self._ray = _import_ray()
         try:
-            local = address == "local"
+            host, colon, port = address.removeprefix("ray://").rpartition(":")
+            if colon:  # Ray itself waits for minutes
+                socket.create_connection((host, int(port)), CONNECT).close()
             self._ray.init(
-                address="local" if local else address,
+                address=address,
                 log_to_driver=False,
                 logging_level="ERROR",
-                **({"include_dashboard": False} if local else {}),
+                **({"include_dashboard": False} if address == "local" else {}),
             )
         except Exception as error:  # of many kinds: no such host, another version of Ray
             raise BrainLDMError(

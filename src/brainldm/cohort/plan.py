@@ -12,8 +12,9 @@ from __future__ import annotations
 import hashlib
 import re
 from array import array
-from collections.abc import Iterator, Sequence
+from collections.abc import Callable, Iterator, Sequence
 from dataclasses import dataclass, replace
+from functools import partial
 from pathlib import Path
 
 import numpy as np
@@ -88,8 +89,13 @@ class Plan:
             raise BrainLDMError(f"{self.file} was changed while it was in use: {problems[0]}")
         return row
 
-    def parse(self, line: bytes, index: int) -> tuple[Row | None, list[str]]:
-        """A row, or None; and a message for each thing wrong with it."""
+    def parse(
+        self,
+        line: bytes,
+        index: int,
+        check: Callable[[Conditions], list[str]] = lambda conditions: [],
+    ) -> tuple[Row | None, list[str]]:
+        """A row, or None; and a message for each thing wrong with it, by `check` as well."""
         try:
             cells = split(line.rstrip(b"\r\n"), self.delimiter)
         except BrainLDMError as error:
@@ -97,6 +103,7 @@ class Plan:
         if len(cells) != self.width:
             return None, [f"has {len(cells)} cells: expected {self.width}, as in the header."]
         conditions, problems = conditions_of(cells, self.columns)
+        problems += check(conditions)
         name, text = (cells[place].strip() for place in self.places)
         label = name.removeprefix("sub-")
         if not _LABEL.fullmatch(label):
@@ -139,14 +146,14 @@ def read_plan(file: Path, ranges: ConditionRanges, *, extrapolate: bool = False)
     places = (header.index(ID), header.index(SEED))
     empty = np.zeros(0, np.uint64)
     plan = Plan(file, delimiter, len(header), columns, places, empty, "")
+    check = partial(ranges.problems, extrapolate=extrapolate)
 
     meaning = hashlib.sha256(repr((delimiter, columns, places)).encode())
     offsets, labels, noises, lines = array("Q"), array("Q"), array("Q"), array("Q")
     for number, offset, line in _lines(file):
         meaning.update(line)
-        row, wrong = plan.parse(line, len(offsets))
+        row, wrong = plan.parse(line, len(offsets), check)
         if row is not None:
-            wrong = ranges.problems(row.conditions, extrapolate)
             # Some disks take "a" and "A" for one name.
             digest = hashlib.blake2b(row.label.lower().encode(), digest_size=8).digest()
             labels.append(int.from_bytes(digest))

@@ -37,10 +37,10 @@ from brainldm.cohort.watch import Watch, finished
 from brainldm.conditions import ConditionRanges
 from brainldm.config import ModelConfig
 from brainldm.errors import BrainLDMError
-from brainldm.evaluate.segmentation import segmenter
+from brainldm.evaluate.segmentation import check_segmentation, segmenter
 from brainldm.evaluate.sets import Space
 from brainldm.files import remove_partial, write_together
-from brainldm.sampling.solvers import pick_solver
+from brainldm.request import choose_sampling
 
 Progress = Callable[[int, int, str], None]
 VERIFIERS = 4
@@ -119,7 +119,7 @@ def run_cohort(request: Request, progress: Progress = lambda done, total, name: 
             a model that cannot be loaded, a disk that is full. What was made is kept.
     """
     config = load_config(request.loading.model)
-    _check(request)
+    _check(request, config)
     extrapolate = request.sampling.extrapolate
     plan = read_plan(request.table, ConditionRanges(config.conditions), extrapolate=extrapolate)
     engine: Engine = (
@@ -135,7 +135,11 @@ def run_cohort(request: Request, progress: Progress = lambda done, total, name: 
         engine.close()
 
 
-def _check(request: Request) -> None:
+def _check(request: Request, config: ModelConfig) -> None:
+    """Refuse what cannot be made before a model is loaded or a folder made."""
+    asked = request.sampling
+    choose_sampling(config, asked.sampler, asked.steps, asked.guidance)
+    check_segmentation(request.measure, Space(config.shape, config.affine))
     if request.shard:
         k, n = request.shard
         if not 1 <= k <= n:
@@ -167,18 +171,15 @@ def _gate(request: Request, config: ModelConfig, progress: Progress) -> Gate:
 
 
 def _settings(request: Request, config: ModelConfig, plan: Plan, facts: Facts) -> Settings:
-    solver = pick_solver(request.sampling.sampler)
-    sampling = {
-        **solver.describe(),
-        "steps": request.sampling.steps or solver.usual_steps,
-        "guidance": request.sampling.guidance,
-    }
+    asked = request.sampling
+    solver, steps = choose_sampling(config, asked.sampler, asked.steps, asked.guidance)
+    sampling = {**solver.describe(), "steps": steps, "guidance": asked.guidance}
     tolerance = {**TOLERANCE, **(request.tolerance or {})}
     return Settings(
         {"name": config.name, "hash": facts.hash},
         {"sha256": plan.sha256, "rows": len(plan)},
         sampling,
-        request.sampling.extrapolate,
+        asked.extrapolate,
         facts.dtype,
         request.batch or _begun_with(request.out) or facts.batch,
         describe_gate(request.on_failure, request.measure, tolerance),

@@ -73,10 +73,9 @@ def segmenter(
     """One of `NAMES`; what it needs is made once, in the cache.
 
     Raises:
-        BrainLDMError: an unknown name, or `simulated` on another grid than the demo model's.
+        BrainLDMError: as `check_segmentation`.
     """
-    if name not in NAMES:
-        raise BrainLDMError(f"No segmentation is {name!r}: expected {', '.join(NAMES)}.")
+    check_segmentation(name, space)
     if name == "none":
         return None
     if name == "ants":
@@ -89,14 +88,28 @@ def segmenter(
             Reference.from_template(load_template()).save(aside)
             aside.rename(folder)
         return Ants(folder)
-    demo = load_config("demo")
-    grid = Grid(demo.shape, demo.affine)
-    if not Space(grid.shape, grid.affine).equals(space):
+    return Simulated(_rule(_demo_grid(), cache / "rule.npz", progress))
+
+
+def check_segmentation(name: str, space: Space) -> None:
+    """Whether a segmentation can be had on a grid.
+
+    Raises:
+        BrainLDMError: an unknown name, or `simulated` on another grid than the demo model's.
+    """
+    if name not in NAMES:
+        raise BrainLDMError(f"No segmentation is {name!r}: expected {', '.join(NAMES)}.")
+    grid = _demo_grid()
+    if name == "simulated" and not Space(grid.shape, grid.affine).equals(space):
         raise BrainLDMError(
             f"The segmentation of simulated heads expects the demo model's grid, "
-            f"{Space(grid.shape, grid.affine)}; came {space}. Choose --segmentation ants."
+            f"{Space(grid.shape, grid.affine)}; came {space}. Choose ants."
         )
-    return Simulated(_rule(grid, cache / "rule.npz", progress))
+
+
+def _demo_grid() -> Grid:
+    demo = load_config("demo")
+    return Grid(demo.shape, demo.affine)
 
 
 def _rule(grid: Grid, file: Path, progress: Callable[[int, int], None]) -> VolumeRule:

@@ -12,6 +12,7 @@ import torch
 from numpy.typing import NDArray
 from torch import Tensor
 
+from brainldm.config import ScheduleConfig
 from brainldm.errors import BrainLDMError
 
 Spacing = Literal["leading", "linspace", "karras"]
@@ -47,6 +48,11 @@ class Schedule:
     """
 
     alphas_cumprod: Tensor
+
+    @classmethod
+    def of(cls, config: ScheduleConfig) -> Self:
+        """The schedule that a model was trained with."""
+        return cls.scaled_linear(config.num_train_timesteps, config.beta_start, config.beta_end)
 
     @classmethod
     def scaled_linear(

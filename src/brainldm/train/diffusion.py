@@ -14,7 +14,6 @@ from collections.abc import Callable, Mapping, Sequence
 import torch
 from torch import Tensor, nn
 
-from brainldm.config import ScheduleConfig
 from brainldm.models.norm import channels_last
 from brainldm.models.unet import TransformerBlock, with_context
 from brainldm.sampling.schedules import Schedule
@@ -68,7 +67,7 @@ class DiffusionStage(Stage):
         self.learn, self.held_out, self.names = learn, held_out, names
         self.settings, self.twins = settings, twins
         self.weight, self.look = weight, look
-        self.schedule = new_schedule(settings.schedule)
+        self.schedule = Schedule.of(settings.schedule)
         self.orientations = len(latents[0])
 
     def load(self, draw: Draw) -> Batch:
@@ -164,11 +163,6 @@ def learn_all_but_idle(model: nn.Module) -> nn.Module:
             for idle in (module.attn2.to_q, module.attn2.to_k, module.norm2):
                 idle.requires_grad_(False)
     return model
-
-
-def new_schedule(config: ScheduleConfig) -> Schedule:
-    """The noise of a configuration."""
-    return Schedule.scaled_linear(config.num_train_timesteps, config.beta_start, config.beta_end)
 
 
 def min_snr_weights(schedule: Schedule, gamma: float, velocity: bool) -> Tensor:

@@ -11,8 +11,8 @@ from brainldm.latents import NoiseSource
 from brainldm.models.autoencoder import AutoencoderKL
 from brainldm.models.unet import with_context
 from brainldm.preview import draw_slices
+from brainldm.sampling.schedules import Schedule
 from brainldm.sampling.solvers import DEFAULT_SAMPLER, pick_solver, sample
-from brainldm.train.diffusion import new_schedule
 from brainldm.train.fidelity import ConditionReader
 from brainldm.train.stage import Findings
 
@@ -68,7 +68,7 @@ class Sampler:
         return sample(
             denoise,
             seeds.draw(self.config.latent.shape).to(device),
-            schedule=new_schedule(self.config.schedule),
+            schedule=Schedule.of(self.config.schedule),
             solver=pick_solver(DEFAULT_SAMPLER),
             steps=self.steps,
             prediction=self.config.schedule.prediction,

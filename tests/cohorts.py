@@ -1,0 +1,51 @@
+"""Cohorts of toy volumes, made in processes that can be killed."""
+
+from __future__ import annotations
+
+import multiprocessing
+from multiprocessing.process import BaseProcess
+from pathlib import Path
+
+from brainldm.cohort.maker import Loading, Sampling
+from brainldm.cohort.run import Request, run_cohort
+
+HEADER = "participant_id\tseed\tsex\tage\tventricular_volume_ml\tbrain_volume_ml"
+SAMPLING, SLOW = Sampling("ddim", 2), Sampling("ddim", 25)
+
+
+def write_plan(file: Path, count: int) -> Path:
+    """People of all kinds; some leave their brain volume to the seed."""
+    rows = [
+        f"sub-{i:03d}\t{100 + i}\t{'FM'[i % 2]}\t{45 + i % 35}\t{10 + i % 90}"
+        f"\t{'n/a' if i % 5 == 0 else 1200 + 5 * (i % 100)}"
+        for i in range(count)
+    ]
+    file.write_text("\n".join((HEADER, *rows)) + "\n")
+    return file
+
+
+def loading(model: Path) -> Loading:
+    """A toy model on the CPU."""
+    return Loading(str(model), "cpu", "float32")
+
+
+def contents(folder: Path) -> dict[str, bytes]:
+    """Every file below a folder."""
+    return {
+        str(path.relative_to(folder)): path.read_bytes()
+        for path in folder.rglob("*")
+        if path.is_file()
+    }
+
+
+def started(request: Request) -> BaseProcess:
+    """A process that makes a cohort; it starts at once, forked from one that has all imported."""
+    context = multiprocessing.get_context("forkserver")
+    context.set_forkserver_preload(["tests.cohorts"])
+    process = context.Process(target=_make, args=(request,))
+    process.start()
+    return process
+
+
+def _make(request: Request) -> None:
+    run_cohort(request)

@@ -1,0 +1,272 @@
+"""Cohorts from a plan to a data set, whatever happens on the way."""
+
+from __future__ import annotations
+
+import errno
+import json
+import os
+import random
+import re
+import shutil
+import sys
+from collections.abc import Callable
+from dataclasses import replace
+from pathlib import Path
+
+import nibabel as nib
+import numpy as np
+import pytest
+
+from brainldm import BrainLDM
+from brainldm.cli import main
+from brainldm.cohort.dataset import paths
+from brainldm.cohort.records import Journal
+from brainldm.cohort.run import Request, merge_cohort, run_cohort
+from brainldm.errors import BrainLDMError
+from tests.cohorts import SAMPLING, contents, loading, started, write_plan
+from tests.conftest import Run
+from tests.toy import SHAPE, write_toy_model
+
+Cli = Callable[..., tuple[int, str]]
+ROWS = 30
+KILLS = 50
+
+
+@pytest.fixture(scope="module")
+def model(tmp_path_factory: pytest.TempPathFactory) -> Path:
+    return write_toy_model(tmp_path_factory.mktemp("toy"))
+
+
+@pytest.fixture(scope="module")
+def request_(model: Path, tmp_path_factory: pytest.TempPathFactory) -> Request:
+    """A cohort of toy volumes, to be made somewhere."""
+    table = write_plan(tmp_path_factory.mktemp("plan") / "people.tsv", ROWS)
+    return Request(table, Path("nowhere"), loading(model), SAMPLING)
+
+
+@pytest.fixture(scope="module")
+def undisturbed(request_: Request, tmp_path_factory: pytest.TempPathFactory) -> Path:
+    out = tmp_path_factory.mktemp("cohort") / "out"
+    summary = run_cohort(replace(request_, out=out))
+    assert (summary.made, summary.finished) == (ROWS, True)
+    return out
+
+
+@pytest.fixture
+def cli(monkeypatch: pytest.MonkeyPatch, capsys: pytest.CaptureFixture[str]) -> Cli:
+    """Run `brainldm cohort` in this process: its exit code and all that it said."""
+
+    def cli(*arguments: object) -> tuple[int, str]:
+        monkeypatch.setattr(sys, "argv", ["brainldm", "cohort", *map(str, arguments)])
+        with pytest.raises(SystemExit) as exit:
+            main()
+        captured = capsys.readouterr()
+        return int(exit.value.code or 0), " ".join((captured.out + captured.err).split())
+
+    return cli
+
+
+def test_the_data_set_is_bids(undisturbed: Path, run: Run) -> None:
+    result = run("bids-validator-deno", str(undisturbed), "--json")
+    issues = json.loads(result.stdout)["issues"]["issues"]
+    assert [issue for issue in issues if issue["severity"] == "error"] == []
+    assert result.returncode == 0
+    described = json.loads((undisturbed / "dataset_description.json").read_text())
+    assert described["DatasetType"] == "derivative"
+    assert described["GeneratedBy"][0]["Name"] == "brainldm"
+    assert described["brainldm"]["synthetic"] is True
+
+
+def test_volumes_are_those_of_the_pipeline(undisturbed: Path, model: Path) -> None:
+    pipeline = BrainLDM.from_pretrained(model, "cpu", "float32")
+    table = (undisturbed / "participants.tsv").read_text().splitlines()
+    assert len(table) == 1 + ROWS
+    row = dict(zip(table[0].split("\t"), table[6].split("\t"), strict=True))
+    assert row["participant_id"] == "sub-005"
+    image, sidecar = paths(undisturbed, "005")
+    said = json.loads(sidecar.read_text())
+    assert said["synthetic"] is True
+    assert said["brainldm"]["drawn"] == ["brain_volume_ml"]
+    drawn = said["brainldm"]["conditions"]["brain_volume_ml"]["value"]
+    assert float(row["brain_volume_ml"]) == pytest.approx(drawn, rel=1e-5)
+
+    people = [pipeline.ranges.complete(pipeline.ranges.denormalise([0, 0, 0, 0]), 0)[0]]
+    people[0] = replace(
+        people[0], sex=row["sex"], age=50, ventricular_volume_ml=15, brain_volume_ml=drawn
+    )
+    [expected] = pipeline.generate(people, [105], steps=2, sampler="ddim")
+    found = nib.load(image)
+    assert found.shape == SHAPE
+    np.testing.assert_allclose(found.affine, expected.affine)
+    assert int(found.header["sform_code"]) == 4
+    np.testing.assert_allclose(found.get_fdata(), expected.array, atol=1e-5)
+
+
+def test_the_page_and_the_sheet_are_there(undisturbed: Path) -> None:
+    page = (undisturbed / "report.html").read_text()
+    assert f"<b>{ROWS} volumes</b>" in page
+    assert "15 F, 15 M" in page
+    assert "data:image/png" in page
+    assert (undisturbed / "contact-sheet.png").stat().st_size > 1000
+    assert json.loads((undisturbed / "summary.json").read_text()) == {
+        "state": "finished",
+        "volumes": ROWS,
+        "redraws": 0,
+        "flagged": 0,
+    }
+    assert not (undisturbed / ".brainldm").exists()
+
+
+def test_fifty_kills_lose_nothing(request_: Request, undisturbed: Path, tmp_path: Path) -> None:
+    out = tmp_path / "out"
+    randomly = random.Random(0)
+    made, unfinished = [], 0
+    for _ in range(KILLS):
+        process = started(replace(request_, out=out))
+        process.join(randomly.uniform(0.05, 0.6))
+        unfinished += process.is_alive()
+        process.kill()
+        process.join()
+        made.append(len(list(out.rglob("*_T1w.nii.gz"))))
+    assert unfinished > 0.8 * KILLS
+    assert len(set(made)) > 5  # they met the cohort at different points
+    run_cohort(replace(request_, out=out))
+    assert contents(out) == contents(undisturbed)
+
+
+def test_a_full_disk(
+    request_: Request, undisturbed: Path, tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    out, left = tmp_path / "out", [25]
+
+    def fsync(descriptor: int, real: Callable[[int], None] = os.fsync) -> None:
+        left[0] -= 1
+        if left[0] < 0:
+            raise OSError(errno.ENOSPC, os.strerror(errno.ENOSPC))
+        real(descriptor)
+
+    with monkeypatch.context() as patch:
+        patch.setattr(os, "fsync", fsync)
+        with pytest.raises(BrainLDMError, match="No space left on device"):
+            run_cohort(replace(request_, out=out))
+    assert not list(out.rglob("*.partial"))
+    assert run_cohort(replace(request_, out=out)).made < ROWS
+    assert contents(out) == contents(undisturbed)
+
+
+def test_what_is_damaged_is_made_again(
+    request_: Request, undisturbed: Path, tmp_path: Path
+) -> None:
+    out = tmp_path / "out"
+    shutil.copytree(undisturbed, out)
+    image, sidecar = paths(out, "003")
+    image.write_bytes(image.read_bytes()[:-1])
+    sidecar.unlink()
+    shutil.rmtree(out / "sub-017")
+    (image.parent / ".x.1.partial").write_text("")
+    summary = run_cohort(replace(request_, out=out))
+    assert (summary.made, summary.done) == (2, ROWS)
+    assert contents(out) == contents(undisturbed)
+
+
+def test_shards_are_merged(request_: Request, undisturbed: Path, tmp_path: Path) -> None:
+    out = tmp_path / "out"
+    for k in (2, 3):
+        summary = run_cohort(replace(request_, out=out, shard=(k, 3)))
+        assert not summary.finished
+    with pytest.raises(BrainLDMError, match=r"lacks \d+ of 30 volumes.*rows 1, 2, 3, 4, 13"):
+        merge_cohort(out)
+    first = replace(request_, out=out, shard=(1, 3))
+    run_cohort(first)
+    assert run_cohort(first).made == 0
+    journal = Journal(out, "shard-000001-of-000003")
+    for what in (lambda: merge_cohort(out), lambda: run_cohort(first)):
+        with pytest.raises(BrainLDMError, match="Another process is making this part"):
+            what()
+    journal.close()
+    merge_cohort(out)
+    assert contents(out) == contents(undisturbed)
+
+
+@pytest.mark.parametrize(
+    ("change", "says"),
+    [
+        ({"sampling": replace(SAMPLING, steps=3)}, "sampling steps: 2 there, 3 now"),
+        ({"batch": 2}, "batch: 4 there, 2 now"),
+        ({"on_failure": "flag"}, "gate on_failure: off there, flag now"),
+    ],
+)
+def test_another_cohort_is_refused(
+    request_: Request, undisturbed: Path, change: dict[str, object], says: str
+) -> None:
+    with pytest.raises(BrainLDMError, match=re.escape(says)):
+        run_cohort(replace(request_, out=undisturbed, **change))  # type: ignore[arg-type]
+
+
+def test_another_plan_model_or_version_is_refused(
+    request_: Request, undisturbed: Path, tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    table = write_plan(tmp_path / "people.tsv", ROWS + 1)
+    with pytest.raises(BrainLDMError, match=r"(?s)plan rows: 30 there, 31 now.*plan sha256"):
+        run_cohort(replace(request_, out=undisturbed, table=table))
+    plan = tmp_path / "demo.tsv"
+    plan.write_text("participant_id\tseed\nsub-1\t1\n")
+    demo = replace(request_, out=undisturbed, table=plan, loading=loading(Path("demo")))
+    with pytest.raises(BrainLDMError, match=r"(?s)model hash.*model name: toy there, demo now"):
+        run_cohort(demo)
+    described = undisturbed.parent / "older"
+    shutil.copytree(undisturbed / "code", described / "code")
+    file = described / "code" / "cohort.json"
+    file.write_text(file.read_text().replace('"version": "', '"version": "0.0.'))
+    with pytest.raises(BrainLDMError, match=r"version: 0\.0\."):
+        run_cohort(replace(request_, out=described))
+
+
+def test_bad_input_on_the_command_line(
+    request_: Request, model: Path, tmp_path: Path, cli: Cli
+) -> None:
+    good = ("run", request_.table, "--model", model, "--device", "cpu", "--out")
+    foreign = tmp_path / "foreign"
+    foreign.mkdir()
+    (foreign / "notes.txt").write_text("mine")
+    for arguments, says in (
+        ((*good, foreign), "holds other files"),
+        ((*good, tmp_path / "o", "--gate", "maybe"), "expected redraw or flag"),
+        ((*good, tmp_path / "o", "--shard", "4/3"), "expected K/N with K from 1 to N"),
+        ((*good, tmp_path / "o", "--shard", "3"), "expected K/N, such as 3/100"),
+        ((*good, tmp_path / "o", "--batch", "0"), "expected 1 or more"),
+        ((*good, tmp_path / "o", "--tolerance", "age=3"), "no tolerance of age"),
+        ((*good, tmp_path / "o", "--tolerance", "brain_volume_ml=3"), "nothing is measured"),
+        ((*good, tmp_path / "o", "--tolerance", "x"), "expected NAME=VALUE"),
+        ((*good, tmp_path / "o", "--measure", "eyes"), "No segmentation is 'eyes'"),
+        ((*good, tmp_path / "o", "--measure", "simulated"), "expects the demo model's grid"),
+        ((*good, tmp_path / "o", "--cores-per-worker", "2"), "is for --ray"),
+        ((*good, tmp_path / "o", "--steps", "0"), "steps"),
+        (("merge", "--out", foreign), "holds no cohort"),
+    ):
+        code, said = cli(*arguments)
+        assert (code, "Traceback" in said) == (2, False), said
+        assert says in said, said
+        assert not (tmp_path / "o").exists(), arguments
+
+
+def test_from_a_plan_to_a_data_set_on_the_command_line(
+    model: Path, tmp_path: Path, cli: Cli
+) -> None:
+    table, out = tmp_path / "plan.tsv", tmp_path / "out"
+    wanted = ("plan", "--model", model, "--out", table)
+    code, said = cli(*wanted, "--number", 6, "--balance", "sex", "--limit", "age=70:82")
+    assert code == 0, said
+    assert "3 sex F" in said
+    code, said = cli(*wanted, "--number", 6)
+    assert code == 2
+    assert "Would overwrite" in said
+    again = ("run", table, "--model", model, "--device", "cpu", "--steps", 1, "--out", out)
+    code, said = cli(*again, "--gate", "flag")
+    assert code == 0, said
+    assert "Made 6 volumes." in said
+    code, said = cli(*again, "--gate", "flag")
+    assert "Made 0 volumes; 6 were there." in said
+    flags = [line.split("\t")[-1] for line in (out / "participants.tsv").read_text().splitlines()]
+    assert any("no head" in flag for flag in flags[1:])  # random weights hardly show one
+    assert "no head" in (out / "report.html").read_text()

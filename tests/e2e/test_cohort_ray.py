@@ -1,0 +1,59 @@
+"""A cohort on Ray gives what one process gives, whatever happens to its workers."""
+
+from __future__ import annotations
+
+import json
+import sys
+
+import nibabel as nib
+import numpy as np
+import pytest
+
+from brainldm.cohort.run import Request, run_cohort
+from tests.cohorts import SLOW, contents, loading, write_plan
+from tests.conftest import ROOT, Run
+from tests.toy import write_toy_model
+
+ROWS = 48
+
+
+@pytest.fixture(scope="module")
+def request_(tmp_path_factory: pytest.TempPathFactory) -> Request:
+    folder = tmp_path_factory.mktemp("cohort")
+    model = write_toy_model(folder / "toy")
+    return Request(write_plan(folder / "people.tsv", ROWS), folder / "one", loading(model), SLOW)
+
+
+def test_workers_may_be_lost(request_: Request, run: Run) -> None:
+    out = request_.out.with_name("many")
+    result = run(
+        *(sys.executable, "-m", "tests.cohort_on_ray", request_.loading.model),
+        *(str(request_.table), str(out)),
+        cwd=ROOT,
+    )
+    assert result.returncode == 0, result.stderr
+    said = json.loads(result.stdout.splitlines()[-1])
+    assert said["killed"] == ["worker 0", "worker 1", "worker 2", "node"]
+    assert (said["made"], said["finished"]) == (ROWS, True)
+    run_cohort(request_)
+    many, one = contents(out), contents(request_.out)
+    assert many.keys() == one.keys()
+    images = [name for name in one if name.endswith(".nii.gz")]
+    assert len(images) == ROWS
+    for name in images:  # one core rounds otherwise than two
+        arrays = [nib.load(folder / name).get_fdata() for folder in (out, request_.out)]
+        assert np.abs(arrays[0] - arrays[1]).max() < 1e-5
+    for name in ("participants.tsv", "summary.json", "dataset_description.json"):
+        assert many[name] == one[name]
+
+
+def test_a_cluster_that_is_not_there(request_: Request, run: Run) -> None:
+    command = ("brainldm", "cohort", "run", str(request_.table), "--model", request_.loading.model)
+    result = run(*command, "--out", "none", "--ray", "127.0.0.1:1")
+    assert result.returncode == 2
+    assert "Cannot reach a Ray cluster at '127.0.0.1:1'" in result.stderr
+    assert "Traceback" not in result.stderr
+    result = run(*command, "--out", "none", "--ray", "local", "--cores-per-worker", "999")
+    assert result.returncode == 2
+    assert "no room for a worker of 999 cores" in result.stderr
+    assert not request_.out.with_name("none").exists()
