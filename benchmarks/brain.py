@@ -151,7 +151,7 @@ class Reference:
 
         from brainldm.checkpoint import load_config
 
-        config = load_config(folder / "ours")
+        self.config = config = load_config(folder / "ours")
         a, u = config.autoencoder, config.unet
         self.device = device
         self.autoencoder = AutoencoderKL(
@@ -188,21 +188,25 @@ class Reference:
             network.load_state_dict(torch.load(path, map_location=device, weights_only=True))
             network.to(device).eval()
 
-    def brain(self, z: Any, steps: int, on_step: Callable[[], None]) -> Any:
+    def brain(
+        self, z: Any, steps: int, on_step: Callable[[], None], conditions: Any = CONDITIONS
+    ) -> Any:
         """DDIM with the conditions as channels and as the one token, then the decoder."""
         import torch
         from monai.networks.schedulers import DDIMScheduler
 
+        schedule = self.config.schedule
         scheduler = DDIMScheduler(
             num_train_timesteps=1000,
             schedule="scaled_linear_beta",
-            beta_start=0.0015,
-            beta_end=0.0205,
+            beta_start=schedule.beta_start,
+            beta_end=schedule.beta_end,
             clip_sample=False,
+            prediction_type="v_prediction" if schedule.prediction == "v" else "epsilon",
         )
         scheduler.set_timesteps(steps)
         z = z.to(self.device)
-        context = torch.tensor([[CONDITIONS]], device=self.device)
+        context = torch.tensor([[conditions]], device=self.device)
         channels = context[0, 0][None, :, None, None, None].expand(-1, -1, *z.shape[2:])
         # 980, 960, ..., 0 as when the bundle was published; MONAI has changed them since.
         for t in range(1000 - 1000 // steps, -1, -(1000 // steps)):
@@ -211,7 +215,7 @@ class Reference:
             z, _ = scheduler.step(output, t, z)
             on_step()
         self.latent = z
-        return self.autoencoder.decode_stage_2_outputs(z)  # the published scale factor is 1
+        return self.autoencoder.decode_stage_2_outputs(z / self.config.latent.scale)
 
 
 class Ours:

@@ -61,8 +61,9 @@ class Record:
         """None if it is not whole, as the last line of a process that was killed."""
         try:
             content = json.loads(line) if line.endswith(b"\n") else {}
-            return cls(**content)
-        except (ValueError, TypeError):
+            lists = {name: tuple(content[name]) for name in ("flags", "drawn")}
+            return cls(**{**content, **lists})
+        except (ValueError, KeyError, TypeError):
             return None
 
 
