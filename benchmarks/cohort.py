@@ -52,12 +52,18 @@ def main() -> None:
         kept = part("reference", folder, str(a.reference_volumes))["seconds"]
         command = [sys.executable, "-m", "brainldm", "cohort", "run", str(folder / "plan.tsv")]
         start = time.monotonic()
-        subprocess.run([*command, "--out", str(folder / "command")], check=True, capture_output=True)
+        subprocess.run(
+            [*command, "--out", str(folder / "command")], check=True, capture_output=True
+        )
         cohort = (time.monotonic() - start) / a.volumes
         overhead = part("overhead", folder, str(a.rounds))
         ray = {workers: part("ray", folder, str(workers)) for workers in (1, 2)}
         plans = {rows: part("plan", folder, str(rows)) for rows in (1000, a.rows)}
-    each = {"started": statistics.median(started), "kept": statistics.median(kept), "cohort": cohort}
+    each = {
+        "started": statistics.median(started),
+        "kept": statistics.median(kept),
+        "cohort": cohort,
+    }
     efficiency = ray[2]["rate"] / (2 * ray[1]["rate"])
     report = {
         "volumes": a.volumes,
@@ -91,7 +97,8 @@ def projection(efficiency: float) -> dict[str, float]:
 def prepare(folder: Path, volumes: int) -> None:
     """A plan, and the demo model as the reference reads it."""
     from brainldm.checkpoint import convert, load_config, load_model, save_model
-    from brainldm.cohort.draw import Design, draw_plan
+    from brainldm.cohort.design import Design
+    from brainldm.cohort.draw import draw_plan
 
     draw_plan(Design(volumes), load_config("demo"), folder / "plan.tsv")
     model = load_model("demo")

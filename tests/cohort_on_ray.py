@@ -17,7 +17,7 @@ from ray.cluster_utils import Cluster
 from brainldm.cohort.run import Request, run_cohort
 from tests.cohorts import SLOW, loading
 
-KILLS = 3
+KILLS = 2
 WORKER = "ray::_Worker"
 
 

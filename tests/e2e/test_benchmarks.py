@@ -38,6 +38,7 @@ def test_sweep_of_steps(root: Path, tmp_path: Path) -> None:
     assert (tmp_path / "steps.svg").read_text().count("<svg") == 1
 
 
+@pytest.mark.slow
 def test_a_training_step_beside_the_reference(root: Path) -> None:
     arguments = ("--size", "tiny", "--steps", "3", "--rounds", "1", "--precision", "float32")
     printed = run(root, "benchmarks/training.py", *arguments)

@@ -11,7 +11,8 @@ from pathlib import Path
 import numpy as np
 import pytest
 
-from brainldm.cohort.draw import Design, draw_plan
+from brainldm.cohort.design import Design
+from brainldm.cohort.draw import draw_plan
 from brainldm.cohort.plan import Plan, read_plan
 from brainldm.conditions import ConditionRanges
 from brainldm.config import PUBLISHED, Categorical, Variable

@@ -84,7 +84,8 @@ def plan(
 ) -> None:
     """Draw a table of people: one row a volume, with a seed and conditions."""
     from brainldm.checkpoint import load_config
-    from brainldm.cohort.draw import Design, draw_plan
+    from brainldm.cohort.design import Design
+    from brainldm.cohort.draw import draw_plan
     from brainldm.config import PUBLISHED
     from brainldm.files import refuse_existing
 
@@ -230,8 +231,8 @@ def _shard(text: str | None) -> tuple[int, int] | None:
 def merge(out: Folder) -> None:
     """Gather the shards of a cohort into one finished data set."""
     from brainldm.cli.progress import volumes
-    from brainldm.cohort.run import merge_cohort
+    from brainldm.cohort.finish import merge_cohort
 
     with volumes() as progress:
-        summary = merge_cohort(out, progress)
-    typer.echo(f"{summary.done} volumes are whole. The data set is {out.resolve()}.")
+        count = merge_cohort(out, progress)
+    typer.echo(f"{count} volumes are whole. The data set is {out.resolve()}.")

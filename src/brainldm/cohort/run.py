@@ -1,52 +1,37 @@
-"""`brainldm cohort run` and `merge`: from a plan to a finished data set, whatever happens between.
+"""`brainldm cohort run`: from a plan to a finished data set, whatever happens between.
 
 What is done stands in journals (`cohort.records`), one for each process that runs. A run looks at
-them, checks every file they name by its hash, and makes the rest. The last step gathers all.
+them, checks every file they name by its hash, and makes the rest.
 """
 
 from __future__ import annotations
 
-import hashlib
-import shutil
-from collections.abc import Callable, Iterable, Iterator, Mapping
-from concurrent.futures import ThreadPoolExecutor
+from collections.abc import Iterator, Mapping
 from dataclasses import dataclass
 from pathlib import Path
 from typing import Literal, Protocol
 
-import numpy as np
-
 from brainldm.checkpoint import load_config
 from brainldm.cohort.dataset import (
     Settings,
-    close_cohort,
     open_cohort,
-    paths,
-    read_model,
     read_settings,
 )
+from brainldm.cohort.finish import Progress, finish, verify
 from brainldm.cohort.gate import TOLERANCE, Gate, describe_gate
 from brainldm.cohort.local import Local
 from brainldm.cohort.maker import Batch, Facts, Loading, Made, Making, Sampling
 from brainldm.cohort.on_ray import OnRay
 from brainldm.cohort.plan import Plan, read_plan
-from brainldm.cohort.records import WORK, Journal, Record, Records, lock
-from brainldm.cohort.report import cohort_page
+from brainldm.cohort.records import WORK, Journal, Records
 from brainldm.cohort.sheet import Sheet
-from brainldm.cohort.watch import Watch, finished
+from brainldm.cohort.watch import Watch
 from brainldm.conditions import ConditionRanges
 from brainldm.config import ModelConfig
 from brainldm.errors import BrainLDMError
 from brainldm.evaluate.segmentation import check_segmentation, segmenter
 from brainldm.evaluate.sets import Space
-from brainldm.files import remove_partial, write_together
 from brainldm.request import choose_sampling
-
-Progress = Callable[[int, int, str], None]
-VERIFIERS = 4
-"""Threads that hash files."""
-BLOCK = 256
-"""Files that they are given at a time."""
 
 
 class Engine(Protocol):
@@ -208,7 +193,7 @@ def _make(
     try:
         records = Records(out, len(plan))
         mine = _mine(len(plan), settings.batch, shard)
-        _verify(out, records, mine, progress)
+        verify(out, records, mine, progress)
         gate = _gate(request, config, progress)
         sheet = None if shard else Sheet(out, len(plan))
         shown = frozenset(sheet.rows if sheet else ())
@@ -225,7 +210,7 @@ def _make(
     finally:
         journal.close()
     if shard is None:
-        _finish(out, sheet or Sheet(out, len(plan)))
+        finish(out, sheet or Sheet(out, len(plan)))
     return Summary(watch.done - done, watch.done, shard is None)
 
 
@@ -247,75 +232,3 @@ def _batches(
         wanted = frozenset(row for row in rows if row not in records)
         if wanted:
             yield Batch(tuple(plan.rows(rows.start, rows.stop)), wanted)
-
-
-def _verify(out: Path, records: Records, rows: Iterable[int], progress: Progress) -> None:
-    """Take as not done whose files are not what they were."""
-    done = np.array([row for row in rows if row in records], np.int64)
-
-    def damaged(row: int) -> bool:
-        record = records.get(row)
-        return record is None or not _whole(out, record)
-
-    with ThreadPoolExecutor(VERIFIERS) as threads:
-        for start in range(0, len(done), BLOCK):
-            block = done[start : start + BLOCK].tolist()
-            for row, bad in zip(block, threads.map(damaged, block), strict=True):
-                if bad:
-                    records.drop(row)
-            progress(start + len(block), len(done), "verify")
-
-
-def _whole(out: Path, record: Record) -> bool:
-    for path, expected in zip(
-        paths(out, record.label), (record.image, record.sidecar), strict=True
-    ):
-        try:
-            with path.open("rb") as file:
-                if hashlib.file_digest(file, "sha256").hexdigest() != expected:
-                    return False
-        except OSError:
-            return False
-    return True
-
-
-def merge_cohort(out: Path, progress: Progress = lambda done, total, name: None) -> Summary:
-    """Gather the shards of a cohort into one finished data set.
-
-    Raises:
-        BrainLDMError: no cohort, a shard that still runs, or volumes that are missing or damaged.
-    """
-    settings = read_settings(out)
-    count = settings["plan"]["rows"]
-    records = Records(out, count)
-    _verify(out, records, range(count), progress)
-    missing = [row for row in range(count) if row not in records]
-    if missing:
-        some = ", ".join(str(row + 1) for row in missing[:10])
-        more = ", ..." if len(missing) > 10 else ""
-        raise BrainLDMError(
-            f"{out} lacks {len(missing)} of {count} volumes, those of the plan's rows "
-            f"{some}{more}. Run the shards again that have them, then merge."
-        )
-    _finish(out, Sheet(out, count))
-    return Summary(0, count, True)
-
-
-def _finish(out: Path, sheet: Sheet) -> None:
-    """Write what describes the whole, and clear away what was needed on the way."""
-    settings = read_settings(out)
-    config = read_model(out)
-    held = [lock(out, path.stem) for path in sorted((out / WORK).glob("*.jsonl"))]
-    try:
-        records = Records(out, settings["plan"]["rows"])
-        close_cohort(out, config, settings, records)
-        shown = {row: record.label for row in sheet.rows if (record := records.get(row))}
-        sheet.complete(shown)
-        report = cohort_page(config.conditions, settings, records, sheet.write())
-        write_together({out / "report.html": report, out / "summary.json": finished(records)})
-        for folder in (out, out / "code"):
-            remove_partial(folder)
-    finally:
-        for each in held:
-            each.release()
-    shutil.rmtree(out / WORK)
