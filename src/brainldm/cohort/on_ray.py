@@ -17,6 +17,7 @@ from typing import Any
 from brainldm.cohort.dataset import COHORT
 from brainldm.cohort.maker import Batch, Facts, Loading, Made, Maker, Making
 from brainldm.errors import BrainLDMError, MissingExtraError
+from brainldm.pipeline import BrainLDM
 
 AHEAD = 2
 """Batches that a worker has at a time."""
@@ -31,25 +32,29 @@ PATIENCE = 300.0
 
 
 class _Worker:
-    """What runs in an actor."""
+    """What runs in an actor. It loads the model when it is first asked, so that what goes wrong
+    comes back as it was raised.
+    """
 
     def __init__(self, loading: Loading) -> None:
-        self._pipeline = loading.load()
-        self._maker: Maker | None = None
+        self._loading = loading
+        self._pipeline: BrainLDM | None = None
 
     def facts(self) -> Facts:
+        self._pipeline = self._pipeline or self._loading.load()
         return Facts.of(self._pipeline)
 
-    def begin(self, making: Making) -> None:
+    def begin(self, making: Making, settled: Facts) -> None:
         if not (making.out / COHORT).is_file():
             raise BrainLDMError(
                 f"The worker on {socket.gethostname()} does not see {making.out}. Expected a "
                 "folder on a file system that all machines of the cluster share."
             )
+        _agreed([settled, self.facts()])
+        assert self._pipeline is not None
         self._maker = Maker(self._pipeline, making)
 
     def make(self, batch: Batch) -> list[Made]:
-        assert self._maker is not None
         return list(self._maker.make([batch]))
 
 
@@ -93,14 +98,27 @@ class OnRay:
             ) from error
         try:
             self._start = self._starter(loading, cores)
-            starting = [_Handle(self._start()) for _ in range(self._places)]
-            refs = {handle.actor.facts.remote(): handle for handle in starting}
-            found = {handle: self._ray.get(ref, timeout=PATIENCE) for ref, handle in refs.items()}
-        except Exception as error:
+            self._workers = [_Handle(self._start()) for _ in range(self._places)]
+            self.facts = self._settle()
+        except BaseException:
             self.close()
-            raise _plain(error, "No worker could be started") from error
-        self._workers = list(found)
-        self.facts = _agreed(list(found.values()))
+            raise
+
+    def _settle(self) -> Facts:
+        """What the workers have in common that come in time; others are asked when they come."""
+        refs = {worker.actor.facts.remote(): worker for worker in self._workers}
+        ready, _ = self._ray.wait(list(refs), num_returns=len(refs), timeout=PATIENCE)
+        found: list[Facts] = []
+        failure: Exception = TimeoutError(f"none came within {PATIENCE:.0f} s")
+        for ref in ready:
+            try:
+                found.append(self._ray.get(ref))
+            except Exception as error:  # its machine was lost, or what any worker would meet
+                failure = error
+                self._workers.remove(refs[ref])
+        if not found:
+            raise _plain(failure, "No worker could be started") from failure
+        return _agreed(found)
 
     def _starter(self, loading: Loading, cores: int | None) -> Any:
         """What starts a worker; counts how many there is room for."""
@@ -134,7 +152,7 @@ class OnRay:
         errors = self._ray.exceptions
         lost_worker = (errors.RayActorError, errors.WorkerCrashedError, errors.NodeDiedError)
         source, again = iter(batches), deque[Batch]()
-        starting = {worker.actor.begin.remote(making): worker for worker in self._workers}
+        starting = {w.actor.begin.remote(making, self.facts): w for w in self._workers}
         working: list[_Handle] = []
         losses: Counter[int] = Counter()
         while True:
@@ -169,7 +187,7 @@ class OnRay:
                 handle.batches.clear()
                 working = [worker for worker in working if worker is not handle]
                 other = _Handle(self._start())
-                starting[other.actor.begin.remote(making)] = other
+                starting[other.actor.begin.remote(making, self.facts)] = other
                 continue
             except errors.RayTaskError as error:
                 raise _plain(error, "A worker failed") from error
