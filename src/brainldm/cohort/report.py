@@ -35,7 +35,7 @@ def cohort_page(
     counts = {v.name: dict.fromkeys(v.labels or (), 0) for v in variables}
     measured: dict[str, Array] = {name: np.full(len(records), np.nan) for name in measures}
     notable: list[Record] = []
-    redrawn = flagged = 0
+    redrawn = flagged = named = 0
     for i, record in enumerate(records):
         for name, value in record.values.items():
             if isinstance(value, str):
@@ -46,6 +46,7 @@ def cohort_page(
             measured[name][i] = number
         redrawn += bool(record.redraws)
         flagged += bool(record.flags)
+        named += bool(record.redraws or record.flags)
         if (record.redraws or record.flags) and len(notable) < MOST:
             notable.append(record)
     model = settings["model"]
@@ -57,7 +58,7 @@ def cohort_page(
         "<h2>Conditions asked for</h2>",
         *(_asked(v, asked[v.name], counts[v.name]) for v in variables),
         *_measured(variables, asked, measured),
-        *_notable(notable, redrawn, flagged),
+        *_notable(notable, named),
         "<h2>Some of them</h2>",
         picture(sheet, "png", "Contact sheet, evenly spread over the plan"),
         "<h2>How they were made</h2>",
@@ -103,7 +104,7 @@ def _measured(
         yield f"<p><b>{escape(name)}</b>, {escape(units.get(name, ''))} {shown} {told}</p>"
 
 
-def _notable(notable: Sequence[Record], redrawn: int, flagged: int) -> Iterator[str]:
+def _notable(notable: Sequence[Record], of: int) -> Iterator[str]:
     if not notable:
         return
     yield "<h2>Quality gate</h2>"
@@ -113,8 +114,8 @@ def _notable(notable: Sequence[Record], redrawn: int, flagged: int) -> Iterator[
         for record in notable
     )
     yield f"<table><tr><th>volume<th>redraws<th>faults</tr>{rows}</table>"
-    if redrawn + flagged > len(notable):
-        yield "<p class='note'>The first of them; the manifest has all.</p>"
+    if of > len(notable):
+        yield f"<p class='note'>The first {len(notable)} of {of}; the manifest has all.</p>"
 
 
 def _facts(settings: Mapping[str, Any]) -> str:
