@@ -13,6 +13,7 @@ import pytest
 ROOT = Path(__file__).resolve().parents[1]
 
 Run = Callable[..., subprocess.CompletedProcess[str]]
+Cli = Callable[..., tuple[int, str]]
 
 
 @pytest.fixture
@@ -39,3 +40,19 @@ def run(tmp_path: Path) -> Run:
         )
 
     return run
+
+
+@pytest.fixture
+def said(monkeypatch: pytest.MonkeyPatch, capsys: pytest.CaptureFixture[str]) -> Cli:
+    """Run `brainldm` in this process: its exit code, and all that it said in one line."""
+
+    def said(*arguments: object) -> tuple[int, str]:
+        from brainldm.cli import main
+
+        monkeypatch.setattr(sys, "argv", ["brainldm", *map(str, arguments)])
+        with pytest.raises(SystemExit) as exit:
+            main()
+        captured = capsys.readouterr()
+        return int(exit.value.code or 0), " ".join((captured.out + captured.err).split())
+
+    return said

@@ -8,7 +8,7 @@ from pathlib import Path
 import numpy as np
 import torch
 
-from brainldm.data.prepared import SPACE
+from brainldm.bids import SPACE
 from brainldm.volume import Volume
 
 SHAPE = (16, 16, 16)

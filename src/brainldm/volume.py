@@ -5,7 +5,6 @@ World coordinates are millimetres, RAS+ (x to the right, y to the front, z up), 
 
 from __future__ import annotations
 
-import json
 import zlib
 from collections.abc import Mapping
 from dataclasses import dataclass
@@ -20,6 +19,7 @@ from nibabel.spatialimages import HeaderDataError
 from numpy.typing import ArrayLike, NDArray
 from scipy import ndimage
 
+from brainldm.bids import to_json
 from brainldm.errors import BrainLDMError
 from brainldm.files import refuse_existing, write_together
 from brainldm.preview import preview_png
@@ -167,7 +167,7 @@ class Volume:
 
     def to_sidecar(self) -> bytes:
         """The content of the JSON file."""
-        return (json.dumps(self.metadata, indent=2) + "\n").encode()
+        return to_json(self.metadata)
 
     def to_nifti(self, compress: bool = True) -> bytes:
         """The content of a NIfTI file in MNI152 space, gzipped or not."""

@@ -8,9 +8,9 @@ import os
 import random
 import re
 import shutil
-import sys
 from collections.abc import Callable
 from dataclasses import replace
+from functools import partial
 from pathlib import Path
 
 import nibabel as nib
@@ -18,17 +18,15 @@ import numpy as np
 import pytest
 
 from brainldm import BrainLDM
-from brainldm.cli import main
-from brainldm.cohort.dataset import paths
+from brainldm.bids import t1w
 from brainldm.cohort.finish import merge_cohort
 from brainldm.cohort.records import Journal
 from brainldm.cohort.run import Request, run_cohort
 from brainldm.errors import BrainLDMError
 from tests.cohorts import SAMPLING, contents, loading, started, write_plan
-from tests.conftest import Run
+from tests.conftest import Cli, Run
 from tests.toy import SHAPE, write_toy_model
 
-Cli = Callable[..., tuple[int, str]]
 ROWS = 30
 KILLS = 50
 
@@ -54,17 +52,9 @@ def undisturbed(request_: Request, tmp_path_factory: pytest.TempPathFactory) -> 
 
 
 @pytest.fixture
-def cli(monkeypatch: pytest.MonkeyPatch, capsys: pytest.CaptureFixture[str]) -> Cli:
-    """Run `brainldm cohort` in this process: its exit code and all that it said."""
-
-    def cli(*arguments: object) -> tuple[int, str]:
-        monkeypatch.setattr(sys, "argv", ["brainldm", "cohort", *map(str, arguments)])
-        with pytest.raises(SystemExit) as exit:
-            main()
-        captured = capsys.readouterr()
-        return int(exit.value.code or 0), " ".join((captured.out + captured.err).split())
-
-    return cli
+def cli(said: Cli) -> Cli:
+    """`brainldm cohort`."""
+    return partial(said, "cohort")
 
 
 def test_the_data_set_is_bids(undisturbed: Path, run: Run) -> None:
@@ -84,7 +74,7 @@ def test_volumes_are_those_of_the_pipeline(undisturbed: Path, model: Path) -> No
     assert len(table) == 1 + ROWS
     row = dict(zip(table[0].split("\t"), table[6].split("\t"), strict=True))
     assert row["participant_id"] == "sub-005"
-    image, sidecar = paths(undisturbed, "005")
+    image, sidecar = t1w(undisturbed, "005")
     said = json.loads(sidecar.read_text())
     assert said["synthetic"] is True
     assert said["brainldm"]["drawn"] == ["brain_volume_ml"]
@@ -160,7 +150,7 @@ def test_what_is_damaged_is_made_again(
 ) -> None:
     out = tmp_path / "out"
     shutil.copytree(undisturbed, out)
-    image, sidecar = paths(out, "003")
+    image, sidecar = t1w(out, "003")
     image.write_bytes(image.read_bytes()[:-1])
     sidecar.unlink()
     shutil.rmtree(out / "sub-017")

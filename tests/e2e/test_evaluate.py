@@ -4,8 +4,8 @@ from __future__ import annotations
 
 import json
 import shutil
-import sys
 from collections.abc import Callable
+from functools import partial
 from pathlib import Path
 
 import nibabel as nib
@@ -13,12 +13,11 @@ import numpy as np
 import pytest
 
 from brainldm.checkpoint import load_config
-from brainldm.cli import main
 from brainldm.data.simulated import write_heads
 from brainldm.data.simulation import Grid
+from tests.conftest import Cli
 
 HEADS = 12
-Cli = Callable[..., tuple[int, str]]
 
 
 @pytest.fixture(scope="module")
@@ -38,17 +37,9 @@ def heads(tmp_path_factory: pytest.TempPathFactory) -> Path:
 
 
 @pytest.fixture
-def cli(monkeypatch: pytest.MonkeyPatch, capsys: pytest.CaptureFixture[str]) -> Cli:
-    """Run `brainldm evaluate` in this process: its exit code and all that it said."""
-
-    def cli(*arguments: object) -> tuple[int, str]:
-        monkeypatch.setattr(sys, "argv", ["brainldm", "evaluate", *map(str, arguments)])
-        with pytest.raises(SystemExit) as exit:
-            main()
-        captured = capsys.readouterr()
-        return int(exit.value.code or 0), " ".join((captured.out + captured.err).split())
-
-    return cli
+def cli(said: Cli) -> Cli:
+    """`brainldm evaluate`."""
+    return partial(said, "evaluate")
 
 
 def report(folder: Path) -> dict[str, object]:

@@ -16,11 +16,11 @@ from pathlib import Path
 from typing import Any
 
 from brainldm import __version__
+from brainldm.bids import VERSION, cell, to_json
 from brainldm.cohort.draw import describe
 from brainldm.cohort.plan import SEED, Plan
 from brainldm.cohort.records import MANIFEST, WORK, Records
 from brainldm.config import ModelConfig, Variable
-from brainldm.data.prepared import SPACE
 from brainldm.errors import BrainLDMError
 from brainldm.files import make_folder, write_aside, write_together
 
@@ -55,13 +55,6 @@ class Settings:
     version: str = __version__
 
 
-def paths(out: Path, label: str) -> tuple[Path, Path]:
-    """The image and the sidecar of a participant."""
-    folder = out / f"sub-{label}" / "anat"
-    stem = f"sub-{label}_space-{SPACE}_T1w"
-    return folder / f"{stem}.nii.gz", folder / f"{stem}.json"
-
-
 def open_cohort(out: Path, settings: Settings, config: ModelConfig, plan: Plan) -> Plan:
     """Make the folder of a cohort, or go on with the one that is there.
 
@@ -92,7 +85,7 @@ def open_cohort(out: Path, settings: Settings, config: ModelConfig, plan: Plan) 
         if plan.file.with_suffix(".json").is_file():
             _copy(plan.file.with_suffix(".json"), table.with_suffix(".json"))
         write_together({out / MODEL: config.to_json().encode()})
-        write_together({out / COHORT: _json(wanted)})  # last: with it, the cohort is begun
+        write_together({out / COHORT: to_json(wanted)})  # last: with it, the cohort is begun
     return plan.at(table)
 
 
@@ -167,13 +160,13 @@ def close_cohort(
             measured = (record.measured.get(m) for m in measures)
             flags = "; ".join(record.flags) or "n/a"
             values = (record.values[name] for name in columns)
-            cells = (*map(_cell, values), str(record.seed), *map(_cell, measured), flags)
+            cells = (*map(cell, values), str(record.seed), *map(cell, measured), flags)
             table.write(("\t".join((f"sub-{record.label}", *cells)) + "\n").encode())
             manifest.write(record.to_line())
     write_together(
         {
-            out / "participants.json": _json(_columns(variables, measures)),
-            out / "dataset_description.json": _json(_description(config, settings)),
+            out / "participants.json": to_json(_columns(variables, measures)),
+            out / "dataset_description.json": to_json(_description(config, settings)),
             out / "README.md": _readme(config, settings, len(records)).encode(),
             out / ".bidsignore": "".join(f"{name}\n" for name in OURS).encode(),
         }
@@ -195,7 +188,7 @@ def _columns(variables: Sequence[Variable], measures: Sequence[str]) -> dict[str
 def _description(config: ModelConfig, settings: Mapping[str, Any]) -> dict[str, Any]:
     return {
         "Name": "Synthetic T1-weighted heads",
-        "BIDSVersion": "1.10.0",
+        "BIDSVersion": VERSION,
         "DatasetType": "derivative",
         "License": config.provenance["licence"],
         "GeneratedBy": [
@@ -220,13 +213,3 @@ What was asked for is in `code/`, the hash of every file in `{MANIFEST}`.
 
 {config.provenance.get("limitations", "")}
 """
-
-
-def _cell(value: str | float | None) -> str:
-    if value is None:
-        return "n/a"
-    return value if isinstance(value, str) else f"{value:.6g}"
-
-
-def _json(content: Any) -> bytes:
-    return (json.dumps(content, indent=2) + "\n").encode()

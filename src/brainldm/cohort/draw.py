@@ -7,7 +7,6 @@ come, until each has its number.
 
 from __future__ import annotations
 
-import json
 import warnings
 from collections.abc import Iterator, Mapping, Sequence
 from pathlib import Path
@@ -18,6 +17,7 @@ from numpy.typing import NDArray
 from scipy.special import ndtr
 
 from brainldm import __version__
+from brainldm.bids import to_json
 from brainldm.cohort.columns import conditions_of, find_conditions, read_header, split
 from brainldm.cohort.design import (
     Array,
@@ -227,7 +227,7 @@ def _description(design: Design, config: ModelConfig, variables: Sequence[Variab
         **{v.name: describe(v) for v in variables},
         "brainldm": {"version": __version__, "model": config.name, "plan": asked},
     }
-    return (json.dumps(content, indent=2) + "\n").encode()
+    return to_json(content)
 
 
 def describe(variable: Variable) -> dict[str, Any]:

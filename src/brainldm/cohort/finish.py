@@ -10,7 +10,8 @@ from pathlib import Path
 
 import numpy as np
 
-from brainldm.cohort.dataset import close_cohort, paths, read_model, read_settings
+from brainldm.bids import t1w
+from brainldm.cohort.dataset import close_cohort, read_model, read_settings
 from brainldm.cohort.records import WORK, Record, Records, lock
 from brainldm.cohort.report import cohort_page
 from brainldm.cohort.sheet import Sheet
@@ -43,9 +44,7 @@ def verify(out: Path, records: Records, rows: Iterable[int], progress: Progress)
 
 
 def _whole(out: Path, record: Record) -> bool:
-    for path, expected in zip(
-        paths(out, record.label), (record.image, record.sidecar), strict=True
-    ):
+    for path, expected in zip(t1w(out, record.label), (record.image, record.sidecar), strict=True):
         try:
             with path.open("rb") as file:
                 if hashlib.file_digest(file, "sha256").hexdigest() != expected:

@@ -17,7 +17,7 @@ from typing import Self
 import torch
 
 from brainldm import __version__
-from brainldm.cohort.dataset import paths
+from brainldm.bids import t1w
 from brainldm.cohort.gate import Gate
 from brainldm.cohort.plan import Row
 from brainldm.cohort.records import Record
@@ -257,7 +257,7 @@ class Maker:
 
     def _write(self, made: _Volume) -> Made:
         label = made.row.label
-        image, sidecar = paths(self.making.out, label)
+        image, sidecar = t1w(self.making.out, label)
         remove_partial(image.parent)
         contents = {sidecar: made.volume.to_sidecar(), image: made.volume.to_nifti()}
         write_together(contents)

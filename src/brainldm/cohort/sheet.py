@@ -9,7 +9,7 @@ from pathlib import Path
 import numpy as np
 from PIL import Image, ImageDraw
 
-from brainldm.cohort.dataset import paths
+from brainldm.bids import t1w
 from brainldm.files import write_together
 from brainldm.preview import draw_slices
 from brainldm.volume import Volume
@@ -57,7 +57,7 @@ class Sheet:
         """Read the tiles that are missing from the images of these rows."""
         for row in self.rows:
             if row in labels and row not in self._tiles:
-                image, _ = paths(self._out, labels[row])
+                image, _ = t1w(self._out, labels[row])
                 self.add(row, labels[row], tile(Volume.load(image)))
 
     def write(self) -> bytes:

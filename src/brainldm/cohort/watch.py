@@ -2,12 +2,12 @@
 
 from __future__ import annotations
 
-import json
 import time
 from collections.abc import Callable
 from datetime import UTC, datetime
 from pathlib import Path
 
+from brainldm.bids import to_json
 from brainldm.cohort.maker import Made
 from brainldm.cohort.records import Records
 from brainldm.cohort.sheet import Sheet
@@ -74,7 +74,7 @@ class Watch:
             "volumes_a_minute": round(60 * rate, 2) if rate else None,
             "seconds_left": round((self.total - self.done) / rate) if rate else None,
         }
-        write_together({self._file: (json.dumps(content, indent=2) + "\n").encode()})
+        write_together({self._file: to_json(content)})
         self._progress(self.done, self.total)
 
 
@@ -86,4 +86,4 @@ def finished(records: Records) -> bytes:
         redraws += record.redraws
         flagged += bool(record.flags)
     content = {"state": "finished", "volumes": count, "redraws": redraws, "flagged": flagged}
-    return (json.dumps(content, indent=2) + "\n").encode()
+    return to_json(content)

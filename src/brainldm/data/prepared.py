@@ -22,9 +22,9 @@ from nibabel.filebasedimages import ImageFileError
 from nibabel.spatialimages import HeaderDataError
 from torch import Tensor
 
+from brainldm.bids import t1w
 from brainldm.errors import BrainLDMError
 
-SPACE = "MNI152NLin2009aSym"
 MISSING = ("n/a", "")
 TOLERANCE = 1e-3
 """By how much an affine (mm) or an intensity may be off."""
@@ -62,8 +62,7 @@ class PreparedData:
 
     def path(self, index: int) -> Path:
         """A subject's image."""
-        subject = f"sub-{self.subjects[index]}"
-        return self.folder / subject / "anat" / f"{subject}_space-{SPACE}_T1w.nii.gz"
+        return t1w(self.folder, self.subjects[index])[0]
 
     def row(self, index: int) -> int:
         """A subject's line in participants.tsv, counted from 1."""

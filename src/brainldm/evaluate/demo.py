@@ -11,7 +11,6 @@ import argparse
 import csv
 import io
 import itertools
-import json
 from collections.abc import Sequence
 from dataclasses import asdict, dataclass
 from pathlib import Path
@@ -21,6 +20,7 @@ import numpy as np
 from numpy.typing import NDArray
 from PIL import Image, ImageDraw
 
+from brainldm.bids import to_json
 from brainldm.conditions import Conditions
 from brainldm.data.simulation import Grid, SimulatedHead, simulate
 from brainldm.data.template import load_template
@@ -247,7 +247,7 @@ def contact_sheet(volumes: Sequence[Volume], heads: Sequence[SimulatedHead]) -> 
 
 def _json(model: BrainLDM, figures: Sequence[Figure]) -> bytes:
     content = {"model": model.hash, "figures": [asdict(figure) for figure in figures]}
-    return (json.dumps(content, indent=2) + "\n").encode()
+    return to_json(content)
 
 
 def _table(people: Sequence[Conditions], measured: NDArray[np.float64]) -> bytes:

@@ -144,13 +144,16 @@ def _resnet(extractor: Extractor) -> torch.nn.Module:
         ) from error
     state = state.get("state_dict", state)
     state = {name.removeprefix("module."): value for name, value in state.items()}
-    unknown = network.load_state_dict(state, strict=False)
     # A classifier's last layer is not used.
-    rest = [n for n in unknown.unexpected_keys if not n.startswith(("fc.", "conv_seg."))]
-    if unknown.missing_keys or rest:
+    state = {n: value for n, value in state.items() if not n.startswith(("fc.", "conv_seg."))}
+    own = network.state_dict()
+    missing = [name for name in own if name not in state]
+    others = [n for n, value in state.items() if n not in own or own[n].shape != value.shape]
+    if missing or others:
         raise BrainLDMError(
-            f"{extractor.weights} is no {extractor.name}: {len(unknown.missing_keys)} weights are "
-            f"missing, {len(rest)} are unknown, such as {(unknown.missing_keys + rest)[0]}. "
-            "Expected a ResNet-50 with bottlenecks."
+            f"{extractor.weights} is no {extractor.name}: {len(missing)} weights are missing, "
+            f"{len(others)} are unknown or of another shape, such as {(missing + others)[0]}. "
+            f"Expected a {'2' if flat else '3'}-D ResNet-50 with bottlenecks."
         )
+    network.load_state_dict(state)
     return network.eval()

@@ -16,9 +16,9 @@ from typing import Any
 import numpy as np
 
 from brainldm import __version__
+from brainldm.bids import SPACE, VERSION, cell, t1w, to_json
 from brainldm.errors import BrainLDMError
 from brainldm.files import write_together
-from brainldm.prepare.reference import SPACE
 
 COVARIATES = {
     "sex": "Sex",
@@ -67,13 +67,8 @@ class Paths:
     @classmethod
     def of(cls, out: Path, subject: str) -> Paths:
         """In the data set `out`."""
-        stem = f"sub-{subject}_space-{SPACE}_T1w"
-        folder = out / f"sub-{subject}"
-        return cls(
-            folder / "anat" / f"{stem}.nii.gz",
-            folder / "anat" / f"{stem}.json",
-            folder / "figures" / f"sub-{subject}_desc-quality_T1w.jpg",
-        )
+        figure = out / f"sub-{subject}" / "figures" / f"sub-{subject}_desc-quality_T1w.jpg"
+        return cls(*t1w(out, subject), figure)
 
 
 @dataclass(frozen=True)
@@ -117,14 +112,14 @@ def open_dataset(out: Path, settings: Settings) -> None:
         )
     content = {
         "Name": "T1-weighted heads prepared for brainldm",
-        "BIDSVersion": "1.10.0",
+        "BIDSVersion": VERSION,
         "DatasetType": "derivative",
         "GeneratedBy": [
             {"Name": "brainldm", "Version": __version__, "Description": "brainldm prepare"}
         ],
         "brainldm": wanted,
     }
-    write_together({description: _json(content)})
+    write_together({description: to_json(content)})
 
 
 def write_tables(
@@ -147,7 +142,7 @@ def write_tables(
     """
     rows = [("participant_id", *COVARIATES, *columns)]
     for each in participants:
-        known = (_cell(each.covariates.get(name)) for name in COVARIATES)
+        known = (cell(each.covariates.get(name)) for name in COVARIATES)
         rest = (each.other.get(name, "") or "n/a" for name in columns)
         rows.append((f"sub-{each.subject}", *known, *rest))
     text = "".join("\t".join(row) + "\n" for row in rows)
@@ -163,8 +158,8 @@ def write_tables(
     write_together(
         {
             out / "participants.tsv": text.encode(),
-            out / "participants.json": _json(_describe(participants, descriptions)),
-            out / "prepare.json": _json(report),
+            out / "participants.json": to_json(_describe(participants, descriptions)),
+            out / "prepare.json": to_json(report),
         }
     )
 
@@ -208,16 +203,6 @@ def _range(name: str, participants: Sequence[Participant]) -> dict[str, Any]:
             "sd": float(numbers.std()),
         }
     return summary
-
-
-def _cell(value: str | float | None) -> str:
-    if value is None:
-        return "n/a"
-    return value if isinstance(value, str) else f"{value:.6g}"
-
-
-def _json(content: Any) -> bytes:
-    return (json.dumps(content, indent=2) + "\n").encode()
 
 
 def _read(path: Path) -> dict[str, Any]:

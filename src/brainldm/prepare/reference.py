@@ -17,8 +17,6 @@ from scipy import ndimage
 from brainldm.data.template import Template
 from brainldm.volume import Volume
 
-SPACE = "MNI152NLin2009aSym"
-"""The space's name in BIDS."""
 Map = NDArray[np.float32]
 
 # T1-weighted intensities of the drawn head; registration by mutual information needs them to

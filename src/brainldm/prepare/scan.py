@@ -2,7 +2,6 @@
 
 from __future__ import annotations
 
-import json
 import tempfile
 from collections.abc import Mapping
 from dataclasses import asdict, dataclass
@@ -12,13 +11,14 @@ from typing import Any
 
 import numpy as np
 
+from brainldm.bids import SPACE, to_json
 from brainldm.errors import BrainLDMError
 from brainldm.files import write_together
 from brainldm.prepare.dataset import MEASURABLE, Paths, Settings, read_sidecar
 from brainldm.prepare.inputs import Scan
 from brainldm.prepare.quality import BINS, figure
 from brainldm.prepare.reading import digest, read_scan
-from brainldm.prepare.reference import SPACE, Reference
+from brainldm.prepare.reference import Reference
 from brainldm.scans import fit_to_grid
 from brainldm.volume import Volume
 
@@ -142,7 +142,7 @@ def _prepare(task: Task, paths: Paths) -> dict[str, Any]:
             paths.figure: figure(image, brain.array > 0.5),
             paths.image: Volume(image.array, affine).to_nifti(),
             # The sidecar last: it says that the rest is there.
-            paths.sidecar: (json.dumps(sidecar, indent=2) + "\n").encode(),
+            paths.sidecar: to_json(sidecar),
         }
     )
     return ours

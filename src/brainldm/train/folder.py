@@ -12,6 +12,7 @@ from typing import Any
 from safetensors.torch import save
 from torch import Tensor
 
+from brainldm.bids import to_json
 from brainldm.checkpoint import load_into, load_model, read_state_dict
 from brainldm.config import AutoencoderConfig
 from brainldm.errors import BrainLDMError
@@ -57,7 +58,7 @@ def open_run(folder: Path, configuration: Mapping[str, Any]) -> None:
             "Choose another --out."
         )
     make_folder(folder)
-    write_together({path: (json.dumps(wanted, indent=2) + "\n").encode()})
+    write_together({path: to_json(wanted)})
 
 
 def _differences(was: Any, now: Any, path: str = "") -> Iterator[str]:
@@ -112,7 +113,7 @@ def save_first_stage(
         {
             folder / WEIGHTS: content,
             folder / CARD: card.encode(),
-            folder / DESCRIPTION: (json.dumps(description, indent=2) + "\n").encode(),
+            folder / DESCRIPTION: to_json(description),
         }
     )
 

@@ -1,0 +1,31 @@
+"""What our data sets have of BIDS in common: names, cells of tables, JSON."""
+
+from __future__ import annotations
+
+import json
+from pathlib import Path
+from typing import Any
+
+VERSION = "1.10.0"
+"""Of the specification."""
+SPACE = "MNI152NLin2009aSym"
+"""The name of the space that our images lie in."""
+
+
+def t1w(folder: Path, label: str) -> tuple[Path, Path]:
+    """The image of a participant and its sidecar; the label is without "sub-"."""
+    anat = folder / f"sub-{label}" / "anat"
+    stem = f"sub-{label}_space-{SPACE}_T1w"
+    return anat / f"{stem}.nii.gz", anat / f"{stem}.json"
+
+
+def cell(value: str | float | None) -> str:
+    """A cell of a table; what is not known is n/a."""
+    if value is None:
+        return "n/a"
+    return value if isinstance(value, str) else f"{value:.6g}"
+
+
+def to_json(content: Any) -> bytes:
+    """The text of a JSON file."""
+    return (json.dumps(content, indent=2) + "\n").encode()
