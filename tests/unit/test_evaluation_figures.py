@@ -103,6 +103,15 @@ def test_estimates_of_heads_that_were_left_out() -> None:
     assert np.corrcoef(whole.predict(heads), age)[0, 1] > 0.9
 
 
+def test_what_features_do_not_tell_is_not_estimated_the_wrong_way_round() -> None:
+    r = []
+    for _ in range(40):
+        heads = [measured(row) for row in rng.standard_normal((30, 6))]
+        values = rng.standard_normal(30)
+        r.append(np.corrcoef(Regressor(heads, values).left_out, values)[0, 1])
+    assert abs(np.mean(r)) < 0.25
+
+
 @pytest.mark.parametrize(
     ("name", "header", "row", "expected"),
     [

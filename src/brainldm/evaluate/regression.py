@@ -36,9 +36,11 @@ class Regressor:
         best = np.inf
         for penalty in np.logspace(-3, 2, 16) * max(float(eigen.mean()), 1e-9):
             dual = vectors / (eigen.clip(0) + penalty) @ vectors.T
-            smoother = gram @ dual + 1 / len(y)
-            # Leaving out one head at a time, in closed form (Hastie et al., section 7.10).
-            errors = (y - gram @ dual @ y) / (1 - smoother.diagonal()).clip(1e-6)
+            # Leaving out one head at a time, in closed form (Hastie et al., section 7.10), but not
+            # of the mean: where features tell nothing, the mean of the others is all that is left
+            # of an estimate, and that falls as the head's own value rises (r = -1).
+            fitted = gram @ dual
+            errors = (y - fitted @ y) / (1 - fitted.diagonal()).clip(1e-6)
             if (errors**2).mean() < best:
                 best, self.left_out = (errors**2).mean(), values - errors
                 self.weights = x.T @ (dual @ y) / x.shape[1]
