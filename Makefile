@@ -3,7 +3,7 @@
 #   make test          lint, types and tests
 #   make demo-model    train the demo model from nothing (hours), and measure it
 #   make demo-figures  measure the demo model that ships (half an hour)
-#   make demo-report   the evaluation report of the demo model in the docs (an hour)
+#   make demo-report   the evaluation report of the demo model in the docs (a quarter of an hour)
 
 PYTHON ?= python3
 BIN := .venv/bin
