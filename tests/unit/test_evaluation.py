@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import importlib.util
 import io
 
 import numpy as np
@@ -10,8 +11,10 @@ from PIL import Image
 
 from brainldm.data.simulation import SimulatedHead, simulate
 from brainldm.data.template import load_template
-from brainldm.errors import BrainLDMError
+from brainldm.errors import BrainLDMError, MissingExtraError
 from brainldm.evaluate.demo import Figure, agreement, contact_sheet, psnr
+from brainldm.evaluate.segmentation import check_segmentation
+from brainldm.evaluate.sets import Space
 from brainldm.evaluate.volumes import VolumeRule, find_cavity
 from brainldm.train.demo import GRID
 from brainldm.volume import Volume
@@ -98,3 +101,18 @@ def test_the_contact_sheet_has_both_kinds_side_by_side(held_out: list[SimulatedH
     middle = sheet.shape[1] // 2
     assert sheet[:, :middle].mean() > 150
     assert 10 < sheet[:, middle:].mean() < 100
+
+
+@pytest.mark.parametrize(("name", "package"), [("ants", "ants"), ("simulated", "nilearn")])
+def test_what_a_segmentation_needs_is_named_before_anything_is_measured(
+    name: str, package: str, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    space = Space(GRID.shape, GRID.affine)
+    check_segmentation(name, space)
+    real = importlib.util.find_spec
+    monkeypatch.setattr(
+        importlib.util, "find_spec", lambda asked: None if asked == package else real(asked)
+    )
+    with pytest.raises(MissingExtraError, match=rf"'{package}'.*brainldm\[evaluate\]"):
+        check_segmentation(name, space)
+    check_segmentation("none", space)

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import importlib.util
 import io
 from collections.abc import Callable
 from dataclasses import dataclass
@@ -13,13 +14,15 @@ import numpy as np
 from brainldm.checkpoint import load_config
 from brainldm.data.simulation import Grid, simulate
 from brainldm.data.template import load_template
-from brainldm.errors import BrainLDMError
+from brainldm.errors import BrainLDMError, MissingExtraError
 from brainldm.evaluate.sets import Space
 from brainldm.evaluate.volumes import VolumeRule
 from brainldm.files import make_folder, write_together
 from brainldm.volume import Volume
 
 NAMES = ("ants", "simulated", "none")
+NEEDED = {"ants": ("nilearn", "ants"), "simulated": ("nilearn",)}
+"""Packages that may not be installed."""
 RULE_HEADS = range(60)
 """Simulated heads that the rule is learned from; the demo model's training has them too."""
 
@@ -95,10 +98,14 @@ def check_segmentation(name: str, space: Space) -> None:
     """Whether a segmentation can be had on a grid.
 
     Raises:
-        BrainLDMError: an unknown name, or `simulated` on another grid than the demo model's.
+        BrainLDMError: an unknown name, or `simulated` on another grid than the demo model's; or
+            what it needs is not installed.
     """
     if name not in NAMES:
         raise BrainLDMError(f"No segmentation is {name!r}: expected {', '.join(NAMES)}.")
+    for package in NEEDED.get(name, ()):
+        if importlib.util.find_spec(package) is None:
+            raise MissingExtraError("Measuring volumes", package, "evaluate")
     grid = _demo_grid()
     if name == "simulated" and not Space(grid.shape, grid.affine).equals(space):
         raise BrainLDMError(
