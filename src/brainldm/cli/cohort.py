@@ -7,7 +7,7 @@ from typing import Annotated, Literal, cast
 
 import typer
 
-from brainldm.cli.options import Device, Dtype, Memory, Model, integer, number
+from brainldm.cli.options import Device, Dtype, Guidance, Memory, Model, Sampler, Steps, integer
 from brainldm.errors import BrainLDMError
 
 cohort = typer.Typer(no_args_is_help=True, help="Many volumes: draw a plan, make it, resume it.")
@@ -122,15 +122,9 @@ def run(
     ],
     out: Folder,
     model: Model = "demo",
-    steps: Annotated[
-        int | None,
-        typer.Option(parser=integer, metavar="INTEGER", help="Denoising steps."),
-    ] = None,
-    sampler: Annotated[str, typer.Option(help="unipc, dpm++2m, ddim or ddpm.")] = "unipc",
-    guidance: Annotated[
-        float,
-        typer.Option(parser=number, metavar="NUMBER", help="As of `brainldm generate`."),
-    ] = 1.0,
+    steps: Steps = None,
+    sampler: Sampler = "unipc",
+    guidance: Guidance = 1.0,
     extrapolate: Annotated[
         bool, typer.Option("--extrapolate", help="Accept values outside the model's ranges.")
     ] = False,

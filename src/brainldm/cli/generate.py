@@ -11,11 +11,14 @@ import typer
 from brainldm.cli.options import (
     Device,
     Dtype,
+    Guidance,
     Memory,
     Model,
     Out,
     Overwrite,
     Preview,
+    Sampler,
+    Steps,
     integer,
     number,
 )
@@ -95,15 +98,8 @@ def generate(
             help="How many heads: seeds SEED, SEED + 1, ...",
         ),
     ] = 1,
-    steps: Annotated[
-        int | None,
-        typer.Option(
-            parser=integer,
-            metavar="INTEGER",
-            help="Denoising steps; as many as are usual for the sampler if left out.",
-        ),
-    ] = None,
-    sampler: Annotated[str, typer.Option(help="unipc, dpm++2m, ddim or ddpm.")] = "unipc",
+    steps: Steps = None,
+    sampler: Sampler = "unipc",
     eta: Annotated[
         float | None,
         typer.Option(
@@ -112,15 +108,7 @@ def generate(
             help="Noise that ddim adds at each step, from 0 (none, the default) to 1 (as ddpm).",
         ),
     ] = None,
-    guidance: Annotated[
-        float,
-        typer.Option(
-            parser=number,
-            metavar="NUMBER",
-            help="How far to follow the conditions: 1 as trained, more beyond; for models trained "
-            "with condition dropout.",
-        ),
-    ] = 1.0,
+    guidance: Guidance = 1.0,
     device: Device = "auto",
     dtype: Dtype = "auto",
     memory: Memory = "auto",

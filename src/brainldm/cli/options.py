@@ -33,6 +33,24 @@ Model = Annotated[
     ),
 ]
 Out = Annotated[Path, typer.Option(metavar="DIR", help="Folder for the files; made if missing.")]
+Steps = Annotated[
+    int | None,
+    typer.Option(
+        parser=integer,
+        metavar="INTEGER",
+        help="Denoising steps; as many as are usual for the sampler if left out.",
+    ),
+]
+Sampler = Annotated[str, typer.Option(help="unipc, dpm++2m, ddim or ddpm.")]
+Guidance = Annotated[
+    float,
+    typer.Option(
+        parser=number,
+        metavar="NUMBER",
+        help="How far to follow the conditions: 1 as trained, more beyond; for models trained "
+        "with condition dropout.",
+    ),
+]
 Device = Annotated[
     str, typer.Option(help="auto (a CUDA GPU where there is one), cpu, cuda, cuda:1 or mps.")
 ]
