@@ -250,9 +250,11 @@ def test_from_a_plan_to_a_data_set_on_the_command_line(
     code, said = cli(*wanted, "--number", 6, "--balance", "sex", "--limit", "age=70:82")
     assert code == 0, said
     assert "3 sex F" in said
-    code, said = cli(*wanted, "--number", 6)
+    code, said = cli(*wanted)
     assert code == 2
     assert "Would overwrite" in said
+    code, said = cli(*wanted[:-1], tmp_path / "ten.tsv")
+    assert (code, said.split(" volumes")[0]) == (0, "10"), said
     again = ("run", table, "--model", model, "--device", "cpu", "--steps", 1, "--out", out)
     code, said = cli(*again, "--gate", "flag")
     assert code == 0, said

@@ -41,7 +41,7 @@ def plan(
     heads: Annotated[
         int,
         typer.Option("--number", parser=integer, metavar="INTEGER", help="How many volumes."),
-    ],
+    ] = 10,
     seed: Annotated[
         int,
         typer.Option(parser=integer, metavar="INTEGER", help="The same seed gives the same plan."),
