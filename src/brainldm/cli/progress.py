@@ -58,14 +58,7 @@ def parts() -> AbstractContextManager[Callable[[int, int, str], None]]:
 
 @contextmanager
 def _named(count: ProgressColumn) -> Iterator[Callable[[int, int, str], None]]:
-    columns = (
-        TextColumn("{task.description}"),
-        BarColumn(),
-        count,
-        TimeRemainingColumn(),
-        TextColumn("left"),
-    )
-    with Progress(*columns, console=Console(stderr=True)) as bars:
+    with _bars(count) as bars:
         tasks: dict[str, TaskID] = {}
 
         def progress(done: int, total: int, name: str) -> None:
@@ -79,14 +72,7 @@ def _named(count: ProgressColumn) -> Iterator[Callable[[int, int, str], None]]:
 @contextmanager
 def counted(what: str) -> Iterator[Callable[[int, int], None]]:
     """One bar over a number of things."""
-    columns = (
-        TextColumn("{task.description}"),
-        BarColumn(),
-        MofNCompleteColumn(),
-        TimeRemainingColumn(),
-        TextColumn("left"),
-    )
-    with Progress(*columns, console=Console(stderr=True)) as bars:
+    with _bars(MofNCompleteColumn()) as bars:
         tasks: list[TaskID] = []  # none before there is something to count
 
         def progress(done: int, total: int) -> None:
@@ -102,16 +88,8 @@ def steps(name: str) -> Iterator[Callable[[int, int, Mapping[str, float]], None]
     """A bar of the steps of a training, with the loss; a line a minute where there is no terminal,
     as in the log of a batch system.
     """
-    columns = (
-        TextColumn("{task.description}"),
-        BarColumn(),
-        MofNCompleteColumn(),
-        TextColumn("{task.fields[loss]}"),
-        TimeRemainingColumn(),
-        TextColumn("left"),
-    )
-    console = Console(stderr=True)
-    with Progress(*columns, console=console) as bars:
+    with _bars(MofNCompleteColumn(), TextColumn("{task.fields[loss]}")) as bars:
+        console = bars.console
         tasks: list[TaskID] = []
         told = time.monotonic()
 
@@ -133,16 +111,8 @@ def steps(name: str) -> Iterator[Callable[[int, int, Mapping[str, float]], None]
 @contextmanager
 def volumes() -> Iterator[Callable[[int, int, str], None]]:
     """A bar for each phase of a cohort, with the rate; without a terminal, a line a minute."""
-    columns = (
-        TextColumn("{task.description}"),
-        BarColumn(),
-        MofNCompleteColumn(),
-        TextColumn("{task.fields[rate]}"),
-        TimeRemainingColumn(),
-        TextColumn("left"),
-    )
-    console = Console(stderr=True)
-    with Progress(*columns, console=console) as bars:
+    with _bars(MofNCompleteColumn(), TextColumn("{task.fields[rate]}")) as bars:
+        console = bars.console
         tasks: dict[str, TaskID] = {}
         begun: dict[str, tuple[int, float]] = {}
         told = time.monotonic()
@@ -161,6 +131,18 @@ def volumes() -> Iterator[Callable[[int, int, str], None]]:
                 console.print(f"{name} {done}/{total}  {rate}  {_left(bars, tasks[name])}")
 
         yield progress
+
+
+def _bars(*counts: ProgressColumn) -> Progress:
+    """Bars with what is counted, and the time left."""
+    return Progress(
+        TextColumn("{task.description}"),
+        BarColumn(),
+        *counts,
+        TimeRemainingColumn(),
+        TextColumn("left"),
+        console=Console(stderr=True),
+    )
 
 
 def _left(bars: Progress, task: TaskID) -> str:

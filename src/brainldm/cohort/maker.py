@@ -134,18 +134,8 @@ class Made:
     tile: bytes | None
 
 
-@dataclass(frozen=True, eq=False)
-class _Volume:
-    """One that is not written yet."""
-
-    row: Row
-    volume: Volume
-    values: dict[str, str | float]
-    drawn: tuple[str, ...]
-    seed: int
-    redraws: int
-    faults: tuple[str, ...]
-    measured: dict[str, float]
+Unwritten = tuple[Volume, Record]
+"""A volume, and its record without the hashes of its files."""
 
 
 class Maker:
@@ -203,22 +193,22 @@ class Maker:
             return writers.submit(lambda: self._write(self._finish_beside(row, sample)))
         return writers.submit(self._write, self._finish(row, sample))
 
-    def _finish_beside(self, row: Row, sample: Sample | None) -> _Volume:
+    def _finish_beside(self, row: Row, sample: Sample | None) -> Unwritten:
         """`_finish` while the GPU denoises."""
         stream = torch.cuda.Stream(self.pipeline.device)  # type: ignore[no-untyped-call]
         with torch.cuda.stream(stream):
             return self._finish(row, sample)
 
-    def _finish(self, row: Row, sample: Sample | None) -> _Volume:
+    def _finish(self, row: Row, sample: Sample | None) -> Unwritten:
         """Decode and check; with redraws, until a volume passes or seeds run out."""
         complete, drawn = self.pipeline.ranges.complete(row.conditions, row.seed)
-        kept: _Volume | None = None
+        kept: Unwritten | None = None
         for redraws in range(REDRAWS + 1 if self._redraws else 1):
             if redraws:
                 sample = self._sample_one(complete, redrawn(row.seed, redraws))
             made = self._look(row, sample, drawn, redraws)
             kept = made or kept
-            if made and not made.faults:
+            if made and not made[1].flags:
                 break
         if kept is None:
             raise NotFiniteError(
@@ -229,7 +219,7 @@ class Maker:
 
     def _look(
         self, row: Row, sample: Sample | None, drawn: tuple[str, ...], redraws: int
-    ) -> _Volume | None:
+    ) -> Unwritten | None:
         """Decode, measure and check one; None if it is not finite."""
         if sample is None:
             return None
@@ -248,33 +238,23 @@ class Maker:
         if gate.segmenter or gate.on_failure != "off":
             checked = {"redraws": redraws, "faults": list(faults), "measured": measured}
             said["brainldm"] = {**said["brainldm"], "gate": checked}
-        volume = Volume(volume.array, volume.affine, said)
-        return _Volume(row, volume, values, drawn, request.seed or 0, redraws, faults, measured)
+        seed = redrawn(row.seed, redraws)
+        record = Record(row.index, row.label, seed, redraws, faults, values, drawn, measured)
+        return Volume(volume.array, volume.affine, said), record
 
     @property
     def _redraws(self) -> bool:
         return self.making.gate.on_failure == "redraw"
 
-    def _write(self, made: _Volume) -> Made:
-        label = made.row.label
-        image, sidecar = t1w(self.making.out, label)
+    def _write(self, made: Unwritten) -> Made:
+        volume, record = made
+        image, sidecar = t1w(self.making.out, record.label)
         remove_partial(image.parent)
-        contents = {sidecar: made.volume.to_sidecar(), image: made.volume.to_nifti()}
+        contents = {sidecar: volume.to_sidecar(), image: volume.to_nifti()}
         write_together(contents)
-        digests = [hashlib.sha256(contents[path]).hexdigest() for path in (image, sidecar)]
-        record = Record(
-            made.row.index,
-            label,
-            made.seed,
-            made.redraws,
-            made.faults,
-            made.values,
-            made.drawn,
-            made.measured,
-            *digests,
-        )
-        shown = made.row.index in self.making.shown
-        return Made(record, tile(made.volume) if shown else None)
+        hashes = [hashlib.sha256(contents[path]).hexdigest() for path in (image, sidecar)]
+        record = replace(record, image=hashes[0], sidecar=hashes[1])
+        return Made(record, tile(volume) if record.row in self.making.shown else None)
 
 
 def redrawn(seed: int, attempt: int) -> int:

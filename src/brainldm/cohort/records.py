@@ -37,8 +37,8 @@ class Record:
         values: condition to label, or number in its unit; those that were drawn as well.
         drawn: names of the conditions that nobody asked for.
         measured: condition to what was measured.
-        image: SHA-256 of the NIfTI.
-        sidecar: SHA-256 of the JSON file.
+        image: SHA-256 of the NIfTI, once it is written.
+        sidecar: SHA-256 of the JSON file, likewise.
     """
 
     row: int
@@ -49,8 +49,8 @@ class Record:
     values: Mapping[str, str | float]
     drawn: tuple[str, ...]
     measured: Mapping[str, float]
-    image: str
-    sidecar: str
+    image: str = ""
+    sidecar: str = ""
 
     def to_line(self) -> bytes:
         """One line of JSON."""

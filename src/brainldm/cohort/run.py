@@ -76,6 +76,11 @@ class Request:
     ray: str | None = None
     cores: int | None = None
 
+    @property
+    def tolerances(self) -> dict[str, float]:
+        """Of all that is measured: those given, and the usual ones."""
+        return {**TOLERANCE, **(self.tolerance or {})}
+
 
 @dataclass(frozen=True)
 class Summary:
@@ -152,14 +157,13 @@ def _gate(request: Request, config: ModelConfig, progress: Progress) -> Gate:
         cache,
         lambda done, total: progress(done, total, "learn to segment"),
     )
-    return Gate(request.on_failure, measures, {**TOLERANCE, **(request.tolerance or {})})
+    return Gate(request.on_failure, measures, request.tolerances)
 
 
 def _settings(request: Request, config: ModelConfig, plan: Plan, facts: Facts) -> Settings:
     asked = request.sampling
     solver, steps = choose_sampling(config, asked.sampler, asked.steps, asked.guidance)
     sampling = {**solver.describe(), "steps": steps, "guidance": asked.guidance}
-    tolerance = {**TOLERANCE, **(request.tolerance or {})}
     return Settings(
         {"name": config.name, "hash": facts.hash},
         {"sha256": plan.sha256, "rows": len(plan)},
@@ -167,7 +171,7 @@ def _settings(request: Request, config: ModelConfig, plan: Plan, facts: Facts) -
         asked.extrapolate,
         facts.dtype,
         request.batch or _begun_with(request.out) or facts.batch,
-        describe_gate(request.on_failure, request.measure, tolerance),
+        describe_gate(request.on_failure, request.measure, request.tolerances),
     )
 
 
@@ -209,8 +213,8 @@ def _make(
             watch.add(made)
     finally:
         journal.close()
-    if shard is None:
-        finish(out, sheet or Sheet(out, len(plan)))
+    if sheet:
+        finish(out, sheet)
     return Summary(watch.done - done, watch.done, shard is None)
 
 

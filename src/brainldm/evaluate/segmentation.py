@@ -106,8 +106,10 @@ def check_segmentation(name: str, space: Space) -> None:
     for package in NEEDED.get(name, ()):
         if importlib.util.find_spec(package) is None:
             raise MissingExtraError("Measuring volumes", package, "evaluate")
+    if name != "simulated":
+        return
     grid = _demo_grid()
-    if name == "simulated" and not Space(grid.shape, grid.affine).equals(space):
+    if not Space(grid.shape, grid.affine).equals(space):
         raise BrainLDMError(
             f"The segmentation of simulated heads expects the demo model's grid, "
             f"{Space(grid.shape, grid.affine)}; came {space}. Choose ants."
