@@ -23,7 +23,11 @@ class Regressor:
     """
 
     left_out: Array
-    """Of each real scan, from all others, (N,)."""
+    """Of each real scan, from all others, (N,), about the mean of all.
+
+    The mean of the others falls as a head's own value rises: where features tell nothing and that
+    mean is all that is left of an estimate, it would agree with the truth at r = -1.
+    """
 
     def __init__(self, heads: Sequence[Measured], values: Array) -> None:
         x = self._raw(heads)
@@ -36,13 +40,13 @@ class Regressor:
         best = np.inf
         for penalty in np.logspace(-3, 2, 16) * max(float(eigen.mean()), 1e-9):
             dual = vectors / (eigen.clip(0) + penalty) @ vectors.T
-            # Leaving out one head at a time, in closed form (Hastie et al., section 7.10), but not
-            # of the mean: where features tell nothing, the mean of the others is all that is left
-            # of an estimate, and that falls as the head's own value rises (r = -1).
+            # Leaving out one head at a time, in closed form (Hastie et al., section 7.10), of the
+            # means too: centred with a head's own features, those of the others tell where it is.
             fitted = gram @ dual
-            errors = (y - fitted @ y) / (1 - fitted.diagonal()).clip(1e-6)
+            errors = (y - fitted @ y) / (1 - fitted.diagonal() - 1 / len(y)).clip(1e-6)
             if (errors**2).mean() < best:
-                best, self.left_out = (errors**2).mean(), values - errors
+                best = (errors**2).mean()
+                self.left_out = values - errors + y / (len(y) - 1)
                 self.weights = x.T @ (dual @ y) / x.shape[1]
 
     @staticmethod

@@ -18,6 +18,9 @@ class ConditionReader:
     chosen, and its own reliability known, by leaving out one head at a time (in closed form:
     Hastie, Tibshirani and Friedman, The Elements of Statistical Learning, section 7.10).
 
+    What is read off a head left out is about the mean of all heads: that of the others falls as its
+    own value rises, and where latents tell nothing would agree with the truth at r = -1.
+
     Args:
         latents: of real heads, (N, ...).
         context: theirs, (N, V).
@@ -46,6 +49,7 @@ class ConditionReader:
         best = errors.argmin(0)
         columns = range(self.context.shape[1])
         self.of_real = torch.stack([left_out[best[i]][:, i] for i in columns], 1)
+        self.of_real += y / max(len(x) - 1, 1)
         dual = torch.stack([duals[best[i]][:, i] for i in columns], 1)
         self.weights = x.T @ dual.to(x.dtype) / x.shape[1]
 
