@@ -11,6 +11,7 @@ import argparse
 import io
 import json
 from collections.abc import Callable, Iterable
+from concurrent.futures import as_completed
 from dataclasses import asdict
 from itertools import product
 from pathlib import Path
@@ -25,10 +26,11 @@ from brainldm.data.simulation import Grid, simulate
 from brainldm.data.template import load_template
 from brainldm.files import write_together
 from brainldm.volume import Volume
+from brainldm.workers import pool_of
 
 
 def make_cohort(
-    folder: Path, seeds: Iterable[int], grid: Grid, on_head: Callable[[int], None]
+    folder: Path, seeds: Iterable[int], grid: Grid, on_head: Callable[[int], None], jobs: int
 ) -> None:
     """Simulate the heads of these seeds that the folder does not have yet.
 
@@ -40,20 +42,28 @@ def make_cohort(
         seeds: a subject each.
         grid: where the voxels are.
         on_head: called with the number of heads that are there after each new one.
+        jobs: processes that share the work.
     """
-    for done, (seed, twin) in enumerate(product(seeds, (False, True)), 1):
-        path = _path(folder, seed, twin)
-        if path.exists():
-            continue
-        head = simulate(seed, load_template(), grid, twin)
-        content = io.BytesIO()
-        np.savez_compressed(
-            content,
-            image=(head.image * 255).round().to(torch.uint8).numpy(),
-            conditions=json.dumps(asdict(head.conditions)),
-        )
-        write_together({path: content.getvalue()})
-        on_head(done)
+    heads = [(_path(folder, *which), *which) for which in product(seeds, (False, True))]
+    missing = [head for head in heads if not head[0].exists()]
+    if not missing:
+        return
+    with pool_of(jobs) as pool:
+        made = [pool.submit(_make_head, *head, grid) for head in missing]
+        for done, head in enumerate(as_completed(made), len(heads) - len(missing) + 1):
+            head.result()
+            on_head(done)
+
+
+def _make_head(path: Path, seed: int, twin: bool, grid: Grid) -> None:
+    head = simulate(seed, load_template(), grid, twin)
+    content = io.BytesIO()
+    np.savez_compressed(
+        content,
+        image=(head.image * 255).round().to(torch.uint8).numpy(),
+        conditions=json.dumps(asdict(head.conditions)),
+    )
+    write_together({path: content.getvalue()})
 
 
 def load_cohort(folder: Path, seeds: Iterable[int]) -> tuple[Tensor, list[Conditions]]:

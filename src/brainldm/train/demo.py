@@ -8,6 +8,7 @@ from __future__ import annotations
 
 import argparse
 import datetime
+import os
 import time
 from collections.abc import Callable, Mapping
 from pathlib import Path
@@ -127,7 +128,7 @@ GRID = Grid(CONFIG.shape, CONFIG.affine)
 def build(out: Path) -> None:
     """Run every stage that OUT does not have yet, and write OUT/model."""
     _log(f"Simulating {2 * len(SUBJECTS)} heads")
-    make_cohort(out / "cohort", SUBJECTS, GRID, _count)
+    make_cohort(out / "cohort", SUBJECTS, GRID, _count, os.cpu_count() or 1)
     images, conditions = load_cohort(out / "cohort", SUBJECTS)
     context = torch.from_numpy(
         ConditionRanges(CONFIG.conditions).normalise(conditions, extrapolate=True)
