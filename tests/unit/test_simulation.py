@@ -2,10 +2,13 @@
 
 from __future__ import annotations
 
+from pathlib import Path
+
 import pytest
 import torch
 
 from brainldm.data.fields import read_maps, smooth_field
+from brainldm.data.simulated import load_cohort, make_cohort
 from brainldm.data.simulation import SimulatedHead, simulate
 from brainldm.data.template import Template, load_template
 from brainldm.train.demo import GRID
@@ -41,6 +44,22 @@ def test_a_twin_differs_in_its_volumes_alone(
         middle = [(a + b) / 2 for a, b in zip(*volumes, strict=True)]
         assert middle[0] == pytest.approx(45, abs=12)
         assert middle[1] == pytest.approx(1455, abs=60)
+
+
+def test_a_cohort_on_disk_is_what_was_simulated(template: Template, tmp_path: Path) -> None:
+    there = [tmp_path / "head-001000.npz", tmp_path / "head-001000-twin.npz"]
+    for path in there:
+        path.touch()
+    told: list[int] = []
+    make_cohort(tmp_path, [1000, 1001], COARSE, told.append, jobs=2)
+    assert told == [3, 4]
+    assert [path.stat().st_size for path in there] == [0, 0]  # not made again
+    images, conditions = load_cohort(tmp_path, [1001])
+    assert images.shape == (2, 1, *COARSE.shape)
+    for i, twin in enumerate((False, True)):
+        head = simulate(1001, template, COARSE, twin)
+        assert conditions[i].brain_volume_ml == pytest.approx(head.conditions.brain_volume_ml)
+        assert (images[i, 0] / 255 - head.image).abs().max() < 0.6 / 255
 
 
 def test_the_ventricular_volume_is_that_of_the_tissue_map(heads: list[SimulatedHead]) -> None:

@@ -8,10 +8,13 @@ import numpy as np
 from numpy.typing import NDArray
 
 from brainldm.evaluate.measures import Measured
+from brainldm.ridge import ridge
 
 Array = NDArray[np.float64]
 FEWEST = 20
 """Real scans to learn from."""
+STRENGTHS = np.logspace(-3, 2, 16)
+"""Of the ridge penalty, to choose from, in units of the mean variance of a scan."""
 
 
 class Regressor:
@@ -23,31 +26,16 @@ class Regressor:
     """
 
     left_out: Array
-    """Of each real scan, from all others, (N,), about the mean of all.
-
-    The mean of the others falls as a head's own value rises: where features tell nothing and that
-    mean is all that is left of an estimate, it would agree with the truth at r = -1.
-    """
+    """Of each real scan, from all others, (N,), about the mean of all (`ridge`)."""
 
     def __init__(self, heads: Sequence[Measured], values: Array) -> None:
         x = self._raw(heads)
         self.centre, self.scale = x.mean(0), x.std(0) + 1e-9
         x = (x - self.centre) / self.scale
-        gram = x @ x.T / x.shape[1]
-        eigen, vectors = np.linalg.eigh(gram)
         self.mean = values.mean()
-        y = values - self.mean
-        best = np.inf
-        for penalty in np.logspace(-3, 2, 16) * max(float(eigen.mean()), 1e-9):
-            dual = vectors / (eigen.clip(0) + penalty) @ vectors.T
-            # Leaving out one head at a time, in closed form (Hastie et al., section 7.10), of the
-            # means too: centred with a head's own features, those of the others tell where it is.
-            fitted = gram @ dual
-            errors = (y - fitted @ y) / (1 - fitted.diagonal() - 1 / len(y)).clip(1e-6)
-            if (errors**2).mean() < best:
-                best = (errors**2).mean()
-                self.left_out = values - errors + y / (len(y) - 1)
-                self.weights = x.T @ (dual @ y) / x.shape[1]
+        dual, left_out = ridge(x @ x.T / x.shape[1], values[:, None], STRENGTHS)
+        self.left_out = left_out[:, 0]
+        self.weights = x.T @ dual[:, 0] / x.shape[1]
 
     @staticmethod
     def _raw(heads: Sequence[Measured]) -> Array:

@@ -70,6 +70,7 @@ class DiffusionStage(Stage):
         self.settings, self.twins = settings, twins
         self.weight, self.look = weight, look
         self.schedule = Schedule.of(settings.schedule)
+        self.velocity = settings.schedule.prediction == "v"
         self.orientations = len(latents[0])
 
     def load(self, draw: Draw) -> Batch:
@@ -103,19 +104,18 @@ class DiffusionStage(Stage):
         z0, noise, t, context = (batch[k].flatten(0, 1) for k in ("z0", "noise", "t", "context"))
         errors = self._errors(networks[name], z0, noise, t, context)
         squares = errors**2
-        at = t.view(-1, 1, 1, 1, 1)
         if self.twins > 1:
             each = errors.view(-1, self.twins, *errors.shape[1:])
             apart = (each - each.mean(1, keepdim=True)).flatten(0, 1)
             # Where the image shows through, a twin's error tells of the other's: the best
             # prediction would no longer be that of each alone.
-            hidden = (1 - self.schedule.alphas_cumprod.float().to(t.device)[at]) ** 4
-            squares = squares + TWIN_CONTRAST * hidden * apart**2
+            _, sigma = self.schedule.coefficients(errors, t)
+            squares = squares + TWIN_CONTRAST * sigma**8 * apart**2
         if self.weight is not None:
             squares = squares * self.weight.to(t.device)
         if gamma := self.settings.min_snr:
-            velocity = self.settings.schedule.prediction == "v"
-            squares = squares * min_snr_weights(self.schedule, gamma, velocity).to(t.device)[at]
+            weights = min_snr_weights(self.schedule, gamma, self.velocity).to(t.device)
+            squares = squares * weights[t].view(-1, 1, 1, 1, 1)
         return {"loss": squares.mean()}
 
     @torch.no_grad()
@@ -156,9 +156,8 @@ class DiffusionStage(Stage):
         self, network: nn.Module, z0: Tensor, noise: Tensor, t: Tensor, context: Tensor
     ) -> Tensor:
         """What is predicted, less what should be, (B, C, X, Y, Z)."""
-        velocity = self.settings.schedule.prediction == "v"
         x, token = with_context(self.schedule.add_noise(z0, noise, t), context)
-        target = self.schedule.v_target(z0, noise, t) if velocity else noise
+        target = self.schedule.v_target(z0, noise, t) if self.velocity else noise
         predicted: Tensor = network(channels_last(x), t, token).float()
         return predicted - target
 
