@@ -413,22 +413,6 @@ def test_weights_of_voxels_and_noise_levels() -> None:
     assert loss == pytest.approx((errors.mean((1, 2, 3, 4)) * levels).mean().item(), rel=1e-5)
 
 
-def test_the_difference_between_twins_counts_more_under_noise() -> None:
-    torch.manual_seed(0)
-    latents, context = torch.randn(10, 2, 1, 4, 4, 4), torch.rand(10, 2)
-    stage = diffusion_stage(Remembers(), latents, context, "schedule.prediction=v", twins=2)
-    batch = sample_batch(stage, [Draw(0, 0, i, 4) for i in range(4)])
-    loss = stage.loss("unet", stage.networks, batch, 0)["loss"].item()
-    z0, noise, t = batch["z0"], batch["noise"], batch["t"].flatten()
-    alone = diffusion_stage(Remembers(), latents, context, "schedule.prediction=v")
-    plain = alone.loss("unet", alone.networks, batch, 0)["loss"].item()
-    # Of nothing, the errors of twins differ by sigma times what their latents do.
-    assert torch.equal(noise[:, 0], noise[:, 1])
-    half = (z0[:, 0] - z0[:, 1]).square().mean((1, 2, 3, 4)) / 4
-    variance = 1 - stage.schedule.alphas_cumprod[t.view(4, 2)[:, 0]]
-    assert loss - plain == pytest.approx((4 * half * variance**5).mean().item(), rel=1e-4)
-
-
 def test_timesteps_cover_the_schedule_within_a_step() -> None:
     stage = diffusion_stage(Remembers(), torch.randn(6, 1, 1, 4, 4, 4), torch.rand(6, 2))
     for step in range(20):

@@ -171,7 +171,7 @@ class Schedule:
             noise: the same shape, standard normal.
             t: a timestep for each sample, (B,), integers from 0 to T - 1.
         """
-        alpha, sigma = self.coefficients(z0, t)
+        alpha, sigma = self._coefficients(z0, t)
         return alpha * z0 + sigma * noise
 
     def v_target(self, z0: Tensor, noise: Tensor, t: Tensor) -> Tensor:
@@ -179,10 +179,10 @@ class Schedule:
 
         Args and shapes are those of `add_noise`.
         """
-        alpha, sigma = self.coefficients(z0, t)
+        alpha, sigma = self._coefficients(z0, t)
         return alpha * noise - sigma * z0
 
-    def coefficients(self, z0: Tensor, t: Tensor) -> tuple[Tensor, Tensor]:
+    def _coefficients(self, z0: Tensor, t: Tensor) -> tuple[Tensor, Tensor]:
         """alpha_t and sigma_t, each (B, 1, 1, 1, 1), at z0's device and precision."""
         shape = (-1, *[1] * (z0.ndim - 1))
         tables = self.alphas_cumprod.sqrt(), (1 - self.alphas_cumprod).sqrt()

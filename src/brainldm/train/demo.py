@@ -42,7 +42,7 @@ from brainldm.train.settings import AutoencoderSettings, DiffusionSettings, load
 SUBJECTS = range(600)
 WHOLE_HEADS = (
     "loss.kl=6.7e-10",  # 3e-5 a latent number
-    "training.steps=1800",
+    "training.steps=2200",
     "training.learning_rate=4e-4",
     "training.warmup=50",
     "training.fall=0.5",
@@ -55,7 +55,7 @@ CROPS = (
     *WHOLE_HEADS,
     "crop=[48, 56, 48]",
     "loss.kl=3.7e-9",
-    "training.steps=6000",
+    "training.steps=2395",
     "training.learning_rate=6e-4",
     "training.warmup=200",
     "training.fall=0",

@@ -3,8 +3,8 @@
 It predicts the noise (Ho et al. 2020, 2006.11239) or the velocity v (Salimans and Ho 2022,
 2202.00512) under a mean squared error. What the conditions explain of it is a thousandth, which two
 things can bring out of the noise of training: subjects come with their twins, under the same noise,
-and what differs between them counts more, because that follows from the conditions; and voxels that
-the conditions explain count more (the best prediction of a voxel does not depend on its weight).
+so that what does not follow from the conditions cancels between the two; and voxels that the
+conditions explain count more (the best prediction of a voxel does not depend on its weight).
 """
 
 from __future__ import annotations
@@ -24,8 +24,6 @@ from brainldm.train.stage import Batch, Findings, Stage
 
 NULL_CONTEXT = -1.0
 """What all conditions are for a head of no conditions in particular: outside their [0, 1]."""
-TWIN_CONTRAST = 4
-"""How much more the difference between twins counts under noise alone."""
 BANDS = 5
 """Of noise levels, in which the held-out loss is told apart."""
 
@@ -70,7 +68,6 @@ class DiffusionStage(Stage):
         self.settings, self.twins = settings, twins
         self.weight, self.look = weight, look
         self.schedule = Schedule.of(settings.schedule)
-        self.velocity = settings.schedule.prediction == "v"
         self.orientations = len(latents[0])
 
     def load(self, draw: Draw) -> Batch:
@@ -102,21 +99,7 @@ class DiffusionStage(Stage):
     ) -> dict[str, Tensor]:
         """The weighted mean squared error."""
         z0, noise, t, context = (batch[k].flatten(0, 1) for k in ("z0", "noise", "t", "context"))
-        errors = self._errors(networks[name], z0, noise, t, context)
-        squares = errors**2
-        if self.twins > 1:
-            each = errors.view(-1, self.twins, *errors.shape[1:])
-            apart = (each - each.mean(1, keepdim=True)).flatten(0, 1)
-            # Where the image shows through, a twin's error tells of the other's: the best
-            # prediction would no longer be that of each alone.
-            _, sigma = self.schedule.coefficients(errors, t)
-            squares = squares + TWIN_CONTRAST * sigma**8 * apart**2
-        if self.weight is not None:
-            squares = squares * self.weight.to(t.device)
-        if gamma := self.settings.min_snr:
-            weights = min_snr_weights(self.schedule, gamma, self.velocity).to(t.device)
-            squares = squares * weights[t].view(-1, 1, 1, 1, 1)
-        return {"loss": squares.mean()}
+        return {"loss": self._errors(networks[name], z0, noise, t, context, weigh=True).mean()}
 
     @torch.no_grad()
     def validate(self, network: nn.Module, step: int) -> Findings:
@@ -140,7 +123,7 @@ class DiffusionStage(Stage):
                 errors = []
                 for one in zip(*batch, strict=True):
                     x, e, at, c = (each[None] for each in one)
-                    errors.append(self._errors(network, x, e, at, c).square().mean().item())
+                    errors.append(self._errors(network, x, e, at, c, weigh=False).mean().item())
                 figures[f"held-out/loss t {low}-{high - 1}"] = sum(errors) / len(errors)
             figures["held-out/loss"] = sum(figures.values()) / BANDS
         seen = self.look(network) if self.look else Findings()
@@ -153,13 +136,19 @@ class DiffusionStage(Stage):
         return subject, orientation
 
     def _errors(
-        self, network: nn.Module, z0: Tensor, noise: Tensor, t: Tensor, context: Tensor
+        self, network: nn.Module, z0: Tensor, noise: Tensor, t: Tensor, context: Tensor, weigh: bool
     ) -> Tensor:
-        """What is predicted, less what should be, (B, C, X, Y, Z)."""
+        """Squared errors, (B, C, X, Y, Z)."""
+        velocity = self.settings.schedule.prediction == "v"
         x, token = with_context(self.schedule.add_noise(z0, noise, t), context)
-        target = self.schedule.v_target(z0, noise, t) if self.velocity else noise
-        predicted: Tensor = network(channels_last(x), t, token).float()
-        return predicted - target
+        target = self.schedule.v_target(z0, noise, t) if velocity else noise
+        errors: Tensor = (network(channels_last(x), t, token).float() - target) ** 2
+        if weigh and self.weight is not None:
+            errors = errors * self.weight.to(errors.device)
+        if weigh and self.settings.min_snr is not None:
+            weights = min_snr_weights(self.schedule, self.settings.min_snr, velocity)
+            errors = errors * weights.to(errors.device)[t].view(-1, 1, 1, 1, 1)
+        return errors
 
 
 def learn_all_but_idle(model: nn.Module) -> nn.Module:
