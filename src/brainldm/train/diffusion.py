@@ -68,6 +68,7 @@ class DiffusionStage(Stage):
         self.settings, self.twins = settings, twins
         self.weight, self.look = weight, look
         self.schedule = Schedule.of(settings.schedule)
+        self.velocity = settings.schedule.prediction == "v"
         self.orientations = len(latents[0])
 
     def load(self, draw: Draw) -> Batch:
@@ -99,7 +100,13 @@ class DiffusionStage(Stage):
     ) -> dict[str, Tensor]:
         """The weighted mean squared error."""
         z0, noise, t, context = (batch[k].flatten(0, 1) for k in ("z0", "noise", "t", "context"))
-        return {"loss": self._errors(networks[name], z0, noise, t, context, weigh=True).mean()}
+        errors = self._errors(networks[name], z0, noise, t, context)
+        if self.weight is not None:
+            errors = errors * self.weight.to(errors.device)
+        if self.settings.min_snr is not None:
+            weights = min_snr_weights(self.schedule, self.settings.min_snr, self.velocity)
+            errors = errors * weights.to(errors.device)[t].view(-1, 1, 1, 1, 1)
+        return {"loss": errors.mean()}
 
     @torch.no_grad()
     def validate(self, network: nn.Module, step: int) -> Findings:
@@ -123,7 +130,7 @@ class DiffusionStage(Stage):
                 errors = []
                 for one in zip(*batch, strict=True):
                     x, e, at, c = (each[None] for each in one)
-                    errors.append(self._errors(network, x, e, at, c, weigh=False).mean().item())
+                    errors.append(self._errors(network, x, e, at, c).mean().item())
                 figures[f"held-out/loss t {low}-{high - 1}"] = sum(errors) / len(errors)
             figures["held-out/loss"] = sum(figures.values()) / BANDS
         seen = self.look(network) if self.look else Findings()
@@ -136,18 +143,12 @@ class DiffusionStage(Stage):
         return subject, orientation
 
     def _errors(
-        self, network: nn.Module, z0: Tensor, noise: Tensor, t: Tensor, context: Tensor, weigh: bool
+        self, network: nn.Module, z0: Tensor, noise: Tensor, t: Tensor, context: Tensor
     ) -> Tensor:
         """Squared errors, (B, C, X, Y, Z)."""
-        velocity = self.settings.schedule.prediction == "v"
         x, token = with_context(self.schedule.add_noise(z0, noise, t), context)
-        target = self.schedule.v_target(z0, noise, t) if velocity else noise
+        target = self.schedule.v_target(z0, noise, t) if self.velocity else noise
         errors: Tensor = (network(channels_last(x), t, token).float() - target) ** 2
-        if weigh and self.weight is not None:
-            errors = errors * self.weight.to(errors.device)
-        if weigh and self.settings.min_snr is not None:
-            weights = min_snr_weights(self.schedule, self.settings.min_snr, velocity)
-            errors = errors * weights.to(errors.device)[t].view(-1, 1, 1, 1, 1)
         return errors
 
 
