@@ -5,7 +5,9 @@ from __future__ import annotations
 from pathlib import Path
 
 import torch
+from torch import nn
 
+from brainldm.checkpoint import save_model
 from brainldm.config import (
     PUBLISHED,
     AutoencoderConfig,
@@ -14,9 +16,27 @@ from brainldm.config import (
     UNetConfig,
     Variable,
 )
+from brainldm.models.autoencoder import AutoencoderKL
+from brainldm.models.unet import DiffusionUNet
+from brainldm.train.settings import DiffusionSettings, load_settings
 
 SHAPE = (32, 48, 32)
 VOXEL = 5.0
+
+
+def toy_unet(latent_channels: int, conditions: int) -> UNetConfig:
+    """The network of the preset "tiny"."""
+    network = load_settings("tiny", DiffusionSettings).network
+    return network.complete(latent_channels, conditions)
+
+
+def lively_unet(latent_channels: int, conditions: int) -> DiffusionUNet:
+    """A toy network with no layer of zeros, which would hide what comes before it."""
+    network = DiffusionUNet(toy_unet(latent_channels, conditions))
+    for parameter in network.parameters():
+        if not parameter.any():
+            nn.init.normal_(parameter, std=0.1)
+    return network
 
 
 def toy_config(conditions: tuple[Variable, ...] = PUBLISHED.conditions) -> ModelConfig:
@@ -27,15 +47,7 @@ def toy_config(conditions: tuple[Variable, ...] = PUBLISHED.conditions) -> Model
             "name": "toy",
             "conditions": conditions,
             "autoencoder": AutoencoderConfig(channels=(8, 8), num_res_blocks=1, norm_num_groups=4),
-            "unet": UNetConfig(
-                in_channels=3 + numbers,
-                context_dim=numbers,
-                channels=(8, 16),
-                num_res_blocks=1,
-                attention_levels=(False, True),
-                num_head_channels=(0, 16),
-                norm_num_groups=4,
-            ),
+            "unet": toy_unet(3, numbers),
             "latent": LatentConfig(shape=(3, *(side // 2 for side in SHAPE)), scale=0.5),
             "shape": SHAPE,
             "affine": (
@@ -53,10 +65,6 @@ def write_toy_model(
     directory: Path, conditions: tuple[Variable, ...] = PUBLISHED.conditions
 ) -> Path:
     """Save a toy model, the same one every time, as a directory of ours."""
-    from brainldm.checkpoint import save_model
-    from brainldm.models.autoencoder import AutoencoderKL
-    from brainldm.models.unet import DiffusionUNet
-
     config = toy_config(conditions)
     with torch.random.fork_rng():
         torch.manual_seed(0)

@@ -10,7 +10,6 @@ import pytest
 import torch
 from torch import Tensor, nn
 
-from brainldm.config import UNetConfig
 from brainldm.models.unet import DiffusionUNet, with_context
 from brainldm.sampling.schedules import Schedule
 from brainldm.train.diffusion import (
@@ -26,16 +25,7 @@ from brainldm.train.latents import Latents
 from brainldm.train.monitor import Monitor
 from brainldm.train.settings import DiffusionSettings, load_settings
 from brainldm.train.stage import Batch
-
-UNET = UNetConfig(
-    in_channels=5,
-    out_channels=1,
-    channels=(8, 16),
-    num_res_blocks=1,
-    attention_levels=(False, True),
-    num_head_channels=(0, 16),
-    norm_num_groups=4,
-)
+from tests.toy import toy_unet
 
 
 @pytest.mark.parametrize("velocity", [False, True])
@@ -180,7 +170,7 @@ def test_the_held_out_loss_is_told_by_noise_level() -> None:
 
 
 def test_layers_that_do_nothing_do_not_learn() -> None:
-    model = learn_all_but_idle(DiffusionUNet(UNET))
+    model = learn_all_but_idle(DiffusionUNet(toy_unet(1, 4)))
     x, token = with_context(torch.randn(1, 1, 4, 4, 4), torch.rand(1, 4))
     model(x, torch.tensor([5]), token).sum().backward()
     for name, parameter in model.named_parameters():
@@ -192,7 +182,7 @@ def test_the_diffusion_model_learns_what_the_conditions_say(tmp_path: Path) -> N
     torch.manual_seed(0)
     context = torch.rand(40, 4)
     latents = (2 * context[:, 0] - 1).view(-1, 1, 1, 1, 1, 1).expand(-1, 1, 1, 4, 4, 4)
-    model = learn_all_but_idle(DiffusionUNet(UNET))
+    model = learn_all_but_idle(DiffusionUNet(toy_unet(1, 4)))
     stage = diffusion_stage(
         model, latents.contiguous(), context,
         "training.steps=150", "training.learning_rate=8e-3", "training.batch_size=8",

@@ -6,35 +6,19 @@ import pytest
 import torch
 from torch import Tensor, nn
 
-from brainldm.config import UNetConfig
 from brainldm.errors import BrainLDMError
 from brainldm.models.unet import DiffusionUNet, with_context
 from brainldm.train.diffusion import learn_all_but_idle
 from brainldm.train.finetune import add_lora, extend_conditions, merge_lora
+from tests.toy import lively_unet
 
 CHANNELS = 2
 OLD = ("sex", "age", "volume")
 
 
 def unet(conditions: int) -> DiffusionUNet:
-    """With no layer of zeros, which would hide what enters before it."""
     torch.manual_seed(0)
-    network = DiffusionUNet(
-        UNetConfig(
-            in_channels=CHANNELS + conditions,
-            out_channels=CHANNELS,
-            channels=(8, 16),
-            num_res_blocks=1,
-            attention_levels=(False, True),
-            num_head_channels=(0, 16),
-            context_dim=conditions,
-            norm_num_groups=4,
-        )
-    )
-    for parameter in network.parameters():
-        if not parameter.any():
-            nn.init.normal_(parameter, std=0.1)
-    return network
+    return lively_unet(CHANNELS, conditions)
 
 
 def output(network: nn.Module, *context: float) -> Tensor:

@@ -18,10 +18,9 @@ import torch
 from safetensors.torch import load_file
 from torch import Tensor, nn
 
-from brainldm.config import AutoencoderConfig, UNetConfig
+from brainldm.config import AutoencoderConfig
 from brainldm.errors import BrainLDMError
 from brainldm.models.autoencoder import AutoencoderKL
-from brainldm.models.unet import DiffusionUNet
 from brainldm.train.checkpointing import checkpoint_blocks
 from brainldm.train.draws import AHEAD, Draw, prefetch
 from brainldm.train.fit import Trained, accelerated, fit
@@ -38,6 +37,7 @@ from brainldm.train.stage import Batch, Stage
 from brainldm.train.state import Learner
 from tests.conftest import ROOT
 from tests.prepared import write_prepared
+from tests.toy import lively_unet
 
 TRAINING = Training(steps=60, batch_size=8, learning_rate=0.05, warmup=5, ema_decay=0.9, held_out=0)
 QUIET = ("run.tracker=none", "run.validate_every=100")
@@ -229,7 +229,10 @@ def test_activation_checkpointing_gives_the_same_gradients(name: str) -> None:
         config = AutoencoderConfig(channels=(4, 8), norm_num_groups=2, num_res_blocks=1)
         network, inputs = AutoencoderKL(config), (torch.rand(1, 1, 8, 8, 8), torch.tensor(0.5))
     else:
-        network, inputs = unet(), (torch.randn(1, 5, 4, 4, 4), torch.ones(1), torch.rand(1, 1, 4))
+        network, inputs = (
+            lively_unet(1, 4),
+            (torch.randn(1, 5, 4, 4, 4), torch.ones(1), torch.rand(1, 1, 4)),
+        )
     gradients = []
     for checkpointing in (False, True):
         if checkpointing:
@@ -241,23 +244,6 @@ def test_activation_checkpointing_gives_the_same_gradients(name: str) -> None:
         gradients.append({n: p.grad for n, p in network.named_parameters() if p.grad is not None})
     assert gradients[0]
     assert same(*gradients)
-
-
-def unet() -> DiffusionUNet:
-    config = UNetConfig(
-        in_channels=5,
-        out_channels=1,
-        channels=(8, 16),
-        num_res_blocks=1,
-        attention_levels=(False, True),
-        num_head_channels=(0, 16),
-        norm_num_groups=4,
-    )
-    network = DiffusionUNet(config)
-    for parameter in network.parameters():
-        if not parameter.any():  # zero layers would hide the gradients of those before them
-            nn.init.normal_(parameter, std=0.1)
-    return network
 
 
 @pytest.mark.parametrize(
