@@ -37,12 +37,18 @@ from brainldm.train.diffusion import DiffusionStage, explained_weight, learn_all
 from brainldm.train.fit import accelerated, fit
 from brainldm.train.latents import encode_all
 from brainldm.train.monitor import Monitor
-from brainldm.train.settings import AutoencoderSettings, DiffusionSettings, load_settings
+from brainldm.train.settings import (
+    AutoencoderSettings,
+    DiffusionSettings,
+    Training,
+    load_settings,
+)
+from brainldm.train.stage import Stage
 
 SUBJECTS = range(600)
 WHOLE_HEADS = (
     "loss.kl=6.7e-10",  # 3e-5 a latent number
-    "training.steps=2200",
+    "training.steps=1800",
     "training.learning_rate=4e-4",
     "training.warmup=50",
     "training.fall=0.5",
@@ -55,7 +61,7 @@ CROPS = (
     *WHOLE_HEADS,
     "crop=[48, 56, 48]",
     "loss.kl=3.7e-9",
-    "training.steps=2395",
+    "training.steps=6000",
     "training.learning_rate=6e-4",
     "training.warmup=200",
     "training.fall=0",
@@ -63,9 +69,18 @@ CROPS = (
     "training.seed=0",
 )
 DIFFUSION = (
+    "timestep_power=2",
     "training.batch_size=2",  # subjects with their twins
     "training.held_out=0",
     "training.precision=bfloat16",
+)
+# Goes on from there, the rate falling to nothing: the brain's slope rises (docs/results.md).
+SHARPEN = (
+    *DIFFUSION,
+    "training.steps=7000",
+    "training.learning_rate=4e-4",
+    "training.fall=1",
+    "training.seed=1",
 )
 
 
@@ -142,23 +157,24 @@ def build(out: Path) -> None:
     autoencoder = new_autoencoder(CONFIG.autoencoder, seed=0)
     # Crops are much quicker, but group norms average over all that they see: whole heads come last.
     for changes, state in ((CROPS, "autoencoder-crops.pt"), (WHOLE_HEADS, "autoencoder.pt")):
-        first = load_settings("demo-2mm", AutoencoderSettings, changes)
-        stage = AutoencoderStage(autoencoder, load, heads, (), names, first, CONFIG.affine)
-        with accelerated(first.training, "cpu") as accelerator:
-            trained = fit(stage, accelerator, out / state, Monitor(accelerator, _every(30)))
-        autoencoder.load_state_dict(trained.weights)
+        settings1 = load_settings("demo-2mm", AutoencoderSettings, changes)
+        stage1 = AutoencoderStage(autoencoder, load, heads, (), names, settings1, CONFIG.affine)
+        autoencoder.load_state_dict(_trained(stage1, settings1.training, out / state))
 
-    settings = load_settings("demo-2mm", DiffusionSettings, DIFFUSION)
-    torch.manual_seed(settings.training.seed)
-    unet = DiffusionUNet(CONFIG.unet)
-    with accelerated(settings.training, "cpu") as accelerator:
+    first, sharpen = (
+        load_settings("demo-2mm", DiffusionSettings, changes) for changes in (DIFFUSION, SHARPEN)
+    )
+    with accelerated(first.training, "cpu") as accelerator:
         latents = encode_all(
-            autoencoder, load, len(images), settings.flip, out / "latents", accelerator
+            autoencoder, load, len(images), first.flip, out / "latents", accelerator
         )
-        scale = 1 / latents.deviation(heads)
-        values = torch.stack([latents[head] for head in heads]) * scale
-        both = values.shape[1]  # a mirrored head keeps its conditions
-        weight = explained_weight(values.flatten(0, 1), context.repeat_interleave(both, 0))
+    scale = 1 / latents.deviation(heads)
+    values = torch.stack([latents[head] for head in heads]) * scale
+    both = values.shape[1]  # a mirrored head keeps its conditions
+    weight = explained_weight(values.flatten(0, 1), context.repeat_interleave(both, 0))
+    torch.manual_seed(first.training.seed)
+    unet = DiffusionUNet(CONFIG.unet)
+    for settings2, state in ((first, "diffusion.pt"), (sharpen, "diffusion-sharp.pt")):
         stage2 = DiffusionStage(
             learn_all_but_idle(unet),
             latents,
@@ -167,15 +183,18 @@ def build(out: Path) -> None:
             heads,
             (),
             names,
-            settings,
+            settings2,
             twins=2,
             weight=weight,
         )
-        state2 = out / "diffusion.pt"
-        trained = fit(stage2, accelerator, state2, Monitor(accelerator, _every(30)))
-    unet.load_state_dict(trained.weights)
+        unet.load_state_dict(_trained(stage2, settings2.training, out / state))
     save(out / "model", autoencoder, unet, scale)
     _log(f"The model is in {out / 'model'}")
+
+
+def _trained(stage: Stage, training: Training, state: Path) -> Mapping[str, Tensor]:
+    with accelerated(training, "cpu") as accelerator:
+        return fit(stage, accelerator, state, Monitor(accelerator, _every(30))).weights
 
 
 def save(folder: Path, autoencoder: AutoencoderKL, unet: DiffusionUNet, scale: float) -> None:
@@ -186,7 +205,7 @@ def save(folder: Path, autoencoder: AutoencoderKL, unet: DiffusionUNet, scale: f
         {name: tensor.half() for name, tensor in network.state_dict().items()}
         for network in (autoencoder, unet)
     ]
-    save_model(folder, config, *states)
+    save_model(folder, config, *states, overwrite=True)
 
 
 def _every(seconds: float) -> Callable[[int, int, Mapping[str, float]], None]:

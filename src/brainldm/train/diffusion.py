@@ -78,7 +78,8 @@ class DiffusionStage(Stage):
         z0 = torch.stack([self.latents[head][orientation] for head in heads]) * self.scale
         # Evenly over the schedule within a step, so that the loss varies less.
         offset = torch.rand((), generator=draw.generator("time"), dtype=torch.float64).item()
-        t = int((draw.position + offset) / draw.of * self.schedule.num_train_timesteps)
+        u = (draw.position + offset) / draw.of
+        t = int(u**self.settings.timestep_power * self.schedule.num_train_timesteps)
         noise = torch.randn(z0.shape[1:], generator=draw.generator("noise"))
         context = self.context[heads]
         dropped = torch.rand((), generator=draw.generator("dropout")).item()

@@ -169,7 +169,8 @@ class DiffusionSettings(_Settings):
 
     `flip` adds the mirror image of every head. `condition_dropout` is how often all conditions are
     replaced by `NULL_CONTEXT`. `min_snr` is the gamma of Hang et al. 2023 (2303.09556), or None.
-    `explained_weight` lets voxels that the conditions explain count more.
+    `explained_weight` lets voxels that the conditions explain count more. Timesteps are T u to
+    `timestep_power`, u uniform: above 1, little noise comes more often.
     """
 
     network: UNetSection
@@ -178,6 +179,7 @@ class DiffusionSettings(_Settings):
     condition_dropout: Annotated[float, Field(ge=0, lt=1)] = 0
     min_snr: Rate | None = None
     explained_weight: bool = False
+    timestep_power: Rate = 1.0
     training: Training
     run: Running = Running()
 
