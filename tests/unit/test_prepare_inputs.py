@@ -57,11 +57,13 @@ def test_folder(tmp_path: Path) -> None:
     touch(tmp_path / "a_1.nii")
     touch(tmp_path / "deep/b.nii.gz")
     touch(tmp_path / "deep/.c.nii.gz")
+    touch(tmp_path / "deep/c_2_T1w.nii.gz")
     touch(tmp_path / "notes.txt")
     found = find_scans(tmp_path)
     assert found.layout == "folder"
-    assert [s.subject for s in found.scans] == ["a1", "b"]
+    assert [s.subject for s in found.scans] == ["a1", "b", "c2"]
     assert "a_1" in found.scans[0].names
+    assert {"c2", "sub-c2", "c_2", "c_2_T1w"} <= set(found.scans[2].names)
 
 
 def test_list_with_comments_and_relative_paths(tmp_path: Path) -> None:

@@ -137,16 +137,17 @@ def _niftis(folder: Path) -> list[Path]:
 
 
 def _named(path: Path, folder: str = "", line: int = 0) -> Scan:
-    """A scan of the person that its folder or its name says: sub-LABEL, else the whole name."""
+    """A scan of the person that its folder or its name says: sub-LABEL, else all before _T1w."""
     stem = path.name
     for suffix in SUFFIXES:
         stem = stem.removesuffix(suffix)
+    person = stem.removesuffix("_T1w") or stem
     match = re.match(r"sub-([A-Za-z0-9]+)", folder or stem)
-    label = match[1] if match else re.sub(r"[^A-Za-z0-9]", "", stem)
+    label = match[1] if match else re.sub(r"[^A-Za-z0-9]", "", person)
     archive = ARCHIVE.fullmatch(path.name)
     if archive:
         return Scan(archive[1], path, (archive[1],), archive[2], line)
-    return Scan(label, path, tuple(dict.fromkeys((f"sub-{label}", label, stem))), line=line)
+    return Scan(label, path, tuple(dict.fromkeys((f"sub-{label}", label, person, stem))), line=line)
 
 
 def _one_each(found: Iterable[Scan]) -> tuple[tuple[Scan, ...], tuple[Failure, ...]]:
