@@ -180,6 +180,20 @@ class Volume:
         return igzip.compress(content, compresslevel=LEVEL, mtime=0) if compress else content
 
 
+def nifti_files(folder: Path) -> list[Path]:
+    """The .nii and .nii.gz in a folder and its subfolders, sorted, hidden ones left out."""
+    return sorted(
+        path
+        for path in folder.rglob("*.nii*")
+        if path.name.endswith(SUFFIXES) and not path.name.startswith(".")
+    )
+
+
+def nifti_stem(path: Path) -> str:
+    """The name of a file without .nii or .nii.gz."""
+    return path.name.removesuffix(SUFFIXES[0]).removesuffix(SUFFIXES[1])
+
+
 def output_paths(path: str | Path) -> tuple[Path, Path, Path]:
     """The NIfTI, sidecar and preview that `Volume.save(path)` writes.
 

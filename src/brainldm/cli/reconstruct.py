@@ -10,7 +10,7 @@ import typer
 
 from brainldm.cli.options import Device, Dtype, Model, Out, Overwrite, Preview
 from brainldm.files import make_folder, refuse_existing
-from brainldm.volume import SUFFIXES, Volume, output_paths
+from brainldm.volume import Volume, nifti_stem, output_paths
 
 
 def reconstruct(
@@ -29,10 +29,7 @@ def reconstruct(
     The scan is resampled to the model's grid as its header says (no registration), and its
     intensities are scaled to [0, 1].
     """
-    stem = file.name
-    for suffix in SUFFIXES:
-        stem = stem.removesuffix(suffix)
-    path = out / f"{stem}_reconstruction.nii.gz"
+    path = out / f"{nifti_stem(file)}_reconstruction.nii.gz"
     scan = Volume.load(file)
     make_folder(out)
     if not overwrite:

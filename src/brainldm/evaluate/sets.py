@@ -15,7 +15,7 @@ from nibabel.filebasedimages import ImageFileError
 
 from brainldm.conditions import STANDARD
 from brainldm.errors import BrainLDMError
-from brainldm.volume import SUFFIXES, Volume
+from brainldm.volume import Volume, nifti_files, nifti_stem
 
 Covariates = Mapping[str, str | float]
 TOLERANCE_MM = 1e-2
@@ -81,11 +81,7 @@ def find_heads(folder: Path, what: str, most: int | None = None) -> tuple[Head, 
     Raises:
         BrainLDMError: no folder, fewer than two scans, or a damaged table.
     """
-    paths = sorted(
-        path
-        for path in (folder.rglob("*.nii*") if folder.is_dir() else ())
-        if path.name.endswith(SUFFIXES) and not path.name.startswith(".")
-    )
+    paths = nifti_files(folder) if folder.is_dir() else []
     if len(paths) < 2:
         raise BrainLDMError(
             f"The {what} set {folder} has {len(paths)} scans: expected a folder with at least two "
@@ -153,10 +149,7 @@ def _value(name: str, cell: str, where: str) -> str | float:
 
 def _sidecar(path: Path) -> dict[str, str | float]:
     """What a head that brainldm generated was asked to be."""
-    name = path.name
-    for suffix in SUFFIXES:
-        name = name.removesuffix(suffix)
-    file = path.with_name(f"{name}.json")
+    file = path.with_name(f"{nifti_stem(path)}.json")
     try:
         said = json.loads(file.read_text(encoding="utf-8"))["brainldm"]["conditions"]
         return {name: entry["value"] for name, entry in said.items()}

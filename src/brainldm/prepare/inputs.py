@@ -8,7 +8,7 @@ from dataclasses import dataclass
 from pathlib import Path
 
 from brainldm.errors import BrainLDMError
-from brainldm.volume import SUFFIXES
+from brainldm.volume import SUFFIXES, nifti_files, nifti_stem
 
 ARCHIVE = re.compile(r"(\d+)_20252_(\d+)_\d+\.zip")
 """UK Biobank's T1-weighted structural images: participant, field, instance, array."""
@@ -99,7 +99,7 @@ def _in_folder(folder: Path) -> tuple[list[Scan], str]:
         return [
             _named(path, subject.name)
             for subject in subjects
-            for path in _niftis(subject)
+            for path in nifti_files(subject)
             if re.search(r"_T1w\.nii(\.gz)?$", path.name)
         ], "BIDS"
     archives = [(path, ARCHIVE.fullmatch(path.name)) for path in sorted(folder.rglob("*.zip"))]
@@ -108,7 +108,7 @@ def _in_folder(folder: Path) -> tuple[list[Scan], str]:
     ]
     if archived:
         return archived, "UK Biobank"
-    return [_named(path) for path in _niftis(folder)], "folder"
+    return [_named(path) for path in nifti_files(folder)], "folder"
 
 
 def _listed(file: Path) -> Iterator[Scan]:
@@ -128,19 +128,9 @@ def _listed(file: Path) -> Iterator[Scan]:
             yield _named(file.parent / text, line=number)
 
 
-def _niftis(folder: Path) -> list[Path]:
-    return sorted(
-        path
-        for path in folder.rglob("*.nii*")
-        if path.name.endswith(SUFFIXES) and not path.name.startswith(".")
-    )
-
-
 def _named(path: Path, folder: str = "", line: int = 0) -> Scan:
     """A scan of the person that its folder or its name says: sub-LABEL, else all before _T1w."""
-    stem = path.name
-    for suffix in SUFFIXES:
-        stem = stem.removesuffix(suffix)
+    stem = nifti_stem(path)
     person = stem.removesuffix("_T1w") or stem
     match = re.match(r"sub-([A-Za-z0-9]+)", folder or stem)
     label = match[1] if match else re.sub(r"[^A-Za-z0-9]", "", person)

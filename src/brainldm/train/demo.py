@@ -174,18 +174,10 @@ def build(out: Path) -> None:
     weight = explained_weight(values.flatten(0, 1), context.repeat_interleave(both, 0))
     torch.manual_seed(first.training.seed)
     unet = DiffusionUNet(CONFIG.unet)
+    learn_all_but_idle(unet)
     for settings2, state in ((first, "diffusion.pt"), (sharpen, "diffusion-sharp.pt")):
         stage2 = DiffusionStage(
-            learn_all_but_idle(unet),
-            latents,
-            scale,
-            context,
-            heads,
-            (),
-            names,
-            settings2,
-            twins=2,
-            weight=weight,
+            unet, latents, scale, context, heads, (), names, settings2, twins=2, weight=weight
         )
         unet.load_state_dict(_trained(stage2, settings2.training, out / state))
     save(out / "model", autoencoder, unet, scale)
