@@ -23,16 +23,16 @@ test: .venv/.installed-test
 	$(BIN)/pytest
 
 demo-model: .venv/.installed-train
-	$(BIN)/python -m brainldm.train.demo --out build/demo-model
-	$(BIN)/python -m brainldm.evaluate.demo --model build/demo-model/model --out build/demo-figures
+	$(BIN)/python -m brainldm.demo.model --out build/demo-model
+	$(BIN)/python -m brainldm.demo.figures --model build/demo-model/model --out build/demo-figures
 
 demo-figures: .venv/.installed-train
-	$(BIN)/python -m brainldm.evaluate.demo --out build/demo-figures
+	$(BIN)/python -m brainldm.demo.figures --out build/demo-figures
 
 demo-report: .venv/.installed-test
 	$(BIN)/brainldm generate --number 100 --seed 0 --overwrite --out build/demo-report/generated
-	$(BIN)/python -m brainldm.data.simulated --seeds 100000:100100 --out build/demo-report/real
-	$(BIN)/python -m brainldm.data.simulated --seeds 0:300 --out build/demo-report/training
+	$(BIN)/python -m brainldm.simulate.cohort --seeds 100000:100100 --out build/demo-report/real
+	$(BIN)/python -m brainldm.simulate.cohort --seeds 0:300 --out build/demo-report/training
 	$(BIN)/brainldm evaluate --generated build/demo-report/generated --real build/demo-report/real \
 	    --training build/demo-report/training --model demo --segmentation simulated --jobs 2 \
 	    --out build/demo-report/report

@@ -116,7 +116,7 @@ def side(folder: Path, name: str, steps: int, device_name: str) -> None:
     """Load, denoise, decode; print the figures as JSON and keep the results."""
     import torch
 
-    from brainldm.device import pick_device
+    from brainldm.models.device import pick_device
 
     device = pick_device(device_name)
     clock = Clock(device)
@@ -287,8 +287,8 @@ def limits(folder: Path, device_name: str, results: dict[str, dict[str, Any]]) -
     from torch.utils.flop_counter import FlopCounterMode
 
     from brainldm.checkpoint import load_config
-    from brainldm.device import pick_device, pick_dtype
     from brainldm.models.autoencoder import AutoencoderKL, Upsample
+    from brainldm.models.device import pick_device, pick_dtype
     from brainldm.models.unet import DiffusionUNet
 
     config, device = load_config(folder / "ours"), pick_device(device_name)

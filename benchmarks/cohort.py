@@ -132,7 +132,7 @@ def reference(folder: Path, volumes: int) -> dict[str, Any]:
     import torch
 
     from benchmarks.brain import Reference
-    from brainldm.device import pick_device
+    from brainldm.models.device import pick_device
 
     runner = Reference(folder, pick_device("auto"))
     config = runner.config

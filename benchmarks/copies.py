@@ -16,11 +16,11 @@ from pathlib import Path
 import numpy as np
 
 from brainldm.checkpoint import load_config
-from brainldm.data.simulation import Grid, simulate
-from brainldm.data.template import load_template
 from brainldm.evaluate.copies import ALARMS, nearest
 from brainldm.evaluate.measures import embedding
-from brainldm.volume import Volume
+from brainldm.image.volume import Volume
+from brainldm.register.template import load_template
+from brainldm.simulate.head import Grid, simulate
 
 SHIFT_MM, NOISE = 6.0, 0.05
 FIRST_HELD_OUT = 100_000

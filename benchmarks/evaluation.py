@@ -24,15 +24,15 @@ from scipy import ndimage
 from brainldm import BrainLDM
 from brainldm.checkpoint import load_config
 from brainldm.conditions import Conditions
-from brainldm.data.simulated import write_heads
-from brainldm.data.simulation import Grid
 from brainldm.evaluate import figures
-from brainldm.evaluate.distances import against_floor, coverage, fid, mmd
 from brainldm.evaluate.extractors import Extractor
 from brainldm.evaluate.measures import Plan, measure_all
-from brainldm.evaluate.segmentation import segmenter
 from brainldm.evaluate.sets import common_space, find_heads
-from brainldm.volume import Volume
+from brainldm.image.volume import Volume
+from brainldm.metrics.distances import against_floor, coverage, fid, mmd
+from brainldm.segment.segmenter import segmenter
+from brainldm.simulate.cohort import write_heads
+from brainldm.simulate.head import Grid
 
 REAL = 100_000
 FEW_STEPS = 4

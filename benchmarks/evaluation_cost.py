@@ -18,12 +18,12 @@ from collections.abc import Callable
 from pathlib import Path
 
 from brainldm.config import PUBLISHED
-from brainldm.data.simulated import write_heads
-from brainldm.data.simulation import Grid
 from brainldm.evaluate.extractors import Extractor
 from brainldm.evaluate.measures import Plan, compare_all, measure_all
-from brainldm.evaluate.segmentation import segmenter
 from brainldm.evaluate.sets import common_space, find_heads
+from brainldm.segment.segmenter import segmenter
+from brainldm.simulate.cohort import write_heads
+from brainldm.simulate.head import Grid
 
 SCANS, PAIRS = 1000, 1000
 

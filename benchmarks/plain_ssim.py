@@ -1,7 +1,7 @@
 """4-G-R-SSIM as its definition reads, one pair and one order at a time: what ours is held against.
 
 Definition: Li and Bovik 2010 (four regions), Chen et al. 2006 (gradients), Rouse and Hemami 2008
-(the "R"); the constants are those of `brainldm.evaluate.similarity`.
+(the "R"); the constants are those of `brainldm.metrics.similarity`.
 """
 
 from __future__ import annotations

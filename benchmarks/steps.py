@@ -31,12 +31,12 @@ from torch import Tensor
 from torch.nn import functional as F
 
 from brainldm import BrainLDM, Conditions
-from brainldm.data.simulation import Grid, simulate
-from brainldm.data.template import load_template
-from brainldm.evaluate.demo import HELD_OUT, RULE_HEADS
-from brainldm.evaluate.volumes import VolumeRule
-from brainldm.latents import NoiseSource
+from brainldm.demo.figures import HELD_OUT, RULE_HEADS
+from brainldm.register.template import load_template
+from brainldm.sampling.noise import NoiseSource
 from brainldm.sampling.solvers import DDIM, DPMSolverPP2M, Solver, UniPC, sample
+from brainldm.segment.rule import VolumeRule
+from brainldm.simulate.head import Grid, simulate
 
 SOLVERS: tuple[Solver, ...] = (
     DDIM(),

@@ -300,7 +300,7 @@ def plain_loop(
     """What anyone would write around MONAI's networks."""
     import torch
 
-    from brainldm.device import pick_device, pick_dtype
+    from brainldm.models.device import pick_device, pick_dtype
     from brainldm.train.draws import Draw
 
     training, device = task.settings.training, pick_device(device_name)

@@ -8,8 +8,8 @@ from pathlib import Path
 import numpy as np
 import torch
 
-from brainldm.bids import SPACE
-from brainldm.volume import Volume
+from brainldm.dataset.bids import SPACE
+from brainldm.image.volume import Volume
 
 SHAPE = (16, 16, 16)
 AFFINE = np.diag([-10.0, 10.0, 10.0, 1.0])

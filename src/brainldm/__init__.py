@@ -9,18 +9,19 @@ from __future__ import annotations
 import importlib
 from typing import TYPE_CHECKING, Any
 
+from brainldm._version import __version__
+
 if TYPE_CHECKING:
     from brainldm.conditions import Conditions
-    from brainldm.pipeline import BrainLDM
-    from brainldm.volume import Volume
+    from brainldm.image.volume import Volume
+    from brainldm.pipeline.brain import BrainLDM
 
-__version__ = "0.1.0"
 __all__ = ["BrainLDM", "Conditions", "Volume", "__version__"]
 
 _HOMES = {
-    "BrainLDM": "brainldm.pipeline",
+    "BrainLDM": "brainldm.pipeline.brain",
     "Conditions": "brainldm.conditions",
-    "Volume": "brainldm.volume",
+    "Volume": "brainldm.image.volume",
 }
 
 

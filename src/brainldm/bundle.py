@@ -18,8 +18,8 @@ from brainldm.checkpoint import read_state_dict, to_current_names
 from brainldm.conditions import Conditions
 from brainldm.errors import BrainLDMError
 from brainldm.files import refuse_existing
-from brainldm.pipeline import BrainLDM
-from brainldm.volume import output_paths
+from brainldm.image.volume import output_paths
+from brainldm.pipeline.brain import BrainLDM
 
 WEIGHTS = {"autoencoder": "autoencoder.pt", "unet": "model.pt"}
 """The bundle's weights files, by the network that each holds."""

@@ -2,11 +2,12 @@
 
 from __future__ import annotations
 
+import json
 import os
 from collections.abc import Iterator, Mapping, Sequence
 from contextlib import contextmanager
 from pathlib import Path
-from typing import IO
+from typing import IO, Any
 
 from brainldm.errors import BrainLDMError
 
@@ -97,3 +98,8 @@ def write_together(contents: Mapping[Path, bytes]) -> None:
     finally:
         for aside in partial.values():
             aside.unlink(missing_ok=True)
+
+
+def to_json(content: Any) -> bytes:
+    """The text of a JSON file."""
+    return (json.dumps(content, indent=2) + "\n").encode()

@@ -19,9 +19,9 @@ import numpy as np
 import pytest
 from PIL import Image
 
+from brainldm.checkpoint.download import RemoteFile
 from brainldm.cli import main
 from brainldm.config import PUBLISHED, Bernoulli, Categorical, Uniform, Variable
-from brainldm.download import RemoteFile
 from tests.conftest import Run
 from tests.toy import SHAPE, toy_config, write_toy_model
 
@@ -410,7 +410,7 @@ def test_download(cli: Cli, tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> 
         Thread(target=server.serve_forever, daemon=True).start()
         url = f"http://127.0.0.1:{server.server_port}/model.pt"
         file = RemoteFile("model.pt", 7, hashlib.md5(b"weights").hexdigest(), (url,))
-        monkeypatch.setattr("brainldm.download.PUBLISHED_FILES", (file,))
+        monkeypatch.setattr("brainldm.checkpoint.download.PUBLISHED_FILES", (file,))
         monkeypatch.setenv("BRAINLDM_CACHE", str(tmp_path / "cache"))
         result = cli("download")
         server.shutdown()

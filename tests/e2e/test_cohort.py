@@ -18,10 +18,10 @@ import numpy as np
 import pytest
 
 from brainldm import BrainLDM
-from brainldm.bids import t1w
 from brainldm.cohort.finish import merge_cohort
 from brainldm.cohort.records import Journal
 from brainldm.cohort.run import Request, run_cohort
+from brainldm.dataset.bids import t1w
 from brainldm.errors import BrainLDMError
 from tests.cohorts import SAMPLING, contents, loading, started, write_plan
 from tests.conftest import Cli, Run

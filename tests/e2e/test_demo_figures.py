@@ -9,7 +9,7 @@ from pathlib import Path
 import pytest
 
 from brainldm import BrainLDM
-from brainldm.evaluate import demo
+from brainldm.demo import figures as demo
 
 
 @pytest.mark.slow

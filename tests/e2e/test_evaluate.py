@@ -13,8 +13,8 @@ import numpy as np
 import pytest
 
 from brainldm.checkpoint import load_config
-from brainldm.data.simulated import write_heads
-from brainldm.data.simulation import Grid
+from brainldm.simulate.cohort import write_heads
+from brainldm.simulate.head import Grid
 from tests.conftest import Cli
 
 HEADS = 12

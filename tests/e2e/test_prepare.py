@@ -11,11 +11,11 @@ import nibabel as nib
 import numpy as np
 import pytest
 
-from brainldm.data.scanner import as_scanned, draw_pose
-from brainldm.data.simulation import SimulatedHead, simulate
-from brainldm.data.template import load_template
-from brainldm.train.demo import CONFIG, GRID
-from brainldm.volume import Volume
+from brainldm.demo.model import CONFIG, GRID
+from brainldm.image.volume import Volume
+from brainldm.register.template import load_template
+from brainldm.simulate.head import SimulatedHead, simulate
+from brainldm.simulate.scanner import as_scanned, draw_pose
 from tests.conftest import Run
 
 SEEDS = (70001, 70002)

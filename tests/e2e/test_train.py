@@ -18,7 +18,7 @@ from safetensors.torch import load_file
 
 from brainldm.checkpoint import load_config
 from brainldm.cli import main
-from brainldm.data.prepared import read_prepared
+from brainldm.dataset.prepared import read_prepared
 from tests.prepared import AFFINE, SHAPE, write_prepared
 
 

@@ -10,7 +10,7 @@ import nibabel as nib
 import numpy as np
 import pytest
 
-from brainldm.train.demo import CONFIG
+from brainldm.demo.model import CONFIG
 from brainldm.train.settings import AutoencoderSettings, DiffusionSettings, load_settings
 from tests.conftest import Run
 from tests.documents import ROOT, commands
@@ -23,7 +23,7 @@ SMALLER = {"20": "3", "training.steps=200": "training.steps=2", "16": "2"}
 def tutorial() -> list[list[str]]:
     """Its commands, from making scans to looking at the model."""
     words = commands(PAGE, "bash")
-    [start] = [i for i, each in enumerate(words) if "brainldm.data.scanner" in each]
+    [start] = [i for i, each in enumerate(words) if "brainldm.simulate.scanner" in each]
     [end] = [i for i, each in enumerate(words) if each[:2] == ["brainldm", "info"]]
     return words[start : end + 1]
 

@@ -10,8 +10,8 @@ from monai.metrics.regression import compute_ms_ssim
 from torch import Tensor
 
 from benchmarks.plain_ssim import four_g_r_ssim as plain
-from brainldm.evaluate.distances import fid, mmd
-from brainldm.evaluate.similarity import WEIGHTS, four_g_r_ssim, ms_ssim, pyramid
+from brainldm.metrics.distances import fid, mmd
+from brainldm.metrics.similarity import WEIGHTS, four_g_r_ssim, ms_ssim, pyramid
 
 LIMIT = 1e-4
 

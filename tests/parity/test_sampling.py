@@ -12,7 +12,7 @@ from diffusers import DPMSolverMultistepScheduler, UniPCMultistepScheduler
 from monai.networks.schedulers import DDIMScheduler, DDPMScheduler
 from torch import Tensor, nn
 
-from brainldm.latents import NoiseSource
+from brainldm.sampling.noise import NoiseSource
 from brainldm.sampling.schedules import Schedule
 from brainldm.sampling.solvers import DDIM, DDPM, DPMSolverPP2M, Solver, UniPC, sample
 

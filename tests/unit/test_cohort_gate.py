@@ -14,13 +14,13 @@ from brainldm.cohort.gate import Gate
 from brainldm.cohort.maker import REDRAWS, Batch, Loading, Maker, Making, Sampling, redrawn
 from brainldm.cohort.plan import Row
 from brainldm.conditions import Conditions
-from brainldm.data.simulation import simulate
-from brainldm.data.template import load_template
+from brainldm.demo.model import GRID
 from brainldm.errors import NotFiniteError
-from brainldm.pipeline import BrainLDM
-from brainldm.request import Sample
-from brainldm.train.demo import GRID
-from brainldm.volume import Volume
+from brainldm.image.volume import Volume
+from brainldm.pipeline.brain import BrainLDM
+from brainldm.pipeline.request import Sample
+from brainldm.register.template import load_template
+from brainldm.simulate.head import simulate
 from tests.toy import write_toy_model
 
 AFFINE = np.array(GRID.affine)

@@ -14,7 +14,7 @@ from brainldm.cohort import watch
 from brainldm.cohort.maker import Made
 from brainldm.cohort.records import Record
 from brainldm.cohort.sheet import Sheet, shown_rows, tile
-from brainldm.volume import Volume
+from brainldm.image.volume import Volume
 
 
 def made(row: int, flags: tuple[str, ...] = ()) -> Made:

@@ -6,7 +6,7 @@ import numpy as np
 import pytest
 
 from brainldm.errors import BrainLDMError
-from brainldm.evaluate.distances import against_floor, bootstrap, coverage, fid, mmd
+from brainldm.metrics.distances import against_floor, bootstrap, coverage, fid, mmd
 
 rng = np.random.default_rng(0)
 

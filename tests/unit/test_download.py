@@ -14,8 +14,15 @@ from pathlib import Path
 
 import pytest
 
-from brainldm import download as module
-from brainldm.download import RemoteFile, cache_dir, download, fetch, notice, published_dir
+from brainldm.checkpoint import download as module
+from brainldm.checkpoint.download import (
+    RemoteFile,
+    cache_dir,
+    download,
+    fetch,
+    notice,
+    published_dir,
+)
 from brainldm.errors import BrainLDMError
 
 CONTENT = bytes(range(256)) * 20_000  # 5 MB: several chunks

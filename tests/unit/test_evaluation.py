@@ -9,15 +9,15 @@ import numpy as np
 import pytest
 from PIL import Image
 
-from brainldm.data.simulation import SimulatedHead, simulate
-from brainldm.data.template import load_template
+from brainldm.demo.figures import Figure, agreement, contact_sheet, psnr
+from brainldm.demo.model import GRID
 from brainldm.errors import BrainLDMError, MissingExtraError
-from brainldm.evaluate.demo import Figure, agreement, contact_sheet, psnr
-from brainldm.evaluate.segmentation import check_segmentation
 from brainldm.evaluate.sets import Space
-from brainldm.evaluate.volumes import VolumeRule, find_cavity
-from brainldm.train.demo import GRID
-from brainldm.volume import Volume
+from brainldm.image.volume import Volume
+from brainldm.register.template import load_template
+from brainldm.segment.rule import VolumeRule, find_cavity
+from brainldm.segment.segmenter import check_segmentation
+from brainldm.simulate.head import SimulatedHead, simulate
 
 
 def simulated(*seeds: int) -> list[SimulatedHead]:

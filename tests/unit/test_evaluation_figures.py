@@ -12,8 +12,8 @@ from brainldm.evaluate import figures
 from brainldm.evaluate.copies import Copies, nearest
 from brainldm.evaluate.measures import Measured, embedding
 from brainldm.evaluate.regression import Regressor
-from brainldm.evaluate.tables import read_volumes
-from brainldm.volume import Volume
+from brainldm.image.volume import Volume
+from brainldm.segment.tables import read_volumes
 
 rng = np.random.default_rng(0)
 

@@ -16,7 +16,7 @@ from brainldm.errors import BrainLDMError
 from brainldm.evaluate.extractors import Extractor, download_medicalnet
 from brainldm.evaluate.measures import Plan, measure
 from brainldm.evaluate.sets import Space, common_space, find_heads
-from brainldm.volume import Volume
+from brainldm.image.volume import Volume
 
 SHAPE = (24, 32, 28)
 

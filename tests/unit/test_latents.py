@@ -9,7 +9,7 @@ import pytest
 import torch
 
 from brainldm.errors import BrainLDMError
-from brainldm.latents import NoiseSource
+from brainldm.sampling.noise import NoiseSource
 
 SHAPE = (3, 4, 5, 6)
 

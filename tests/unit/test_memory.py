@@ -7,9 +7,10 @@ import warnings
 import pytest
 import torch
 
-from brainldm import BrainLDM, memory
+from brainldm import BrainLDM
 from brainldm.config import PUBLISHED
-from brainldm.memory import batch_size, estimate, pick_memory, shortage
+from brainldm.models import memory
+from brainldm.models.memory import batch_size, estimate, pick_memory, shortage
 from tests.toy import toy_config
 
 CPU = torch.device("cpu")

@@ -13,10 +13,10 @@ import torch
 from brainldm import __version__
 from brainldm.conditions import Conditions
 from brainldm.errors import BrainLDMError
+from brainldm.image.volume import Volume
 from brainldm.models import slabs
-from brainldm.pipeline import BrainLDM
+from brainldm.pipeline.brain import BrainLDM
 from brainldm.sampling.solvers import DDIM
-from brainldm.volume import Volume
 from tests.toy import SHAPE, toy_config, write_toy_model
 
 PERSON = Conditions(sex="F", age=65, ventricular_volume_ml=30, brain_volume_ml=1450)

@@ -12,9 +12,9 @@ import pytest
 from PIL import Image
 
 from brainldm.errors import BrainLDMError
+from brainldm.image.volume import Volume
 from brainldm.prepare.dataset import Participant, Paths, Settings, open_dataset, write_tables
 from brainldm.prepare.quality import BINS, CONTOUR, figure, quality_page
-from brainldm.volume import Volume
 
 SETTINGS = Settings("toy", (8, 8, 8), tuple(map(tuple, np.eye(4).tolist())), False, False)
 PEOPLE = [

@@ -7,8 +7,8 @@ from pathlib import Path
 
 import pytest
 
+from brainldm.dataset.people import read_table
 from brainldm.errors import BrainLDMError
-from brainldm.prepare.table import read_table
 
 
 def write(folder: Path, text: str, name: str = "participants.tsv") -> Path:

@@ -14,7 +14,7 @@ import torch
 from torch import Tensor
 
 from brainldm.errors import BrainLDMError
-from brainldm.latents import NoiseSource
+from brainldm.sampling.noise import NoiseSource
 from brainldm.sampling.predictions import PREDICTIONS
 from brainldm.sampling.schedules import CLEAN, Schedule, Spacing
 from brainldm.sampling.solvers import DDIM, DDPM, SAMPLERS, DPMSolverPP2M, Solver, UniPC, sample

@@ -8,8 +8,8 @@ from torch import Tensor
 from torch.nn import functional as F
 
 from brainldm.errors import BrainLDMError
-from brainldm.evaluate import similarity
-from brainldm.evaluate.similarity import four_g_r_ssim, ms_ssim, pyramid
+from brainldm.metrics import similarity
+from brainldm.metrics.similarity import four_g_r_ssim, ms_ssim, pyramid
 
 SIDE = 48
 KINDS = [

@@ -7,11 +7,11 @@ from pathlib import Path
 import pytest
 import torch
 
-from brainldm.data.fields import read_maps, smooth_field
-from brainldm.data.simulated import load_cohort, make_cohort
-from brainldm.data.simulation import SimulatedHead, simulate
-from brainldm.data.template import Template, load_template
-from brainldm.train.demo import GRID
+from brainldm.demo.model import GRID
+from brainldm.register.template import Template, load_template
+from brainldm.simulate.cohort import load_cohort, make_cohort
+from brainldm.simulate.fields import read_maps, smooth_field
+from brainldm.simulate.head import SimulatedHead, simulate
 
 COARSE = GRID.coarser(2)
 

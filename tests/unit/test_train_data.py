@@ -13,10 +13,10 @@ import pytest
 import torch
 
 from brainldm.config import Bernoulli, Categorical, LogNormal, Normal, Uniform, Variable
-from brainldm.data.prepared import PreparedData, read_prepared
+from brainldm.dataset.prepared import PreparedData, read_prepared
 from brainldm.errors import BrainLDMError
+from brainldm.image.volume import Volume
 from brainldm.train.covariates import parse_condition, read_covariates
-from brainldm.volume import Volume
 from tests.prepared import AFFINE, SHAPE, write_prepared
 
 Edit = Callable[[Path], None]

@@ -15,8 +15,8 @@ import pytest
 from PIL import Image
 
 from brainldm.errors import BrainLDMError
-from brainldm.preview import GAP, PIXELS_PER_MM, preview_png
-from brainldm.volume import Volume
+from brainldm.image.slices import GAP, PIXELS_PER_MM, preview_png
+from brainldm.image.volume import Volume
 
 # x runs to the left, as in the published model's space
 AFFINE = np.array([[-2, 0, 0, 9.0], [0, 2, 0, -11.0], [0, 0, 2, -9.0], [0, 0, 0, 1]])

@@ -12,7 +12,7 @@ from __future__ import annotations
 from pathlib import Path
 from typing import NamedTuple
 
-from brainldm.download import published_dir
+from brainldm.checkpoint.download import published_dir
 from brainldm.errors import BrainLDMError
 
 CONFIG = "config.json"

@@ -6,7 +6,7 @@ from typing import Annotated
 
 import typer
 
-from brainldm import __version__
+from brainldm._version import __version__
 from brainldm.cli.cohort import cohort
 from brainldm.cli.convert import convert
 from brainldm.cli.download import download

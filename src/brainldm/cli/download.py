@@ -10,9 +10,9 @@ def download() -> None:
 
     The cache is $BRAINLDM_CACHE, else $XDG_CACHE_HOME/brainldm, else ~/.cache/brainldm.
     """
+    from brainldm.checkpoint.download import download as fetch_all
+    from brainldm.checkpoint.download import notice
     from brainldm.cli.progress import transfers
-    from brainldm.download import download as fetch_all
-    from brainldm.download import notice
 
     typer.echo(notice())
     with transfers() as progress:

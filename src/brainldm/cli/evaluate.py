@@ -116,11 +116,11 @@ def evaluate(
         raise typer.BadParameter("Give --volumes or --segmentation, not both.")
 
     from brainldm.cli.progress import parts
-    from brainldm.device import pick_device
     from brainldm.evaluate.report import write_report
     from brainldm.evaluate.run import Question
     from brainldm.evaluate.run import evaluate as answer
     from brainldm.files import make_folder
+    from brainldm.models.device import pick_device
 
     make_folder(out)
     if str(extractor_weights) == "download":

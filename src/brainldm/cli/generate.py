@@ -25,7 +25,7 @@ from brainldm.cli.options import (
 from brainldm.conditions import STANDARD, Conditions
 from brainldm.errors import BrainLDMError
 from brainldm.files import make_folder, refuse_existing
-from brainldm.volume import Volume, output_paths
+from brainldm.image.volume import Volume, output_paths
 
 if TYPE_CHECKING:
     from brainldm.sampling.solvers import Solver
@@ -139,7 +139,7 @@ def generate(
     )
 
     from brainldm.cli.progress import phases
-    from brainldm.pipeline import BrainLDM
+    from brainldm.pipeline.brain import BrainLDM
 
     pipeline = BrainLDM.from_pretrained(model, device=device, dtype=dtype, memory=memory)
     made = []

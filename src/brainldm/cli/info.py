@@ -28,8 +28,8 @@ def info(
 
 
 def _estimates(config: ModelConfig, device_name: str) -> Iterator[str]:
-    from brainldm.device import pick_device, pick_dtype
-    from brainldm.memory import available, estimate
+    from brainldm.models.device import pick_device, pick_dtype
+    from brainldm.models.memory import available, estimate
 
     device = pick_device(device_name)
     auto = pick_dtype("auto", device)

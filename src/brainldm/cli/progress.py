@@ -47,7 +47,7 @@ def phases(calls: int) -> Iterator[Callable[[int, int, str], None]]:
 
 
 def transfers() -> AbstractContextManager[Callable[[int, int, str], None]]:
-    """A bar for each file of `brainldm.download.download`."""
+    """A bar for each file of `brainldm.checkpoint.download.download`."""
     return _named(DownloadColumn())
 
 

@@ -10,7 +10,7 @@ import typer
 
 from brainldm.cli.options import Device, Dtype, Model, Out, Overwrite, Preview
 from brainldm.files import make_folder, refuse_existing
-from brainldm.volume import Volume, nifti_stem, output_paths
+from brainldm.image.volume import Volume, nifti_stem, output_paths
 
 
 def reconstruct(
@@ -35,7 +35,7 @@ def reconstruct(
     if not overwrite:
         refuse_existing(output_paths(path))
 
-    from brainldm.pipeline import BrainLDM
+    from brainldm.pipeline.brain import BrainLDM
 
     pipeline = BrainLDM.from_pretrained(model, device=device, dtype=dtype)
     prepared = pipeline.prepare(scan)

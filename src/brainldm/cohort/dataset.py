@@ -15,14 +15,14 @@ from dataclasses import asdict, dataclass
 from pathlib import Path
 from typing import Any
 
-from brainldm import __version__
-from brainldm.bids import VERSION, cell, to_json
+from brainldm._version import __version__
 from brainldm.cohort.draw import describe
 from brainldm.cohort.plan import SEED, Plan
 from brainldm.cohort.records import MANIFEST, WORK, Records
 from brainldm.config import ModelConfig, Variable
+from brainldm.dataset.bids import VERSION, cell
 from brainldm.errors import BrainLDMError
-from brainldm.files import make_folder, write_aside, write_together
+from brainldm.files import make_folder, to_json, write_aside, write_together
 
 COHORT = Path("code/cohort.json")
 MODEL = Path("code/model.json")

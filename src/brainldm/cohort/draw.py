@@ -16,9 +16,7 @@ import numpy as np
 from numpy.typing import NDArray
 from scipy.special import ndtr
 
-from brainldm import __version__
-from brainldm.bids import to_json
-from brainldm.cohort.columns import conditions_of, find_conditions, read_header, split
+from brainldm._version import __version__
 from brainldm.cohort.design import (
     Array,
     Design,
@@ -31,8 +29,9 @@ from brainldm.cohort.design import (
 from brainldm.cohort.plan import ID, NOISES, SEED
 from brainldm.conditions import ConditionRanges, quantile
 from brainldm.config import ModelConfig, Variable
+from brainldm.dataset.columns import conditions_of, find_conditions, read_header, split
 from brainldm.errors import BrainLDMError
-from brainldm.files import write_together
+from brainldm.files import to_json, write_together
 
 PATIENCE = 1000
 """Candidates for each row that is wanted, before it is given up."""

@@ -10,12 +10,12 @@ from pathlib import Path
 
 import numpy as np
 
-from brainldm.bids import t1w
 from brainldm.cohort.dataset import close_cohort, read_model, read_settings
 from brainldm.cohort.records import WORK, Record, Records, lock
 from brainldm.cohort.report import cohort_page
 from brainldm.cohort.sheet import Sheet
 from brainldm.cohort.watch import finished
+from brainldm.dataset.bids import t1w
 from brainldm.errors import BrainLDMError
 from brainldm.files import remove_partial, write_together
 

@@ -11,8 +11,8 @@ import numpy as np
 from numpy.typing import NDArray
 from scipy import ndimage
 
-from brainldm.evaluate.segmentation import Segmenter
-from brainldm.volume import Volume
+from brainldm.image.volume import Volume
+from brainldm.segment.segmenter import Segmenter
 
 MEASURES = ("ventricular_volume_ml", "brain_volume_ml")
 """What a segmenter measures, in its order."""

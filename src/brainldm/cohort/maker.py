@@ -16,21 +16,21 @@ from typing import Self
 
 import torch
 
-from brainldm import __version__
-from brainldm.bids import t1w
+from brainldm._version import __version__
 from brainldm.cohort.gate import Gate
 from brainldm.cohort.plan import Row
 from brainldm.cohort.records import Record
 from brainldm.cohort.sheet import tile
 from brainldm.conditions import Conditions
+from brainldm.dataset.bids import t1w
 from brainldm.errors import NotFiniteError
 from brainldm.files import remove_partial, write_together
-from brainldm.latents import SEED_LIMIT
-from brainldm.memory import batch_size
-from brainldm.pipeline import BrainLDM
-from brainldm.request import Sample
+from brainldm.image.volume import Volume
+from brainldm.models.memory import batch_size
+from brainldm.pipeline.brain import BrainLDM
+from brainldm.pipeline.request import Sample
+from brainldm.sampling.noise import SEED_LIMIT
 from brainldm.sampling.solvers import DEFAULT_SAMPLER
-from brainldm.volume import Volume
 
 REDRAWS = 5
 """Seeds that are tried after the plan's own."""

@@ -17,7 +17,7 @@ from typing import Any
 from brainldm.cohort.dataset import COHORT
 from brainldm.cohort.maker import Batch, Facts, Loading, Made, Maker, Making
 from brainldm.errors import BrainLDMError, MissingExtraError
-from brainldm.pipeline import BrainLDM
+from brainldm.pipeline.brain import BrainLDM
 
 AHEAD = 2
 """Batches that a worker has at a time."""

@@ -1,7 +1,7 @@
 """The plan of a cohort: a table with a row for each volume, checked whole before anything is made.
 
 participant_id   sub-LABEL or LABEL, letters and digits, each once
-seed             each once, in its lowest 32 bits (`brainldm.latents`)
+seed             each once, in its lowest 32 bits (`brainldm.sampling.noise`)
 ...              conditions, as `cohort.columns` reads them; one that is left out is drawn
 
 Of each row only its place in the file is kept in memory, and a hash while it is checked.
@@ -20,10 +20,10 @@ from pathlib import Path
 import numpy as np
 from numpy.typing import NDArray
 
-from brainldm.cohort.columns import Column, conditions_of, find_conditions, read_header, split
 from brainldm.conditions import ConditionRanges, Conditions
+from brainldm.dataset.columns import Column, conditions_of, find_conditions, read_header, split
 from brainldm.errors import BrainLDMError
-from brainldm.latents import SEED_LIMIT
+from brainldm.sampling.noise import SEED_LIMIT
 
 ID, SEED = "participant_id", "seed"
 _LABEL = re.compile(r"[A-Za-z0-9]+")

@@ -11,7 +11,7 @@ from numpy.typing import NDArray
 
 from brainldm.cohort.records import Record, Records
 from brainldm.config import Variable
-from brainldm.page import bars, page, picture
+from brainldm.image.page import bars, page, picture
 
 BINS = 24
 MOST = 100

@@ -29,9 +29,9 @@ from brainldm.cohort.watch import Watch
 from brainldm.conditions import ConditionRanges
 from brainldm.config import ModelConfig
 from brainldm.errors import BrainLDMError
-from brainldm.evaluate.segmentation import check_segmentation, segmenter
 from brainldm.evaluate.sets import Space
-from brainldm.request import choose_sampling
+from brainldm.pipeline.request import choose_sampling
+from brainldm.segment.segmenter import check_segmentation, segmenter
 
 
 class Engine(Protocol):

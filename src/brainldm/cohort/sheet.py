@@ -9,10 +9,10 @@ from pathlib import Path
 import numpy as np
 from PIL import Image, ImageDraw
 
-from brainldm.bids import t1w
+from brainldm.dataset.bids import t1w
 from brainldm.files import write_together
-from brainldm.preview import draw_slices
-from brainldm.volume import Volume
+from brainldm.image.slices import draw_slices
+from brainldm.image.volume import Volume
 
 TILES, COLUMNS = 24, 3
 WIDTH = 400

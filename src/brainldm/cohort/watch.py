@@ -7,11 +7,10 @@ from collections.abc import Callable
 from datetime import UTC, datetime
 from pathlib import Path
 
-from brainldm.bids import to_json
 from brainldm.cohort.maker import Made
 from brainldm.cohort.records import Records
 from brainldm.cohort.sheet import Sheet
-from brainldm.files import write_together
+from brainldm.files import to_json, write_together
 
 SUMMARY_EVERY, SHEET_EVERY = 5.0, 30.0
 """Seconds."""

@@ -10,7 +10,7 @@ from typing import Any
 
 from brainldm.errors import BrainLDMError
 from brainldm.evaluate.figures import digits
-from brainldm.page import page
+from brainldm.image.page import page
 
 OWN = ("model",)
 """What may differ: the protocol is the same for whatever model."""

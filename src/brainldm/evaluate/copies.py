@@ -8,9 +8,9 @@ from dataclasses import dataclass
 import numpy as np
 from numpy.typing import NDArray
 
-from brainldm.evaluate.distances import bootstrap
 from brainldm.evaluate.figures import Figure
 from brainldm.evaluate.measures import Measured
+from brainldm.metrics.distances import bootstrap
 
 Array = NDArray[np.float64]
 Embeddings = NDArray[np.float32]

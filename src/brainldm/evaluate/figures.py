@@ -11,7 +11,8 @@ from numpy.typing import NDArray
 from scipy import stats
 
 from brainldm.errors import BrainLDMError
-from brainldm.evaluate.distances import (
+from brainldm.evaluate.measures import PAIR_FIGURES
+from brainldm.metrics.distances import (
     NEIGHBOURS,
     against_floor,
     bootstrap,
@@ -20,7 +21,6 @@ from brainldm.evaluate.distances import (
     interval,
     mmd,
 )
-from brainldm.evaluate.measures import PAIR_FIGURES
 
 Array = NDArray[np.float64]
 

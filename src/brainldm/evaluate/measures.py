@@ -22,12 +22,12 @@ from numpy.typing import NDArray
 from scipy import ndimage
 
 from brainldm.errors import BrainLDMError
-from brainldm.evaluate import similarity
 from brainldm.evaluate.extractors import Extractor
-from brainldm.evaluate.segmentation import Segmenter
 from brainldm.evaluate.sets import Head, Space
 from brainldm.files import write_together
-from brainldm.volume import Volume
+from brainldm.image.volume import Volume
+from brainldm.metrics import similarity
+from brainldm.segment.segmenter import Segmenter
 from brainldm.workers import pool_of
 
 EMBEDDING_MM = 4.0

@@ -10,15 +10,15 @@ from typing import TYPE_CHECKING
 import numpy as np
 import torch
 
-from brainldm.evaluate.distances import bootstrap
 from brainldm.evaluate.figures import Figure
 from brainldm.evaluate.measures import PAIR_FIGURES, Plan, digest, similarities
-from brainldm.evaluate.reconstruction import psnr
 from brainldm.evaluate.sets import Head
 from brainldm.files import write_together
+from brainldm.metrics.distances import bootstrap
+from brainldm.metrics.fidelity import psnr
 
 if TYPE_CHECKING:
-    from brainldm.pipeline import BrainLDM
+    from brainldm.pipeline.brain import BrainLDM
 
 MOST = 30
 """Scans, evenly spread over the set."""
@@ -32,7 +32,7 @@ def recover(
     Raises:
         BrainLDMError: no such model, or a scan that it cannot take.
     """
-    from brainldm.pipeline import BrainLDM
+    from brainldm.pipeline.brain import BrainLDM
 
     pipeline = BrainLDM.from_pretrained(model, device=plan.device)
     some = np.linspace(0, len(heads) - 1, min(MOST, len(heads))).round().astype(int)

@@ -8,7 +8,7 @@ import numpy as np
 from numpy.typing import NDArray
 
 from brainldm.evaluate.measures import Measured
-from brainldm.ridge import ridge
+from brainldm.metrics.ridge import ridge
 
 Array = NDArray[np.float64]
 FEWEST = 20

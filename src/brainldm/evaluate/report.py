@@ -14,8 +14,8 @@ from brainldm.evaluate.figures import Figure, digits, unit_of
 from brainldm.evaluate.run import Evaluation, Sheet
 from brainldm.evaluate.sets import Head, Space
 from brainldm.files import write_together
-from brainldm.page import page, picture
-from brainldm.preview import draw_slices
+from brainldm.image.page import page, picture
+from brainldm.image.slices import draw_slices
 
 KNOWS = {
     "random": "The extractor is a small network with random weights, which needs no download. It "

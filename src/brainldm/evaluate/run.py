@@ -13,20 +13,20 @@ from typing import Any
 import numpy as np
 from numpy.typing import NDArray
 
-from brainldm import __version__
-from brainldm.data.template import load_template
+from brainldm._version import __version__
 from brainldm.errors import BrainLDMError
 from brainldm.evaluate import copies, figures
-from brainldm.evaluate.distances import NEIGHBOURS, squared_distances
 from brainldm.evaluate.extractors import Extractor
 from brainldm.evaluate.figures import Figure
 from brainldm.evaluate.measures import Measured, Plan, compare_all, measure_all
 from brainldm.evaluate.recovery import recover
 from brainldm.evaluate.regression import FEWEST, Regressor
-from brainldm.evaluate.segmentation import segmenter
 from brainldm.evaluate.sets import Covariates, Head, common_space, find_heads, person
-from brainldm.evaluate.tables import read_volumes
 from brainldm.files import make_folder
+from brainldm.metrics.distances import NEIGHBOURS, squared_distances
+from brainldm.register.template import load_template
+from brainldm.segment.segmenter import segmenter
+from brainldm.segment.tables import read_volumes
 
 Array = NDArray[np.float64]
 Progress = Callable[[int, int, str], None]

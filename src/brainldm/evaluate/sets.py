@@ -15,7 +15,7 @@ from nibabel.filebasedimages import ImageFileError
 
 from brainldm.conditions import STANDARD
 from brainldm.errors import BrainLDMError
-from brainldm.volume import Volume, nifti_files, nifti_stem
+from brainldm.image.volume import Volume, nifti_files, nifti_stem
 
 Covariates = Mapping[str, str | float]
 TOLERANCE_MM = 1e-2

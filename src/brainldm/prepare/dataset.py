@@ -15,10 +15,10 @@ from typing import Any
 
 import numpy as np
 
-from brainldm import __version__
-from brainldm.bids import SPACE, VERSION, cell, t1w, to_json
+from brainldm._version import __version__
+from brainldm.dataset.bids import SPACE, VERSION, cell, t1w
 from brainldm.errors import BrainLDMError
-from brainldm.files import write_together
+from brainldm.files import to_json, write_together
 
 COVARIATES = {
     "sex": "Sex",

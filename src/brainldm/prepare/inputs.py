@@ -8,7 +8,7 @@ from dataclasses import dataclass
 from pathlib import Path
 
 from brainldm.errors import BrainLDMError
-from brainldm.volume import SUFFIXES, nifti_files, nifti_stem
+from brainldm.image.volume import SUFFIXES, nifti_files, nifti_stem
 
 ARCHIVE = re.compile(r"(\d+)_20252_(\d+)_\d+\.zip")
 """UK Biobank's T1-weighted structural images: participant, field, instance, array."""

@@ -13,10 +13,10 @@ from numpy.typing import NDArray
 from PIL import Image
 from scipy import ndimage
 
-from brainldm.page import bars, page, picture
+from brainldm.image.page import bars, page, picture
+from brainldm.image.slices import draw_slices
+from brainldm.image.volume import Volume
 from brainldm.prepare.dataset import COVARIATES, UNITS, Participant, Paths
-from brainldm.preview import draw_slices
-from brainldm.volume import Volume
 
 BINS = 64
 """Bins of a histogram of intensities in [0, 1]."""

@@ -13,8 +13,8 @@ import nibabel as nib
 import numpy as np
 
 from brainldm.errors import BrainLDMError
+from brainldm.image.volume import Volume
 from brainldm.prepare.inputs import ARCHIVED_SCAN, Scan
-from brainldm.volume import Volume
 
 EXTENT_MM = (90.0, 600.0)
 """How far each side of a scan of a head can plausibly reach."""

@@ -9,6 +9,7 @@ from concurrent.futures.process import BrokenProcessPool
 from dataclasses import dataclass
 from pathlib import Path
 
+from brainldm.dataset.people import Table, read_table
 from brainldm.errors import BrainLDMError, MissingExtraError
 from brainldm.files import write_together
 from brainldm.prepare.dataset import (
@@ -21,7 +22,6 @@ from brainldm.prepare.dataset import (
 from brainldm.prepare.inputs import Failure, Inputs, Scan, find_scans
 from brainldm.prepare.quality import quality_page
 from brainldm.prepare.scan import Outcome, Task, missing_covariates, prepare_scan, prepared_before
-from brainldm.prepare.table import Table, read_table
 from brainldm.workers import pool_of
 
 
@@ -82,7 +82,7 @@ def prepare(
     given = {subject: rows.given[row] if row else {} for subject, row in people.items()}
     settings = _settings(model, registered, bias_field)
     if not registered or bias_field or any(missing_covariates(each) for each in given.values()):
-        from brainldm.prepare.images import import_ants
+        from brainldm.register.images import import_ants
 
         import_ants()
     open_dataset(out, settings)
@@ -135,8 +135,8 @@ def _settings(model: str, registered: bool, bias_field: bool) -> Settings:
 
 
 def _save_reference(folder: Path) -> None:
-    from brainldm.data.template import load_template
-    from brainldm.prepare.reference import Reference
+    from brainldm.register.reference import Reference
+    from brainldm.register.template import load_template
 
     try:
         template = load_template()

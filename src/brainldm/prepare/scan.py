@@ -11,16 +11,16 @@ from typing import Any
 
 import numpy as np
 
-from brainldm.bids import SPACE, to_json
+from brainldm.dataset.bids import SPACE
 from brainldm.errors import BrainLDMError
-from brainldm.files import write_together
+from brainldm.files import to_json, write_together
+from brainldm.image.fit import fit_to_grid
+from brainldm.image.volume import Volume
 from brainldm.prepare.dataset import MEASURABLE, Paths, Settings, read_sidecar
 from brainldm.prepare.inputs import Scan
 from brainldm.prepare.quality import BINS, figure
 from brainldm.prepare.reading import digest, read_scan
-from brainldm.prepare.reference import Reference
-from brainldm.scans import fit_to_grid
-from brainldm.volume import Volume
+from brainldm.register.reference import Reference
 
 
 @dataclass(frozen=True)
@@ -98,8 +98,8 @@ def _source(scan: Scan) -> dict[str, str]:
 
 
 def _prepare(task: Task, paths: Paths) -> dict[str, Any]:
-    from brainldm.prepare.images import correct_bias, moved
-    from brainldm.prepare.registration import check_place, register
+    from brainldm.register.images import correct_bias, moved
+    from brainldm.register.rigid import check_place, register
 
     settings, reference = task.settings, _reference(task.reference)
     source = _source(task.scan)
@@ -112,7 +112,7 @@ def _prepare(task: Task, paths: Paths) -> dict[str, Any]:
             motion, alike = register(scan, reference)
         measured = {}
         if task.measure:
-            from brainldm.prepare.covariates import measure
+            from brainldm.segment.ants import measure
 
             measured = asdict(measure(scan, motion, reference))
         corrected = correct_bias(scan) if settings.bias_field else scan

@@ -16,7 +16,7 @@ from typing import ClassVar
 from torch import Tensor
 
 from brainldm.errors import BrainLDMError, NotFiniteError
-from brainldm.latents import NoiseSource
+from brainldm.sampling.noise import NoiseSource
 from brainldm.sampling.predictions import pick_prediction
 from brainldm.sampling.schedules import CLEAN, NoiseLevel, Schedule, Spacing
 

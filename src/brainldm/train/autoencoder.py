@@ -16,11 +16,11 @@ from torch import Tensor, nn
 
 from brainldm.config import AutoencoderConfig
 from brainldm.errors import BrainLDMError, MissingExtraError
-from brainldm.evaluate.reconstruction import ms_ssim, psnr, scales_of
+from brainldm.image.slices import draw_slices
+from brainldm.metrics.fidelity import ms_ssim, psnr, scales_of
 from brainldm.models.autoencoder import AutoencoderKL
 from brainldm.models.norm import channels_last
 from brainldm.models.sizes import check_sides
-from brainldm.preview import draw_slices
 from brainldm.train.augment import augment, random_crop
 from brainldm.train.draws import Draw
 from brainldm.train.settings import Adversarial, AutoencoderLoss, AutoencoderSettings, Perceptual

@@ -9,9 +9,9 @@ from typing import Any
 import numpy as np
 from pydantic import BaseModel
 
-from brainldm import __version__
+from brainldm._version import __version__
 from brainldm.config import ModelConfig, Variable
-from brainldm.data.prepared import PreparedData
+from brainldm.dataset.prepared import PreparedData
 from brainldm.train.covariates import Covariates
 from brainldm.train.settings import AutoencoderSettings, DiffusionSettings, to_yaml
 

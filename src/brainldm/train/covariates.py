@@ -13,7 +13,7 @@ from torch import Tensor
 
 from brainldm.conditions import STANDARD
 from brainldm.config import Bernoulli, Categorical, LogNormal, Normal, Uniform, Variable
-from brainldm.data.prepared import PreparedData
+from brainldm.dataset.prepared import PreparedData
 from brainldm.errors import BrainLDMError
 
 UNITS = {"year": "years", "yr": "years", "ml": "mL"}

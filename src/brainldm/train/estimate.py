@@ -14,10 +14,10 @@ from torch.autograd.graph import saved_tensors_hooks
 from torch.utils.flop_counter import FlopCounterMode
 
 from brainldm.checkpoint import load_config
-from brainldm.data.prepared import PreparedData, read_prepared
-from brainldm.device import pick_device, pick_dtype
-from brainldm.memory import PROGRAM
+from brainldm.dataset.prepared import PreparedData, read_prepared
 from brainldm.models.autoencoder import AutoencoderKL
+from brainldm.models.device import pick_device, pick_dtype
+from brainldm.models.memory import PROGRAM
 from brainldm.models.unet import DiffusionUNet
 from brainldm.train.autoencoder import check_sizes
 from brainldm.train.checkpointing import BLOCKS

@@ -7,7 +7,7 @@ from collections.abc import Iterator, Sequence
 import torch
 from torch import Tensor
 
-from brainldm.ridge import ridge
+from brainldm.metrics.ridge import ridge
 
 LAMBDAS = torch.logspace(-4, 2, 13, dtype=torch.float64)
 """Strengths of the ridge penalty to choose from, in units of the mean variance of a head."""

@@ -12,8 +12,8 @@ from typing import TYPE_CHECKING, Any
 import torch
 from torch import Tensor, nn
 
-from brainldm.device import pick_device, pick_dtype
 from brainldm.errors import BrainLDMError, MissingExtraError
+from brainldm.models.device import pick_device, pick_dtype
 from brainldm.train.draws import Draw, prefetch
 from brainldm.train.monitor import Monitor
 from brainldm.train.settings import Training

@@ -12,11 +12,10 @@ from typing import Any
 from safetensors.torch import save
 from torch import Tensor
 
-from brainldm.bids import to_json
 from brainldm.checkpoint import load_into, load_model, read_state_dict
 from brainldm.config import AutoencoderConfig
 from brainldm.errors import BrainLDMError
-from brainldm.files import make_folder, write_together
+from brainldm.files import make_folder, to_json, write_together
 from brainldm.models.autoencoder import AutoencoderKL
 
 RUN = "run.json"

@@ -11,7 +11,7 @@ from torch import Tensor, nn
 
 from brainldm.checkpoint import load_into
 from brainldm.config import LatentConfig, ModelConfig, Variable
-from brainldm.data.prepared import PreparedData
+from brainldm.dataset.prepared import PreparedData
 from brainldm.errors import BrainLDMError
 from brainldm.models.sizes import check_sides
 from brainldm.models.unet import DiffusionUNet

@@ -10,7 +10,7 @@ import torch
 
 from brainldm.checkpoint import load_model, save_model
 from brainldm.config import LatentConfig
-from brainldm.data.prepared import read_prepared
+from brainldm.dataset.prepared import read_prepared
 from brainldm.errors import BrainLDMError
 from brainldm.train.autoencoder import AutoencoderStage, check_sizes, new_autoencoder
 from brainldm.train.card import autoencoder_card, model_card

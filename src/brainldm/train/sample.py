@@ -7,10 +7,10 @@ import torch
 from torch import Tensor, nn
 
 from brainldm.config import ModelConfig
-from brainldm.latents import NoiseSource
+from brainldm.image.slices import draw_slices
 from brainldm.models.autoencoder import AutoencoderKL
 from brainldm.models.unet import with_context
-from brainldm.preview import draw_slices
+from brainldm.sampling.noise import NoiseSource
 from brainldm.sampling.schedules import Schedule
 from brainldm.sampling.solvers import DEFAULT_SAMPLER, pick_solver, sample
 from brainldm.train.fidelity import ConditionReader

@@ -4,7 +4,7 @@ A segmentation by thresholds, learned from simulated heads, whose true volumes a
 matter's most frequent intensity is the unit. What lies deeper than a few millimetres inside tissue
 and fluid is intracranial; its fluid is ventricle where, in coordinates scaled to the intracranial
 cavity, training heads have more ventricle than other fluid. A line fitted on the training heads
-corrects what is left. It holds for intensities as `brainldm.data.simulation` renders them, not for
+corrects what is left. It holds for intensities as `brainldm.simulate.head` renders them, not for
 scans.
 """
 
@@ -18,8 +18,8 @@ import numpy as np
 from numpy.typing import NDArray
 from scipy import ndimage
 
-from brainldm.data.simulation import Grid, SimulatedHead
 from brainldm.errors import BrainLDMError
+from brainldm.simulate.head import Grid, SimulatedHead
 
 Map = NDArray[np.floating]
 Mask = NDArray[np.bool_]

@@ -14,8 +14,8 @@ from numpy.typing import NDArray
 from scipy import ndimage
 
 from brainldm.errors import MissingExtraError
-from brainldm.scans import PERCENTILES
-from brainldm.volume import Volume
+from brainldm.image.fit import PERCENTILES
+from brainldm.image.volume import Volume
 
 WORKING_MM = 2.0
 _LPS = np.diag([-1.0, -1.0, 1.0, 1.0])

@@ -1,6 +1,6 @@
 """Simulated heads as scanners would give them: anywhere, in any orientation, size and scale.
 
-`python -m brainldm.data.scanner scans --people 20` writes a data set of them, to try things on.
+`python -m brainldm.simulate.scanner scans --people 20` writes a data set of them, to try things on.
 """
 
 from __future__ import annotations
@@ -15,10 +15,10 @@ from numpy.typing import NDArray
 from scipy import ndimage
 from scipy.spatial.transform import Rotation
 
-from brainldm.data.simulation import Grid, SimulatedHead, simulate
-from brainldm.data.template import load_template
 from brainldm.files import make_folder, write_together
-from brainldm.volume import Volume
+from brainldm.image.volume import Volume
+from brainldm.register.template import load_template
+from brainldm.simulate.head import Grid, SimulatedHead, simulate
 
 FIELD_MM = (200.0, 256.0, 216.0)
 """The field of view along the person's axes."""

@@ -13,8 +13,8 @@ from torch import Tensor
 from brainldm.conditions import ConditionRanges, Conditions
 from brainldm.config import ModelConfig
 from brainldm.errors import BrainLDMError
-from brainldm.latents import NoiseSource
 from brainldm.models.sizes import check_sides
+from brainldm.sampling.noise import NoiseSource
 from brainldm.sampling.schedules import Schedule
 from brainldm.sampling.solvers import Solver, pick_solver
 

@@ -22,7 +22,7 @@ from nibabel.filebasedimages import ImageFileError
 from nibabel.spatialimages import HeaderDataError
 from torch import Tensor
 
-from brainldm.bids import t1w
+from brainldm.dataset.bids import t1w
 from brainldm.errors import BrainLDMError
 
 MISSING = ("n/a", "")

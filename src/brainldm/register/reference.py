@@ -1,7 +1,8 @@
 """What scans are registered to: the MNI152 head, its tissues and its ventricles.
 
 The brain is that of the MNI152 2009a symmetric template, which nilearn ships; the skull, scalp and
-face around it are drawn (`brainldm.data.template`), so that a whole head has something to match.
+face around it are drawn (`brainldm.register.template`), so that a whole head has something to
+match.
 """
 
 from __future__ import annotations
@@ -14,8 +15,8 @@ import torch
 from numpy.typing import NDArray
 from scipy import ndimage
 
-from brainldm.data.template import Template
-from brainldm.volume import Volume
+from brainldm.image.volume import Volume
+from brainldm.register.template import Template
 
 Map = NDArray[np.float32]
 

@@ -15,7 +15,8 @@ from numpy.typing import NDArray
 from scipy import ndimage
 
 from brainldm.errors import BrainLDMError
-from brainldm.prepare.images import (
+from brainldm.image.volume import Volume
+from brainldm.register.images import (
     WORKING_MM,
     import_ants,
     moved,
@@ -24,8 +25,7 @@ from brainldm.prepare.images import (
     working_copy,
     write_matrix,
 )
-from brainldm.prepare.reference import Reference
-from brainldm.volume import Volume
+from brainldm.register.reference import Reference
 
 HEAD_MM = 150.0
 """From the crown down, the part of a scan that is taken for the head and not the neck."""

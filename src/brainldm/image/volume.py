@@ -19,10 +19,9 @@ from nibabel.spatialimages import HeaderDataError
 from numpy.typing import ArrayLike, NDArray
 from scipy import ndimage
 
-from brainldm.bids import to_json
 from brainldm.errors import BrainLDMError
-from brainldm.files import refuse_existing, write_together
-from brainldm.preview import preview_png
+from brainldm.files import refuse_existing, to_json, write_together
+from brainldm.image.slices import preview_png
 
 SUFFIXES = (".nii.gz", ".nii")
 LEVEL = 3

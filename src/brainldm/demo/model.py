@@ -1,4 +1,4 @@
-"""The demo model from nothing: `python -m brainldm.train.demo --out build/demo-model`.
+"""The demo model from nothing: `python -m brainldm.demo.model --out build/demo-model`.
 
 Simulates a cohort, trains both networks on the CPU and writes the model to OUT/model. Every stage
 resumes where an interrupted run stopped.
@@ -28,10 +28,10 @@ from brainldm.config import (
     Uniform,
     Variable,
 )
-from brainldm.data.simulated import load_cohort, make_cohort
-from brainldm.data.simulation import Grid
 from brainldm.models.autoencoder import AutoencoderKL
 from brainldm.models.unet import DiffusionUNet
+from brainldm.simulate.cohort import load_cohort, make_cohort
+from brainldm.simulate.head import Grid
 from brainldm.train.autoencoder import AutoencoderStage, new_autoencoder
 from brainldm.train.diffusion import DiffusionStage, explained_weight, learn_all_but_idle
 from brainldm.train.fit import accelerated, fit

@@ -17,9 +17,9 @@ import numpy as np
 from numpy.typing import NDArray
 from scipy import ndimage
 
-from brainldm.prepare.images import correct_bias, import_ants, moved, to_ants, working_copy
-from brainldm.prepare.reference import Map, Reference
-from brainldm.volume import Volume
+from brainldm.image.volume import Volume
+from brainldm.register.images import correct_bias, import_ants, moved, to_ants, working_copy
+from brainldm.register.reference import Map, Reference
 
 REACH_MM = 4.0
 """How far from the template's ventricles, deformed onto the subject's, fluid is ventricular."""

@@ -16,8 +16,8 @@ import torch
 from torch import Tensor
 
 from brainldm.conditions import Conditions
-from brainldm.data.fields import read_maps, smooth_field
-from brainldm.data.template import Template
+from brainldm.register.template import Template
+from brainldm.simulate.fields import read_maps, smooth_field
 
 VENTRICULAR_ML = (8.0, 82.0)
 """What the ventricles of a cohort aim at, in millilitres."""

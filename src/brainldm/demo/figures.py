@@ -1,4 +1,4 @@
-"""The demo model's figures: `python -m brainldm.evaluate.demo --out build/demo-figures`.
+"""The demo model's figures: `python -m brainldm.demo.figures --out build/demo-figures`.
 
 Reconstructs held-out simulated heads, generates heads with DDIM at 50 steps, measures them, prints
 each figure beside what it should be, and writes `figures.json`, `heads.csv` and
@@ -20,15 +20,14 @@ import numpy as np
 from numpy.typing import NDArray
 from PIL import Image, ImageDraw
 
-from brainldm.bids import to_json
 from brainldm.conditions import Conditions
-from brainldm.data.simulation import Grid, SimulatedHead, simulate
-from brainldm.data.template import load_template
-from brainldm.evaluate.volumes import VolumeRule
-from brainldm.files import make_folder, write_together
-from brainldm.pipeline import BrainLDM
-from brainldm.preview import draw_slices
-from brainldm.volume import Volume
+from brainldm.files import make_folder, to_json, write_together
+from brainldm.image.slices import draw_slices
+from brainldm.image.volume import Volume
+from brainldm.pipeline.brain import BrainLDM
+from brainldm.register.template import load_template
+from brainldm.segment.rule import VolumeRule
+from brainldm.simulate.head import Grid, SimulatedHead, simulate
 
 RULE_HEADS = range(60)
 """Of the training cohort; the rule is learned from them."""

@@ -21,13 +21,16 @@ from torch import Tensor
 from brainldm.checkpoint import LoadedModel, load_config, load_into, load_model, save_model
 from brainldm.conditions import ConditionRanges, Conditions
 from brainldm.config import ModelConfig
-from brainldm.device import pick_device, pick_dtype
+from brainldm.dataset.sidecar import reconstruction_sidecar, synthetic_sidecar
 from brainldm.errors import BrainLDMError, NotFiniteError
-from brainldm.memory import batch_size, pick_memory, shortage
+from brainldm.image.fit import fit_to_grid
+from brainldm.image.volume import Volume
 from brainldm.models import slabs
 from brainldm.models.autoencoder import AutoencoderKL
+from brainldm.models.device import pick_device, pick_dtype
+from brainldm.models.memory import batch_size, pick_memory, shortage
 from brainldm.models.unet import DiffusionUNet, with_context
-from brainldm.request import (
+from brainldm.pipeline.request import (
     Sample,
     choose_sampling,
     initial_noise,
@@ -36,9 +39,6 @@ from brainldm.request import (
 )
 from brainldm.sampling.schedules import Schedule
 from brainldm.sampling.solvers import DEFAULT_SAMPLER, Solver, sample
-from brainldm.scans import fit_to_grid
-from brainldm.sidecar import reconstruction_sidecar, synthetic_sidecar
-from brainldm.volume import Volume
 
 Progress = Callable[[int, int, str], None]
 

@@ -7,7 +7,7 @@ from __future__ import annotations
 
 from typing import Any
 
-from brainldm import __version__
+from brainldm._version import __version__
 from brainldm.config import ModelConfig
 
 

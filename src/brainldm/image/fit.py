@@ -6,7 +6,7 @@ import numpy as np
 from numpy.typing import NDArray
 
 from brainldm.errors import BrainLDMError
-from brainldm.volume import Volume
+from brainldm.image.volume import Volume
 
 PERCENTILES = (0.5, 99.5)
 """The percentiles of a scan, on the model's grid, that become intensities 0 and 1."""

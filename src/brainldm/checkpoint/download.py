@@ -20,7 +20,7 @@ from contextlib import contextmanager
 from dataclasses import dataclass
 from pathlib import Path
 
-from brainldm import __version__
+from brainldm._version import __version__
 from brainldm.errors import BrainLDMError
 from brainldm.files import make_folder
 

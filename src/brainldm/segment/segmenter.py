@@ -12,13 +12,13 @@ from typing import Protocol
 import numpy as np
 
 from brainldm.checkpoint import load_config
-from brainldm.data.simulation import Grid, simulate
-from brainldm.data.template import load_template
 from brainldm.errors import BrainLDMError, MissingExtraError
 from brainldm.evaluate.sets import Space
-from brainldm.evaluate.volumes import VolumeRule
 from brainldm.files import make_folder, write_together
-from brainldm.volume import Volume
+from brainldm.image.volume import Volume
+from brainldm.register.template import load_template
+from brainldm.segment.rule import VolumeRule
+from brainldm.simulate.head import Grid, simulate
 
 NAMES = ("ants", "simulated", "none")
 NEEDED = {"ants": ("nilearn", "ants"), "simulated": ("nilearn",)}
@@ -40,7 +40,7 @@ class Segmenter(Protocol):
 
 @dataclass(frozen=True)
 class Ants:
-    """What `brainldm prepare` measures with (`brainldm.prepare.covariates`); minutes a head.
+    """What `brainldm prepare` measures with (`brainldm.segment.ants`); minutes a head.
 
     Args:
         folder: the template's maps, as `Reference.save` writes them.
@@ -51,8 +51,8 @@ class Ants:
 
     def measure(self, volume: Volume) -> tuple[float, float]:
         """Of a head that lies in MNI152 space."""
-        from brainldm.prepare.covariates import measure
-        from brainldm.prepare.reference import Reference
+        from brainldm.register.reference import Reference
+        from brainldm.segment.ants import measure
 
         found = measure(volume, np.eye(4), Reference.load(self.folder))
         return found.ventricular_volume_ml, found.brain_volume_ml
@@ -84,7 +84,7 @@ def segmenter(
     if name == "ants":
         folder = cache / "template"
         if not folder.is_dir():
-            from brainldm.prepare.reference import Reference
+            from brainldm.register.reference import Reference
 
             aside = cache / "template.partial"
             make_folder(aside)

@@ -1,8 +1,9 @@
 """A simulated cohort on disk, each head made where it is missing.
 
-`make_cohort` writes small files for training the demo model, every subject twice, as itself and as
-its twin (`simulate`). `write_heads`, or `python -m brainldm.data.simulated --seeds 0:30 --out DIR`,
-writes NIfTI files on the demo model's grid with a participants.tsv, as a real set for evaluation.
+`make_cohort` writes small files for training the demo model, every subject twice, as itself and
+as its twin (`simulate`). `write_heads`, or `python -m brainldm.simulate.cohort --seeds 0:30 --out
+DIR`, writes NIfTI files on the demo model's grid with a participants.tsv, as a real set for
+evaluation.
 """
 
 from __future__ import annotations
@@ -22,10 +23,10 @@ from torch import Tensor
 
 from brainldm.checkpoint import load_config
 from brainldm.conditions import STANDARD, Conditions
-from brainldm.data.simulation import Grid, simulate
-from brainldm.data.template import load_template
 from brainldm.files import write_together
-from brainldm.volume import Volume
+from brainldm.image.volume import Volume
+from brainldm.register.template import load_template
+from brainldm.simulate.head import Grid, simulate
 from brainldm.workers import pool_of
 
 

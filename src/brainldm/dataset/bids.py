@@ -1,10 +1,8 @@
-"""What our data sets have of BIDS in common: names, cells of tables, JSON."""
+"""What our data sets have of BIDS in common: names and cells of tables."""
 
 from __future__ import annotations
 
-import json
 from pathlib import Path
-from typing import Any
 
 VERSION = "1.10.0"
 """Of the specification."""
@@ -24,8 +22,3 @@ def cell(value: str | float | None) -> str:
     if value is None:
         return "n/a"
     return value if isinstance(value, str) else f"{value:.6g}"
-
-
-def to_json(content: Any) -> bytes:
-    """The text of a JSON file."""
-    return (json.dumps(content, indent=2) + "\n").encode()

@@ -1,1 +1,0 @@
-"""Heads to train on: a simulated cohort derived from the MNI152 template."""

@@ -1,0 +1,1 @@
+"""The demo model that ships: how it is made, and its figures."""

@@ -1,0 +1,1 @@
+"""Voxels in millimetres: grids, volumes, how they are fitted, looked at and shown."""

@@ -1,0 +1,1 @@
+"""The MNI152 template, and the way there."""
