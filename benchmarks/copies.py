@@ -18,9 +18,10 @@ import numpy as np
 from brainldm.checkpoint import load_config
 from brainldm.evaluate.copies import ALARMS, nearest
 from brainldm.evaluate.measures import embedding
+from brainldm.image.grid import Grid
 from brainldm.image.volume import Volume
 from brainldm.register.template import load_template
-from brainldm.simulate.head import Grid, simulate
+from brainldm.simulate.head import simulate
 
 SHIFT_MM, NOISE = 6.0, 0.05
 FIRST_HELD_OUT = 100_000
@@ -35,7 +36,7 @@ def main() -> None:
     parser.add_argument("--out", type=Path, default=Path("build/copies.json"))
     arguments = parser.parse_args()
     demo = load_config("demo")
-    grid = Grid(demo.shape, demo.affine)
+    grid = Grid.of(demo.shape, demo.affine)
     affine = np.array(grid.affine)
     rng = np.random.default_rng(0)
 
@@ -48,7 +49,7 @@ def main() -> None:
     def shifted(image: np.ndarray) -> np.ndarray:
         offset = affine.copy()
         offset[:3, 3] += rng.uniform(-SHIFT_MM, SHIFT_MM, 3)
-        return Volume(image, offset).resample(affine, image.shape).array
+        return Volume(image, offset).resample(Grid.of(image.shape, affine)).array
 
     def noisy(image: np.ndarray) -> np.ndarray:
         return np.clip(image + rng.normal(0, NOISE, image.shape), 0, 1).astype(np.float32)

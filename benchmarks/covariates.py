@@ -52,8 +52,9 @@ def simulated_scans(folder: Path, seeds: range, jobs: int) -> dict[int, tuple[fl
 
 def simulated_scan(folder: Path, seed: int) -> tuple[float, float]:
     """Simulate a subject at 1 mm, from the neck to the crown, and scan it."""
+    from brainldm.image.grid import Grid
     from brainldm.register.template import load_template
-    from brainldm.simulate.head import Grid, simulate
+    from brainldm.simulate.head import simulate
     from brainldm.simulate.scanner import as_scanned
 
     path, truth = (folder / "scans" / f"sub-{seed}_T1w{end}" for end in (".nii.gz", ".json"))

@@ -27,12 +27,12 @@ from brainldm.conditions import Conditions
 from brainldm.evaluate import figures
 from brainldm.evaluate.extractors import Extractor
 from brainldm.evaluate.measures import Plan, measure_all
-from brainldm.evaluate.sets import common_space, find_heads
+from brainldm.evaluate.sets import common_grid, find_heads
+from brainldm.image.grid import Grid
 from brainldm.image.volume import Volume
 from brainldm.metrics.distances import against_floor, coverage, fid, mmd
 from brainldm.segment.segmenter import segmenter
 from brainldm.simulate.cohort import write_heads
-from brainldm.simulate.head import Grid
 
 REAL = 100_000
 FEW_STEPS = 4
@@ -83,7 +83,7 @@ def main() -> None:
     arguments = parser.parse_args()
     n, work = arguments.heads, arguments.work
     demo = load_config("demo")
-    grid = Grid(demo.shape, demo.affine)
+    grid = Grid.of(demo.shape, demo.affine)
     write_heads(work / "real", range(REAL, REAL + n), grid)
     write_heads(work / "other-real", range(REAL + n, REAL + 2 * n), grid)
     generate(work / "demo", n)
@@ -95,11 +95,11 @@ def main() -> None:
 
     names = ("other-real", "demo", "demo-few-steps", *spoiled)
     heads = {name: find_heads(work / name, name) for name in ("real", *names)}
-    space = common_space({"real": heads["real"], "generated": heads["demo"]}, False)
+    grid = common_grid({"real": heads["real"], "generated": heads["demo"]}, False)
     cache = work / "cache"
-    rule = segmenter("simulated", space, cache, lambda done, total: None)
-    plain = Plan(space, Extractor.of("random", None), cache / "plain", None, "cpu")
-    full = Plan(space, plain.extractor, cache / "volumes", rule, "cpu")
+    rule = segmenter("simulated", grid, cache, lambda done, total: None)
+    plain = Plan(grid, Extractor.of("random", None), cache / "plain", None, "cpu")
+    full = Plan(grid, plain.extractor, cache / "volumes", rule, "cpu")
     volumes = {}
     features = {}
     for name, scans in heads.items():

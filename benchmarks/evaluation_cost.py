@@ -20,10 +20,10 @@ from pathlib import Path
 from brainldm.config import PUBLISHED
 from brainldm.evaluate.extractors import Extractor
 from brainldm.evaluate.measures import Plan, compare_all, measure_all
-from brainldm.evaluate.sets import common_space, find_heads
+from brainldm.evaluate.sets import common_grid, find_heads
+from brainldm.image.grid import Grid
 from brainldm.segment.segmenter import segmenter
 from brainldm.simulate.cohort import write_heads
-from brainldm.simulate.head import Grid
 
 SCANS, PAIRS = 1000, 1000
 
@@ -36,17 +36,17 @@ def main() -> None:
     parser.add_argument("--work", type=Path, default=Path("build/evaluation-cost"))
     arguments = parser.parse_args()
     work, n, jobs = arguments.work, arguments.heads, arguments.jobs
-    write_heads(work / "heads", range(n), Grid(PUBLISHED.shape, PUBLISHED.affine))
+    write_heads(work / "heads", range(n), Grid.of(PUBLISHED.shape, PUBLISHED.affine))
     heads = find_heads(work / "heads", "real")
-    space = common_space({"real": heads}, False)
+    grid = common_grid({"real": heads}, False)
     pairs = [(a, b) for i, a in enumerate(heads) for b in heads[i + 1 :]]
     seconds = {}
     for name in ("none", "ants"):
         shutil.rmtree(work / "cache", ignore_errors=True)
         folder = work / "cache" / name
         folder.mkdir(parents=True)
-        measures = segmenter(name, space, folder, lambda done, total: None)
-        plan = Plan(space, Extractor.of("random", None), folder, measures, "cpu")
+        measures = segmenter(name, grid, folder, lambda done, total: None)
+        plan = Plan(grid, Extractor.of("random", None), folder, measures, "cpu")
         seconds[f"a scan, volumes: {name}"] = _pace(
             n, jobs, lambda tell, plan=plan: measure_all(heads, plan, jobs, tell)
         )

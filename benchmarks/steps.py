@@ -32,11 +32,12 @@ from torch.nn import functional as F
 
 from brainldm import BrainLDM, Conditions
 from brainldm.demo.figures import HELD_OUT, RULE_HEADS
+from brainldm.image.grid import Grid
 from brainldm.register.template import load_template
 from brainldm.sampling.noise import NoiseSource
 from brainldm.sampling.solvers import DDIM, DPMSolverPP2M, Solver, UniPC, sample
 from brainldm.segment.rule import VolumeRule
-from brainldm.simulate.head import Grid, simulate
+from brainldm.simulate.head import simulate
 
 SOLVERS: tuple[Solver, ...] = (
     DDIM(),
@@ -75,7 +76,7 @@ class Sweep:
         )
         self.noise = NoiseSource(list(seeds)).draw(self.model.config.latent.shape)
         template = load_template()
-        grid = Grid(self.model.config.shape, self.model.config.affine)
+        grid = Grid.of(self.model.config.shape, self.model.config.affine)
         self.rule = VolumeRule.learn(
             (simulate(seed, template, grid) for seed in RULE_HEADS), grid, template.intracranial_ml
         )

@@ -258,10 +258,10 @@ class ModelConfig(_Config):
             "unet.in_channels": (self.unet.in_channels, latent + numbers),
             "unet.context_dim": (self.unet.context_dim, numbers),
         }
-        for field, (came, expected) in widths.items():
-            if came != expected:
+        for field, (got, expected) in widths.items():
+            if got != expected:
                 raise ValueError(
-                    f"{field} is {came}, but a latent of {latent} channels and {numbers} "
+                    f"{field} is {got}, but a latent of {latent} channels and {numbers} "
                     f"conditions need {expected}"
                 )
         expected_shape = tuple(side * self.autoencoder.factor for side in grid)

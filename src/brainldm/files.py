@@ -1,38 +1,40 @@
-"""Files that appear whole or not at all."""
+"""Files that appear whole or not at all, and files read with a word about what is wrong."""
 
 from __future__ import annotations
 
+import hashlib
 import json
 import os
+import shutil
 from collections.abc import Iterator, Mapping, Sequence
 from contextlib import contextmanager
 from pathlib import Path
 from typing import IO, Any
 
-from brainldm.errors import BrainLDMError
+from brainldm.errors import DataError, StorageError, UsageError
 
 
 def refuse_existing(paths: Sequence[Path]) -> None:
-    """Raise a BrainLDMError that names the files among `paths` that exist."""
+    """Raise a UsageError that names the files among `paths` that exist."""
     existing = [str(path) for path in paths if path.exists()]
     if existing:
-        raise BrainLDMError(
+        raise UsageError(
             f"Would overwrite {', '.join(existing)}. Choose another place, or allow it "
             "(overwrite=True, --overwrite)."
         )
 
 
 def make_folder(folder: Path) -> None:
-    """Make a folder and its parents, or raise a BrainLDMError that says why that cannot be."""
+    """Make a folder and its parents, or raise a StorageError that says why that cannot be."""
     try:
         folder.mkdir(parents=True, exist_ok=True)
     except OSError as error:
-        raise BrainLDMError(
+        raise StorageError(
             f"Cannot make the folder {folder}: {error.strerror}. Expected a place where files can "
             "be written; choose another one."
         ) from error
     if not os.access(folder, os.W_OK | os.X_OK):
-        raise BrainLDMError(
+        raise StorageError(
             f"Cannot write into the folder {folder}: permission denied. Choose another one, or "
             "change its permissions."
         )
@@ -43,23 +45,83 @@ def write_aside(path: Path) -> Iterator[IO[bytes]]:
     """A file to write bit by bit, which takes its place when it is whole.
 
     Raises:
-        BrainLDMError: it cannot be written. After this or any other interruption no part remains.
+        StorageError: it cannot be written. After this or any other interruption no part remains.
     """
     make_folder(path.parent)
     aside = _partial(path)
     try:
         with aside.open("wb") as file:
             yield file
-            file.flush()
-            os.fsync(file.fileno())
+            _flush(file)
         aside.replace(path)
     except OSError as error:
-        raise BrainLDMError(
-            f"Cannot write {path}: {error.strerror}. No partial file was kept. Free some space or "
-            "choose another folder."
-        ) from error
+        raise _unwritten(str(path), error) from error
     finally:
         aside.unlink(missing_ok=True)
+
+
+def write_together(contents: Mapping[Path, bytes]) -> None:
+    """Write files aside, then rename all of them, in order; existing ones are replaced.
+
+    Raises:
+        StorageError: a file cannot be written (no permission, disk full). After this or any other
+            interruption no part of a file remains.
+    """
+    for folder in {path.parent for path in contents}:
+        make_folder(folder)
+    partial = {path: _partial(path) for path in contents}
+    try:
+        for path, content in contents.items():
+            with partial[path].open("wb") as file:
+                file.write(content)
+                _flush(file)
+        for path in contents:
+            partial[path].replace(path)
+    except OSError as error:
+        raise _unwritten(", ".join(map(str, contents)), error) from error
+    finally:
+        for aside in partial.values():
+            aside.unlink(missing_ok=True)
+
+
+@contextmanager
+def write_folder(folder: Path) -> Iterator[Path]:
+    """A folder to fill, which takes its place when it is whole; what was there is replaced.
+
+    Raises:
+        StorageError: it cannot be written. After this or any other interruption what was there
+            is still there, and no part of the new remains.
+    """
+    folder = folder.absolute()
+    make_folder(folder.parent)
+    aside = _partial(folder)
+    try:
+        aside.mkdir()
+        yield aside
+        for path in aside.rglob("*"):
+            if path.is_file():  # on the disk before the rename: no name without its content
+                with path.open("rb") as file:
+                    os.fsync(file.fileno())
+        _replace(folder, aside)
+    except OSError as error:
+        raise _unwritten(str(folder), error) from error
+    finally:
+        shutil.rmtree(aside, ignore_errors=True)
+
+
+def _replace(folder: Path, new: Path) -> None:
+    """Rename `new` to `folder`; what was there is deleted last."""
+    if not folder.exists():
+        new.rename(folder)
+        return
+    old = new.with_suffix(".old.partial")
+    folder.rename(old)
+    try:
+        new.rename(folder)
+    except OSError:
+        old.rename(folder)
+        raise
+    shutil.rmtree(old)
 
 
 def remove_partial(folder: Path) -> None:
@@ -72,34 +134,54 @@ def _partial(path: Path) -> Path:
     return path.with_name(f".{path.name}.{os.getpid()}.partial")
 
 
-def write_together(contents: Mapping[Path, bytes]) -> None:
-    """Write files aside, then rename all of them, in order; existing ones are replaced.
+def _flush(file: IO[bytes]) -> None:
+    file.flush()
+    os.fsync(file.fileno())  # some disks say that they are full only now
+
+
+def _unwritten(what: str, error: OSError) -> StorageError:
+    return StorageError(
+        f"Cannot write {what}: {error.strerror}. Nothing was kept of it. Free some space, or "
+        "choose another place."
+    )
+
+
+def sha256(path: Path) -> str:
+    """The SHA-256 of a file's content, read in pieces.
 
     Raises:
-        BrainLDMError: a file cannot be written (no permission, disk full). After this or any
-            other interruption no part of a file remains.
+        StorageError: it cannot be read.
     """
-    for folder in {path.parent for path in contents}:
-        make_folder(folder)
-    partial = {path: _partial(path) for path in contents}
     try:
-        for path, content in contents.items():
-            with partial[path].open("wb") as file:
-                file.write(content)
-                file.flush()
-                os.fsync(file.fileno())  # some disks say that they are full only now
-        for path in contents:
-            partial[path].replace(path)
+        with path.open("rb") as file:
+            return hashlib.file_digest(file, "sha256").hexdigest()
     except OSError as error:
-        raise BrainLDMError(
-            f"Cannot write {', '.join(str(path) for path in contents)}: {error.strerror}. "
-            "No partial file was kept. Free some space or choose another folder."
-        ) from error
-    finally:
-        for aside in partial.values():
-            aside.unlink(missing_ok=True)
+        raise StorageError(f"Cannot read {path}: {error.strerror}.") from error
 
 
 def to_json(content: Any) -> bytes:
     """The text of a JSON file."""
     return (json.dumps(content, indent=2) + "\n").encode()
+
+
+def read_json(path: Path, expected: str) -> dict[str, Any]:
+    """The object in a JSON file.
+
+    Args:
+        path: of the file.
+        expected: what the file should have been and what to do, as the end of a sentence
+            ("the settings that `brainldm prepare` wrote; prepare the data set again").
+
+    Raises:
+        StorageError: it cannot be read.
+        DataError: it is not the text of one JSON object.
+    """
+    try:
+        content = json.loads(path.read_bytes())
+        if not isinstance(content, dict):
+            raise ValueError(f"a {type(content).__name__} where an object was expected")
+    except OSError as error:
+        raise StorageError(f"Cannot read {path}: {error.strerror}. Expected {expected}.") from error
+    except (ValueError, RecursionError) as error:
+        raise DataError(f"{path} is no JSON object: {error}. Expected {expected}.") from error
+    return content

@@ -118,11 +118,11 @@ def test_network_maps_conditions_to_images(toy: Path, tmp_path: Path, load_old: 
 
 def test_weights_that_contradict_load_old(toy: Path, tmp_path: Path, load_old: int) -> None:
     models = weights(toy, tmp_path / "models", load_old)
-    came, expected = ["MONAI >= 1.4", "GenerativeModels"][:: -1 if load_old else 1]
+    got, expected = ["MONAI >= 1.4", "GenerativeModels"][:: -1 if load_old else 1]
     with pytest.raises(BrainLDMError) as error:
         Generator(models, load_old=1 - load_old)
     message = str(error.value)
-    assert f"has the parameter names of {came}" in message
+    assert f"has the parameter names of {got}" in message
     assert f"announces those of {expected}" in message
     assert f"Run again with --load_old {load_old}" in message
 

@@ -213,7 +213,7 @@ def test_a_model_with_other_conditions(cli: Cli, tmp_path: Path) -> None:
         (("--condition", "field_strength_t=9"), "field_strength_t is 9 T"),
         (("--condition", "field_strength_t"), "expected NAME=VALUE"),
         (("--condition", "age=60"), "give it as --age 60 instead"),
-        (("--condition", "a=1", "--condition", "a=2"), "a came twice"),
+        (("--condition", "a=1", "--condition", "a=2"), "a was given twice"),
     ):
         result = run("--overwrite", *arguments)
         assert result.code == 2

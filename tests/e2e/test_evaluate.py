@@ -13,8 +13,8 @@ import numpy as np
 import pytest
 
 from brainldm.checkpoint import load_config
+from brainldm.image.grid import Grid
 from brainldm.simulate.cohort import write_heads
-from brainldm.simulate.head import Grid
 from tests.conftest import Cli
 
 HEADS = 12
@@ -25,7 +25,7 @@ def heads(tmp_path_factory: pytest.TempPathFactory) -> Path:
     """Folders of heads at 4 mm: simulated `real` ones, and other versions of them."""
     folder = tmp_path_factory.mktemp("heads")
     demo = load_config("demo")
-    write_heads(folder / "real", range(HEADS), Grid(demo.shape, demo.affine).coarser(2))
+    write_heads(folder / "real", range(HEADS), Grid.of(demo.shape, demo.affine).coarser(2))
     for name, power in (("generated", 1.1), ("training", 0.9)):
         shutil.copytree(folder / "real", folder / name)
         for file in (folder / name).glob("*.nii.gz"):

@@ -86,7 +86,7 @@ def test_from_scans_to_a_data_set(
         sidecar = json.loads((path.parent / f"sub-{seed}_{STEM}.json").read_text())["brainldm"]
         pose = draw_pose(np.random.default_rng(seed))
         moved = np.array(sidecar["registration"]["matrix"]) @ pose
-        clean = Volume(head.clean.numpy(), moved @ GRID.affine).resample(GRID.affine, GRID.shape)
+        clean = Volume(head.clean.numpy(), moved @ GRID.affine).resample(GRID)
         assert np.corrcoef(array.ravel(), clean.array.ravel())[0, 1] > 0.97
         # Which is about where it was: a head's place against the template's is its own affair.
         assert np.abs(np.arccos((np.trace(moved[:3, :3]) - 1) / 2)) < np.deg2rad(5)

@@ -147,7 +147,7 @@ def test_what_is_no_model(load: Any, toy: Path, tmp_path: Path) -> None:
     (tmp_path / "empty").mkdir()
     (tmp_path / "other").mkdir()
     (tmp_path / "other" / "brain.nii.gz").touch()
-    for source, came in (
+    for source, got in (
         ("nowhere", "There is no directory nowhere."),
         (toy / "unet.safetensors", "unet.safetensors is a file, not a directory."),
         (tmp_path / "empty", "empty holds no model, but nothing."),
@@ -155,7 +155,7 @@ def test_what_is_no_model(load: Any, toy: Path, tmp_path: Path) -> None:
     ):
         with pytest.raises(BrainLDMError) as error:
             load(source)
-        assert came in str(error.value)
+        assert got in str(error.value)
         assert_lists_what_is_accepted(str(error.value))
 
 
@@ -220,7 +220,7 @@ def test_weights_are_not_those_of_the_configuration(copy: Path) -> None:
         load_model(copy)
     message = str(error.value)
     assert f"{path} is not the file that config.json was saved with" in message
-    assert f"expected SHA-256 {before}, came " in message
+    assert f"expected SHA-256 {before}, got " in message
     assert "copy the whole directory again" in message
 
 
@@ -353,7 +353,5 @@ def test_convert_weights_of_another_architecture(toy: Path, tmp_path: Path) -> N
         convert(tmp_path / "zoo", tmp_path / "out")
     message = str(error.value)
     assert "The weights do not fit the autoencoder." in message
-    assert (
-        "encoder.blocks.0.conv.weight: expected (64, 1, 3, 3, 3), came (8, 1, 3, 3, 3)" in message
-    )
+    assert "encoder.blocks.0.conv.weight: expected (64, 1, 3, 3, 3), got (8, 1, 3, 3, 3)" in message
     assert not (tmp_path / "out").exists()

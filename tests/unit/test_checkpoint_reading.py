@@ -83,7 +83,7 @@ def test_truncated(kind: str, part: float, tmp_path: Path) -> None:
     message = str(error.value)
     assert str(path) in message
     assert "is damaged or not a file of weights: expected what torch.save or safet" in message
-    assert f"came {int(part * len(content)):,} bytes" in message
+    assert f"got {int(part * len(content)):,} bytes" in message
     assert "download it again" in message
 
 
@@ -134,7 +134,7 @@ def test_other_objects_are_refused(content: Any, name: str, tmp_path: Path) -> N
 
 
 @pytest.mark.parametrize(
-    ("content", "came"),
+    ("content", "got"),
     [
         (torch.ones(3), "a Tensor"),
         ([1, 2], "a list"),
@@ -143,9 +143,9 @@ def test_other_objects_are_refused(content: Any, name: str, tmp_path: Path) -> N
         ({"state_dict": STATE, "model": STATE}, "the entries state_dict, model"),
     ],
 )
-def test_what_is_no_state_dict(content: Any, came: str, tmp_path: Path) -> None:
+def test_what_is_no_state_dict(content: Any, got: str, tmp_path: Path) -> None:
     save(content, tmp_path / "weights.pt")
-    with pytest.raises(BrainLDMError, match=f"holds {came}: expected a state dict.* Save the net"):
+    with pytest.raises(BrainLDMError, match=f"holds {got}: expected a state dict.* Save the net"):
         read_state_dict(tmp_path / "weights.pt")
 
 
@@ -193,9 +193,9 @@ def test_weights_of_another_architecture() -> None:
         load_into(module, state, "the network")
     message = str(error.value)
     assert "The weights do not fit the network. 7 names or shapes differ" in message
-    assert "0.weight: expected (4, 1, 3, 3, 3), came (4, 2, 3, 3, 3)" in message
+    assert "0.weight: expected (4, 1, 3, 3, 3), got (4, 2, 3, 3, 3)" in message
     assert "1.bias: expected (4,), not in the file" in message
-    assert "1.running_mean: not in the network, came (4,)" in message
+    assert "1.running_mean: not in the network, got (4,)" in message
     assert "2.weight" not in message  # only the first few of a kind
     assert "Give weights of this architecture" in message
     torch.testing.assert_close(module.state_dict(), before, rtol=0, atol=0)

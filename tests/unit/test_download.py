@@ -164,12 +164,12 @@ def test_everything_was_there_but_the_name(host: Host, tmp_path: Path) -> None:
 
 def test_a_corrupt_file_is_removed(host: Host, tmp_path: Path) -> None:
     host.content = CONTENT[:-1] + b"x"
-    came = hashlib.md5(host.content, usedforsecurity=False).hexdigest()
+    got = hashlib.md5(host.content, usedforsecurity=False).hexdigest()
     with pytest.raises(BrainLDMError) as error:
         fetch(host.file(), tmp_path)
     message = str(error.value)
-    assert f"{host.address}/file: what came is not the file" in message
-    assert f"expected MD5 {MD5}, came {came} ({len(CONTENT):,} bytes); removed" in message
+    assert f"{host.address}/file: this is not the file" in message
+    assert f"expected MD5 {MD5}, got {got} ({len(CONTENT):,} bytes); removed" in message
     assert names(tmp_path) == []
     assert len(host.asked) == 1
 

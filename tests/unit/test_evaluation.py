@@ -12,7 +12,7 @@ from PIL import Image
 from brainldm.demo.figures import Figure, agreement, contact_sheet, psnr
 from brainldm.demo.model import GRID
 from brainldm.errors import BrainLDMError, MissingExtraError
-from brainldm.evaluate.sets import Space
+from brainldm.image.grid import Grid
 from brainldm.image.volume import Volume
 from brainldm.register.template import load_template
 from brainldm.segment.rule import VolumeRule, find_cavity
@@ -107,12 +107,12 @@ def test_the_contact_sheet_has_both_kinds_side_by_side(held_out: list[SimulatedH
 def test_what_a_segmentation_needs_is_named_before_anything_is_measured(
     name: str, package: str, monkeypatch: pytest.MonkeyPatch
 ) -> None:
-    space = Space(GRID.shape, GRID.affine)
-    check_segmentation(name, space)
+    grid = Grid.of(GRID.shape, GRID.affine)
+    check_segmentation(name, grid)
     real = importlib.util.find_spec
     monkeypatch.setattr(
         importlib.util, "find_spec", lambda asked: None if asked == package else real(asked)
     )
     with pytest.raises(MissingExtraError, match=rf"'{package}'.*brainldm\[evaluate\]"):
-        check_segmentation(name, space)
-    check_segmentation("none", space)
+        check_segmentation(name, grid)
+    check_segmentation("none", grid)

@@ -148,7 +148,7 @@ def test_tables_of_other_programs(
         ("id,age\nsub-1,50\n", "has the columns age: expected those of SynthSeg"),
         ("id,vcsf,brain\n", "has no rows"),
         ("id,vcsf\nsub-1,1\nsub-1,2\n", "row 3: sub-1 is there twice"),
-        ("id,vcsf\nsub-1,1,2\n", "row 2: expected 2 cells, came 3"),
+        ("id,vcsf\nsub-1,1,2\n", "row 2: expected 2 cells, got 3"),
         ("id,age\nsub-1,50 y\n", "age is '50 y': expected a number without a unit"),
     ],
 )

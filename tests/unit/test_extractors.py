@@ -15,7 +15,8 @@ from torch import Tensor
 from brainldm.errors import BrainLDMError
 from brainldm.evaluate.extractors import Extractor, download_medicalnet
 from brainldm.evaluate.measures import Plan, measure
-from brainldm.evaluate.sets import Space, common_space, find_heads
+from brainldm.evaluate.sets import common_grid, find_heads
+from brainldm.image.grid import Grid
 from brainldm.image.volume import Volume
 
 SHAPE = (24, 32, 28)
@@ -133,19 +134,19 @@ def test_other_orientations_are_resampled_only_if_asked(tmp_path: Path) -> None:
     generated = find_heads(heads(tmp_path / "generated", "PIR"), "generated")
     sets = {"real": real, "generated": generated}
     with pytest.raises(BrainLDMError, match=r"orientation LAS.*orientation PIR.*--resample"):
-        common_space(sets, resample=False)
-    space = common_space(sets, resample=True)
+        common_grid(sets, resample=False)
+    grid = common_grid(sets, resample=True)
     for a, b in zip(real, generated, strict=True):
-        np.testing.assert_allclose(a.read(space).array, b.read(space).array, atol=1e-5)
+        np.testing.assert_allclose(a.read(grid).array, b.read(grid).array, atol=1e-5)
 
 
 def test_features_of_two_extractors_do_not_mix(medicalnet: Path, tmp_path: Path) -> None:
     head, _ = find_heads(heads(tmp_path / "real"), "real")
-    space = Space(SHAPE, tuple(map(tuple, np.diag([-4.0, 4.0, 4.0, 1.0]).tolist())))
+    grid = Grid.of(SHAPE, np.diag([-4.0, 4.0, 4.0, 1.0]))
     cache = tmp_path / "cache"
-    first = measure(head, Plan(space, Extractor.of("random", None), cache, None, "cpu"))
-    again = measure(head, Plan(space, Extractor.of("random", None), cache, None, "cpu"))
+    first = measure(head, Plan(grid, Extractor.of("random", None), cache, None, "cpu"))
+    again = measure(head, Plan(grid, Extractor.of("random", None), cache, None, "cpu"))
     np.testing.assert_array_equal(first.features, again.features)
-    other = Plan(space, Extractor.of("medicalnet", medicalnet), cache, None, "cpu")
+    other = Plan(grid, Extractor.of("medicalnet", medicalnet), cache, None, "cpu")
     with pytest.raises(BrainLDMError, match=r"features of the extractor random: expected medic"):
         measure(head, other)

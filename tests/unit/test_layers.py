@@ -40,8 +40,8 @@ def test_group_norm_has_the_gradients_of_pytorchs(
     expected = F.group_norm(wide[0], 3, *wide[1:], 1e-6)
     expected = F.silu(expected) if silu else expected
     assert (y - expected).norm() < tolerance * expected.norm()
-    for came, true in zip(gradients(y, *inputs), gradients(expected, *wide), strict=True):
-        assert (came - true).norm() < tolerance * true.norm()
+    for got, true in zip(gradients(y, *inputs), gradients(expected, *wide), strict=True):
+        assert (got - true).norm() < tolerance * true.norm()
 
 
 def test_group_norm_keeps_its_input_alone() -> None:
@@ -66,8 +66,8 @@ def test_upsampling_is_that_of_neighbours_and_a_convolution() -> None:
     y = block(x)
     assert (y - expected).abs().max() < 1e-12
     parts = (x, conv.weight, conv.bias)
-    for came, true in zip(gradients(y, *parts), gradients(expected, *parts), strict=True):
-        assert (came - true).abs().max() < 1e-11
+    for got, true in zip(gradients(y, *parts), gradients(expected, *parts), strict=True):
+        assert (got - true).abs().max() < 1e-11
 
 
 def test_channels_last_also_with_one_channel() -> None:

@@ -216,7 +216,7 @@ def test_noise_does_not_suffice_for_a_sampler_that_draws_more(model: BrainLDM) -
         ({"steps": -3}, "steps is -3: expected"),
         ({"steps": 1001}, "steps is 1001: expected a whole number from 1 to 1000"),
         ({"sampler": "euler"}, r"Unknown sampler 'euler': expected one of .*ddim"),
-        ({"conditions": [PERSON] * 2, "seeds": [1, 2, 3]}, "2 conditions came with 3 seeds"),
+        ({"conditions": [PERSON] * 2, "seeds": [1, 2, 3]}, "2 conditions were given with 3 seeds"),
         ({"conditions": Conditions(sex="F", age=90)}, r"90 years \(1\.211 normalised\)"),
     ],
 )

@@ -281,10 +281,10 @@ class TestSolvers:
 
     @pytest.mark.parametrize("solver", [DDPM(), DDIM(eta=0.1)])
     @pytest.mark.parametrize(
-        ("noise", "came"), [(None, "got none"), (NoiseSource([1]), "got one with seeds for 1")]
+        ("noise", "got"), [(None, "got none"), (NoiseSource([1]), "got one with seeds for 1")]
     )
-    def test_noise_is_missing(self, solver: Solver, noise: NoiseSource | None, came: str) -> None:
-        with pytest.raises(BrainLDMError, match=f"needs a noise source .* 2 samples, and {came}"):
+    def test_noise_is_missing(self, solver: Solver, noise: NoiseSource | None, got: str) -> None:
+        with pytest.raises(BrainLDMError, match=f"needs a noise source .* 2 samples, and {got}"):
             run(solver, noise=noise)
 
     def test_nothing_is_computed_before_a_mistake_is_found(self) -> None:

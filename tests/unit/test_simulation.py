@@ -64,14 +64,14 @@ def test_a_cohort_on_disk_is_what_was_simulated(template: Template, tmp_path: Pa
 
 def test_the_ventricular_volume_is_that_of_the_tissue_map(heads: list[SimulatedHead]) -> None:
     for head in heads:
-        ml = head.ventricles.sum().item() * COARSE.spacing**3 / 1000
+        ml = head.ventricles.sum().item() * COARSE.spacing[0] ** 3 / 1000
         assert ml == pytest.approx(head.conditions.ventricular_volume_ml)
         assert 5 < ml < 100
 
 
 def test_brains_are_scaled_up_to_the_templates_head(heads: list[SimulatedHead]) -> None:
     for head in heads:
-        native = head.brain.sum().item() * COARSE.spacing**3 / 1000
+        native = head.brain.sum().item() * COARSE.spacing[0] ** 3 / 1000
         assert 1200 < head.conditions.brain_volume_ml < 1700
         assert native < head.conditions.brain_volume_ml  # the MNI152 head is larger than most
 

@@ -75,11 +75,11 @@ def test_what_is_read(data: Path) -> None:
         (replace("prepare.json", "-10.0", "0.0"), "invertible"),
         (content("participants.tsv", ""), "row 1: expected column names.*nothing"),
         (content("participants.tsv", "participant_id\tage\n"), "no participants"),
-        (replace("participants.tsv", "participant_id", "id"), "row 1: .*came id, sex"),
+        (replace("participants.tsv", "participant_id", "id"), "row 1: .*got id, sex"),
         (replace("participants.tsv", "score", "age"), "row 1: expected column names, each once"),
         (replace("participants.tsv", "sub-02", "sub-01"), "row 4: sub-01 is there twice, in row 3"),
         (replace("participants.tsv", "sub-02", "sub-0 2"), "row 4: 'sub-0 2' is no participant"),
-        (replace("participants.tsv", "\tM\t", "\tM"), "row 3: expected 6 cells .*, came 5"),
+        (replace("participants.tsv", "\tM\t", "\tM"), "row 3: expected 6 cells .*, got 5"),
         (content("participants.json", '{"age": 3}'), "participants.json: age is 3: expected"),
     ],
 )

@@ -15,6 +15,7 @@ import pytest
 from PIL import Image
 
 from brainldm.errors import BrainLDMError
+from brainldm.image.grid import Grid
 from brainldm.image.slices import GAP, PIXELS_PER_MM, preview_png
 from brainldm.image.volume import Volume
 
@@ -217,13 +218,15 @@ def test_resampling_follows_the_headers() -> None:
     i, j, k = np.meshgrid(*map(np.arange, shape), indexing="ij")
     expected = np.stack([i, j, k, np.ones_like(i)], axis=-1) @ other.T
     for axis in range(3):
-        moved = Volume(world[..., axis], AFFINE).resample(other, shape)
+        moved = Volume(world[..., axis], AFFINE).resample(Grid.of(shape, other))
         assert moved.array.shape == shape
         np.testing.assert_allclose(moved.array, expected[..., axis], atol=1e-4)
 
 
 def test_resampling_onto_itself_changes_nothing() -> None:
-    np.testing.assert_array_equal(Volume(noise(), AFFINE).resample(AFFINE, SHAPE).array, noise())
+    np.testing.assert_array_equal(
+        Volume(noise(), AFFINE).resample(Grid.of(SHAPE, AFFINE)).array, noise()
+    )
 
 
 def test_resampling_far_away() -> None:
@@ -232,7 +235,7 @@ def test_resampling_far_away() -> None:
     with pytest.raises(
         BrainLDMError, match=r"centred on \[0\.0, 0\.0, 500\.0\] mm, does not touch"
     ):
-        Volume(noise(), far).resample(AFFINE, SHAPE)
+        Volume(noise(), far).resample(Grid.of(SHAPE, AFFINE))
 
 
 def test_preview_shows_each_side_where_its_label_says() -> None:

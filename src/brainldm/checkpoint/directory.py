@@ -172,11 +172,11 @@ def _check_hashes(folder: Path, weights: Mapping[str, str]) -> None:
                 "directory again."
             )
         with path.open("rb") as file:
-            came = hashlib.file_digest(file, "sha256").hexdigest()
-        if came != expected:
+            got = hashlib.file_digest(file, "sha256").hexdigest()
+        if got != expected:
             raise BrainLDMError(
                 f"{path} is not the file that {CONFIG} was saved with: expected SHA-256 "
-                f"{expected}, came {came} ({path.stat().st_size:,} bytes). It is damaged, or was "
+                f"{expected}, got {got} ({path.stat().st_size:,} bytes). It is damaged, or was "
                 "replaced: copy the whole directory again, or convert the original weights again."
             )
 

@@ -131,10 +131,10 @@ def fetch(file: RemoteFile, folder: Path, progress: Progress | None = None) -> P
     target, part = folder / file.name, folder / f"{file.name}.part"
     failures = []
     if target.exists():
-        came = _md5(target)
-        if came == file.md5:
+        got = _md5(target)
+        if got == file.md5:
             return target
-        failures.append(f"  {target}: damaged, expected MD5 {file.md5}, came {came}")
+        failures.append(f"  {target}: damaged, expected MD5 {file.md5}, got {got}")
     for url in file.urls:
         try:
             _transfer(url, part, file, progress)
@@ -239,13 +239,12 @@ def _disk(part: Path) -> Iterator[None]:
 
 def _verify(part: Path, file: RemoteFile) -> None:
     """Remove `part` and raise _SourceError if it is not the file."""
-    came = _md5(part)
-    if came != file.md5:
+    got = _md5(part)
+    if got != file.md5:
         size = part.stat().st_size
         part.unlink()
         raise _SourceError(
-            f"what came is not the file: expected MD5 {file.md5}, came {came} ({size:,} bytes); "
-            "removed"
+            f"this is not the file: expected MD5 {file.md5}, got {got} ({size:,} bytes); removed"
         )
 
 

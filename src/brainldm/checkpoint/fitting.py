@@ -38,10 +38,10 @@ def load_into(module: nn.Module, state: Mapping[str, Tensor], what: str) -> None
 def check_fit(module: nn.Module, state: Mapping[str, Tensor], what: str) -> None:
     """Raise a BrainLDMError unless names and shapes are the network's and all values finite."""
     expected = {name: tuple(tensor.shape) for name, tensor in module.state_dict().items()}
-    came = {name: tuple(tensor.shape) for name, tensor in state.items()}
-    if expected != came:
+    got = {name: tuple(tensor.shape) for name, tensor in state.items()}
+    if expected != got:
         raise BrainLDMError(
-            f"The weights do not fit {what}. {_differences(expected, came)}\n"
+            f"The weights do not fit {what}. {_differences(expected, got)}\n"
             "Give weights of this architecture, or the configuration that they were trained with."
         )
     for name, tensor in state.items():
@@ -55,23 +55,23 @@ def check_fit(module: nn.Module, state: Mapping[str, Tensor], what: str) -> None
 
 
 def _differences(
-    expected: Mapping[str, tuple[int, ...]], came: Mapping[str, tuple[int, ...]]
+    expected: Mapping[str, tuple[int, ...]], got: Mapping[str, tuple[int, ...]]
 ) -> str:
     """The first few differences of each kind, after their number."""
     kinds = (
         [
-            f"{name}: expected {shape}, came {came[name]}"
+            f"{name}: expected {shape}, got {got[name]}"
             for name, shape in expected.items()
-            if name in came and came[name] != shape
+            if name in got and got[name] != shape
         ],
         [
             f"{name}: expected {shape}, not in the file"
             for name, shape in expected.items()
-            if name not in came
+            if name not in got
         ],
         [
-            f"{name}: not in the network, came {shape}"
-            for name, shape in came.items()
+            f"{name}: not in the network, got {shape}"
+            for name, shape in got.items()
             if name not in expected
         ],
     )

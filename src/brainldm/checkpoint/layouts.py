@@ -86,5 +86,5 @@ def _what_is_wrong(directory: Path) -> str:
                 [missing] = set(layout) - set(present)
                 return f"{folder} has {present[0]} but not {missing}: a model needs both."
     names = sorted(path.name for path in directory.iterdir())
-    came = ", ".join(names[:8] + ["..."] * (len(names) > 8)) or "nothing"
-    return f"{directory} holds no model, but {came}."
+    got = ", ".join(names[:8] + ["..."] * (len(names) > 8)) or "nothing"
+    return f"{directory} holds no model, but {got}."

@@ -98,7 +98,7 @@ def _unreadable(path: Path, error: Exception) -> BrainLDMError:
         reason = "these are not the bytes of a PyTorch file"
     return BrainLDMError(
         f"{path} is damaged or not a file of weights: expected what torch.save or safetensors "
-        f"wrote, came {path.stat().st_size:,} bytes that cannot be read ({reason}). Copy or "
+        f"wrote, got {path.stat().st_size:,} bytes that cannot be read ({reason}). Copy or "
         "download it again."
     )
 
@@ -111,11 +111,11 @@ def _unwrap(content: Any, path: Path) -> dict[str, Tensor]:
     if len(states) == 1:
         return dict(states[0])
     if isinstance(content, Mapping):
-        came = f"the entries {', '.join(map(str, list(content)[:8])) or '(none)'}"
+        got = f"the entries {', '.join(map(str, list(content)[:8])) or '(none)'}"
     else:
-        came = f"a {type(content).__name__}"
+        got = f"a {type(content).__name__}"
     raise BrainLDMError(
-        f"{path} holds {came}: expected a state dict, which maps names to tensors, as it is or "
+        f"{path} holds {got}: expected a state dict, which maps names to tensors, as it is or "
         f"under one of {', '.join(_WRAPPERS)}. Save the network's state dict alone with torch.save."
     )
 

@@ -146,7 +146,7 @@ def evaluate(
         result, plan = answer(
             question, cache or out / "cache", jobs, str(pick_device(device)), progress
         )
-    html, machine = write_report(result, plan.space, out)
+    html, machine = write_report(result, plan.grid, out)
     for warning in result.warnings:
         typer.echo(f"Warning: {warning}", err=True)
     for figure in result.figures:

@@ -181,7 +181,7 @@ def _others(texts: list[str], model: str) -> dict[str, str | float]:
                 f"--condition {text}: give it as --{name.replace('_', '-')} {value} instead."
             )
         if name in others:
-            raise BrainLDMError(f"--condition {name} came twice: expected one value for it.")
+            raise BrainLDMError(f"--condition {name} was given twice: expected one value for it.")
         others[name] = value if value in labels.get(name, ()) else _number_or_label(value)
     return others
 

@@ -9,7 +9,7 @@ import typer
 
 
 def integer(text: str) -> int:
-    """An integer, or a message that says what came."""
+    """An integer, or a message that says what was given."""
     try:
         return int(text)
     except ValueError:
@@ -17,7 +17,7 @@ def integer(text: str) -> int:
 
 
 def number(text: str) -> float:
-    """A number, or a message that says what came."""
+    """A number, or a message that says what was given."""
     try:
         return float(text)
     except ValueError:

@@ -190,6 +190,6 @@ def copula_of(design: Design, variables: Sequence[Variable]) -> Array:
     except np.linalg.LinAlgError:
         raise BrainLDMError(
             "No people have these correlations together: expected a positive definite matrix, "
-            f"came {matrix.tolist()}. Choose smaller ones."
+            f"got {matrix.tolist()}. Choose smaller ones."
         ) from None
     return root

@@ -16,7 +16,7 @@ from typing import Any
 
 from brainldm.cohort.dataset import COHORT
 from brainldm.cohort.maker import Batch, Facts, Loading, Made, Maker, Making
-from brainldm.errors import BrainLDMError, MissingExtraError
+from brainldm.errors import BrainLDMError, require
 from brainldm.pipeline.brain import BrainLDM
 
 AHEAD = 2
@@ -206,10 +206,9 @@ class OnRay:
 def _import_ray() -> Any:
     # Ray reports its use to its makers unless told not to.
     os.environ.setdefault("RAY_USAGE_STATS_ENABLED", "0")
-    try:
-        import ray
-    except ImportError as error:
-        raise MissingExtraError("A cohort on many machines", "ray", "cohort") from error
+    require("cohort", "A cohort on many machines", "ray")
+    import ray
+
     return ray
 
 

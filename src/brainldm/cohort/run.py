@@ -29,7 +29,7 @@ from brainldm.cohort.watch import Watch
 from brainldm.conditions import ConditionRanges
 from brainldm.config import ModelConfig
 from brainldm.errors import BrainLDMError
-from brainldm.evaluate.sets import Space
+from brainldm.image.grid import Grid
 from brainldm.pipeline.request import choose_sampling
 from brainldm.segment.segmenter import check_segmentation, segmenter
 
@@ -84,7 +84,7 @@ class Request:
 
 @dataclass(frozen=True)
 class Summary:
-    """What came of a run.
+    """The outcome of a run.
 
     Args:
         made: volumes that were made now.
@@ -129,7 +129,7 @@ def _check(request: Request, config: ModelConfig) -> None:
     """Refuse what cannot be made before a model is loaded or a folder made."""
     asked = request.sampling
     choose_sampling(config, asked.sampler, asked.steps, asked.guidance)
-    check_segmentation(request.measure, Space(config.shape, config.affine))
+    check_segmentation(request.measure, Grid.of(config.shape, config.affine))
     if request.shard:
         k, n = request.shard
         if not 1 <= k <= n:
@@ -153,7 +153,7 @@ def _gate(request: Request, config: ModelConfig, progress: Progress) -> Gate:
     cache = request.out / WORK / "segmentation"
     measures = segmenter(
         request.measure,
-        Space(config.shape, config.affine),
+        Grid.of(config.shape, config.affine),
         cache,
         lambda done, total: progress(done, total, "learn to segment"),
     )

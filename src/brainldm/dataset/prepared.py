@@ -144,7 +144,7 @@ class PreparedData:
         if not np.allclose(image.affine, self.affine, atol=TOLERANCE):
             raise BrainLDMError(
                 f"{path} lies elsewhere in space than prepare.json says: expected the affine "
-                f"{np.array(self.affine).tolist()}, came {image.affine.tolist()}. Prepare this "
+                f"{np.array(self.affine).tolist()}, got {image.affine.tolist()}. Prepare this "
                 "scan again."
             )
 
@@ -202,14 +202,14 @@ def _table(path: Path) -> tuple[tuple[str, ...], dict[str, tuple[str | None, ...
     header, body = (rows[0], rows[1:]) if rows else ([], [])
     if not header or header[0] != "participant_id" or len(set(header)) != len(header):
         raise BrainLDMError(
-            f"{path}, row 1: expected column names, each once, the first participant_id; came "
+            f"{path}, row 1: expected column names, each once, the first participant_id; got "
             f"{', '.join(header) or 'nothing'}."
         )
     subjects: dict[str, int] = {}
     for number, row in enumerate(body, 2):
         if len(row) != len(header):
             raise BrainLDMError(
-                f"{path}, row {number}: expected {len(header)} cells between tabs, came {len(row)}."
+                f"{path}, row {number}: expected {len(header)} cells between tabs, got {len(row)}."
             )
         subject = row[0].removeprefix("sub-")
         if not subject.isalnum():

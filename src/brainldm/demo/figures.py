@@ -22,12 +22,13 @@ from PIL import Image, ImageDraw
 
 from brainldm.conditions import Conditions
 from brainldm.files import make_folder, to_json, write_together
+from brainldm.image.grid import Grid
 from brainldm.image.slices import draw_slices
 from brainldm.image.volume import Volume
 from brainldm.pipeline.brain import BrainLDM
 from brainldm.register.template import load_template
 from brainldm.segment.rule import VolumeRule
-from brainldm.simulate.head import Grid, SimulatedHead, simulate
+from brainldm.simulate.head import SimulatedHead, simulate
 
 RULE_HEADS = range(60)
 """Of the training cohort; the rule is learned from them."""
@@ -96,7 +97,7 @@ def evaluate(model: BrainLDM, out: Path) -> list[Figure]:
     """
     make_folder(out)
     template = load_template()
-    grid = Grid(model.config.shape, model.config.affine)
+    grid = Grid.of(model.config.shape, model.config.affine)
     heads = [simulate(seed, template, grid) for seed in HELD_OUT]
     rule = VolumeRule.learn(
         (simulate(seed, template, grid) for seed in RULE_HEADS), grid, template.intracranial_ml

@@ -28,10 +28,10 @@ from brainldm.config import (
     Uniform,
     Variable,
 )
+from brainldm.image.grid import Grid
 from brainldm.models.autoencoder import AutoencoderKL
 from brainldm.models.unet import DiffusionUNet
 from brainldm.simulate.cohort import load_cohort, make_cohort
-from brainldm.simulate.head import Grid
 from brainldm.train.autoencoder import AutoencoderStage, new_autoencoder
 from brainldm.train.diffusion import DiffusionStage, explained_weight, learn_all_but_idle
 from brainldm.train.fit import accelerated, fit
@@ -137,7 +137,7 @@ CONFIG = ModelConfig(
         "contrast, by assumption.",
     },
 )
-GRID = Grid(CONFIG.shape, CONFIG.affine)
+GRID = Grid.of(CONFIG.shape, CONFIG.affine)
 
 
 def build(out: Path) -> None:

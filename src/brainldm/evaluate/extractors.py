@@ -17,7 +17,7 @@ import torch
 from torch import Tensor
 from torch.nn import functional as F
 
-from brainldm.errors import BrainLDMError, MissingExtraError
+from brainldm.errors import BrainLDMError, require
 
 NAMES = ("random", "medicalnet", "resnet-2.5d")
 MEDICALNET = ("TencentMedicalNet/MedicalNet-Resnet50", "resnet_50_23dataset.pth")
@@ -93,10 +93,9 @@ def download_medicalnet(name: str) -> Path:
         raise BrainLDMError(
             f"Only the weights of medicalnet can be downloaded, not those of {name}: give a file."
         )
-    try:
-        from huggingface_hub import hf_hub_download
-    except ImportError as error:
-        raise MissingExtraError("The download", "huggingface_hub", "evaluate") from error
+    require("evaluate", "The download", "huggingface_hub")
+    from huggingface_hub import hf_hub_download
+
     try:
         return Path(hf_hub_download(*MEDICALNET))
     except Exception as error:  # of many libraries: no network, no such page, a full disk
@@ -123,10 +122,9 @@ def _slices(x: Tensor, axis: int) -> Tensor:
 
 @cache
 def _resnet(extractor: Extractor) -> torch.nn.Module:
-    try:
-        from monai.networks.nets.resnet import resnet50
-    except ImportError as error:
-        raise MissingExtraError(f"The extractor {extractor.name}", "monai", "evaluate") from error
+    require("evaluate", f"The extractor {extractor.name}", "monai")
+    from monai.networks.nets.resnet import resnet50
+
     flat = extractor.name == "resnet-2.5d"
     network: torch.nn.Module = resnet50(
         spatial_dims=2 if flat else 3,

@@ -23,8 +23,9 @@ from scipy import ndimage
 
 from brainldm.errors import BrainLDMError
 from brainldm.evaluate.extractors import Extractor
-from brainldm.evaluate.sets import Head, Space
+from brainldm.evaluate.sets import Head
 from brainldm.files import write_together
+from brainldm.image.grid import Grid
 from brainldm.image.volume import Volume
 from brainldm.metrics import similarity
 from brainldm.segment.segmenter import Segmenter
@@ -41,14 +42,14 @@ class Plan:
     """How heads are measured.
 
     Args:
-        space: the grid they are brought to.
+        grid: what they are brought to.
         extractor: of features.
         cache: folder of what was measured before.
         segmenter: of volumes; None measures none.
         device: where pairs are compared.
     """
 
-    space: Space
+    grid: Grid
     extractor: Extractor
     cache: Path
     segmenter: Segmenter | None
@@ -135,7 +136,7 @@ def measure(head: Head, plan: Plan) -> Measured:
     kept = _kept(file, plan)
     if kept is None:
         try:
-            kept = _look(head.read(plan.space), plan)
+            kept = _look(head.read(plan.grid), plan)
         except BrainLDMError as error:
             at = "" if str(head.path) in str(error) else f"{head.path}: "
             raise BrainLDMError(f"{at}{error}") from None
@@ -159,7 +160,7 @@ def _settings(plan: Plan) -> dict[str, str]:
     """What a head's measures hang on besides its file."""
     return {
         "extractor": plan.extractor.identity,
-        "grid": json.dumps([plan.space.shape, plan.space.affine]),
+        "grid": json.dumps([plan.grid.shape, plan.grid.affine]),
         "segmenter": plan.segmenter.identity if plan.segmenter else "none",
     }
 
@@ -220,7 +221,7 @@ PAIR_FIGURES = ("MS-SSIM", "4-G-R-SSIM", "4-G-SSIM", "4-G-R-SSIM, single scale")
 
 def compare(a: Head, b: Head, plan: Plan) -> list[float]:
     """`PAIR_FIGURES` of two heads, from the cache or new."""
-    grid = hashlib.sha256(str(plan.space).encode()).hexdigest()
+    grid = hashlib.sha256(str(plan.grid).encode()).hexdigest()
     name = "".join(sorted((digest(a.path), digest(b.path)))) + grid
     file = plan.cache / f"pair-{hashlib.sha256(name.encode()).hexdigest()}.json"
     try:
@@ -228,9 +229,7 @@ def compare(a: Head, b: Head, plan: Plan) -> list[float]:
         return kept
     except (OSError, ValueError):
         pass
-    images = [
-        torch.from_numpy(head.read(plan.space).array)[None].to(plan.device) for head in (a, b)
-    ]
+    images = [torch.from_numpy(head.read(plan.grid).array)[None].to(plan.device) for head in (a, b)]
     values = similarities(*images)
     write_together({file: json.dumps(values).encode()})
     return values

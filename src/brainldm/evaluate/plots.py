@@ -8,7 +8,7 @@ from typing import Any
 
 import numpy as np
 
-from brainldm.errors import MissingExtraError
+from brainldm.errors import require
 from brainldm.evaluate.figures import unit_of
 
 COLOURS = {"generated": "#d95f02", "real": "#1b6ca8", "held-out": "#1b6ca8"}
@@ -22,11 +22,10 @@ STYLE: Any = {
 
 
 def _axes(label_x: str, label_y: str) -> tuple[Any, Any]:
-    try:
-        from matplotlib import rc_context
-        from matplotlib.figure import Figure
-    except ImportError as error:
-        raise MissingExtraError("The report", "matplotlib", "evaluate") from error
+    require("evaluate", "The report", "matplotlib")
+    from matplotlib import rc_context
+    from matplotlib.figure import Figure
+
     with rc_context(STYLE):
         figure = Figure(figsize=(3.4, 2.8), layout="constrained")
         axes = figure.add_subplot()

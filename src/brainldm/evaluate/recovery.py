@@ -53,14 +53,14 @@ def recover(
 
 
 def _recover(pipeline: BrainLDM, head: Head, plan: Plan) -> list[float]:
-    name = hashlib.sha256(f"{digest(head.path)} {pipeline.hash} {plan.space}".encode()).hexdigest()
+    name = hashlib.sha256(f"{digest(head.path)} {pipeline.hash} {plan.grid}".encode()).hexdigest()
     file = plan.cache / f"reconstruction-{name}.json"
     try:
         kept: list[float] = json.loads(file.read_text())
         return kept
     except (OSError, ValueError):
         pass
-    scan = pipeline.prepare(head.read(plan.space))
+    scan = pipeline.prepare(head.read(plan.grid))
     images = [torch.from_numpy(v.array)[None] for v in (scan, pipeline.reconstruct(scan))]
     values = [psnr(images[1], images[0])]
     values += similarities(*(image.to(plan.device) for image in images))

@@ -12,8 +12,9 @@ from typing import Any
 from brainldm.evaluate import plots
 from brainldm.evaluate.figures import Figure, digits, unit_of
 from brainldm.evaluate.run import Evaluation, Sheet
-from brainldm.evaluate.sets import Head, Space
+from brainldm.evaluate.sets import Head
 from brainldm.files import write_together
+from brainldm.image.grid import Grid
 from brainldm.image.page import page, picture
 from brainldm.image.slices import draw_slices
 
@@ -30,7 +31,7 @@ SHEET_WIDTH = 380
 """Pixels of one scan's three slices."""
 
 
-def write_report(result: Evaluation, space: Space, out: Path) -> tuple[Path, Path]:
+def write_report(result: Evaluation, grid: Grid, out: Path) -> tuple[Path, Path]:
     """Write `report.html` and `report.json` into a folder, together.
 
     Returns:
@@ -41,11 +42,11 @@ def write_report(result: Evaluation, space: Space, out: Path) -> tuple[Path, Pat
     """
     html, machine = out / "report.html", out / "report.json"
     text = json.dumps(result.to_json(), indent=1, allow_nan=False)
-    write_together({html: _report(result, space), machine: f"{text}\n".encode()})
+    write_together({html: _report(result, grid), machine: f"{text}\n".encode()})
     return html, machine
 
 
-def _report(result: Evaluation, space: Space) -> bytes:
+def _report(result: Evaluation, grid: Grid) -> bytes:
     sets = ", ".join(f"{of['scans']} {what}" for what, of in result.sets.items())
     extractor = result.protocol["extractor"]
     known = next(text for name, text in KNOWS.items() if extractor.startswith(name))
@@ -58,7 +59,7 @@ def _report(result: Evaluation, space: Space) -> bytes:
         _table(result.figures),
         "<h2>Plots</h2>",
         *_plots(result),
-        *(_sheet(sheet, space) for sheet in result.sheets),
+        *(_sheet(sheet, grid) for sheet in result.sheets),
         "<h2>Protocol</h2>",
         _facts(result.protocol),
         "<h2>Scans</h2>",
@@ -115,13 +116,13 @@ def _plot(svg: str, caption: str) -> str:
     return picture(svg.encode(), "svg+xml", caption)
 
 
-def _sheet(sheet: Sheet, space: Space) -> str:
-    shown = "".join(_scan(path, below, space) for path, below in sheet.scans)
+def _sheet(sheet: Sheet, grid: Grid) -> str:
+    shown = "".join(_scan(path, below, grid) for path, below in sheet.scans)
     return f"<h2>{escape(sheet.title)}</h2>{shown}"
 
 
-def _scan(path: Path, below: str, space: Space) -> str:
-    volume = Head(path, {}).read(space)
+def _scan(path: Path, below: str, grid: Grid) -> str:
+    volume = Head(path, {}).read(grid)
     drawn = draw_slices(volume.array, volume.affine, (2, -20, 20))
     height = round(drawn.height * SHEET_WIDTH / drawn.width)
     file = io.BytesIO()

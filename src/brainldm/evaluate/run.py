@@ -21,7 +21,7 @@ from brainldm.evaluate.figures import Figure
 from brainldm.evaluate.measures import Measured, Plan, compare_all, measure_all
 from brainldm.evaluate.recovery import recover
 from brainldm.evaluate.regression import FEWEST, Regressor
-from brainldm.evaluate.sets import Covariates, Head, common_space, find_heads, person
+from brainldm.evaluate.sets import Covariates, Head, common_grid, find_heads, person
 from brainldm.files import make_folder
 from brainldm.metrics.distances import NEIGHBOURS, squared_distances
 from brainldm.register.template import load_template
@@ -129,7 +129,7 @@ def evaluate(
     """
     if question.pairs < 1 or not 0 <= question.shrinkage < 1:
         raise BrainLDMError(
-            f"Expected at least one pair and a shrinkage from 0 to below 1, came {question.pairs} "
+            f"Expected at least one pair and a shrinkage from 0 to below 1, got {question.pairs} "
             f"and {question.shrinkage:g}."
         )
     extractor = Extractor.of(question.extractor, question.extractor_weights)
@@ -139,12 +139,12 @@ def evaluate(
     }
     if question.training:
         heads["training"] = find_heads(question.training, "training")
-    space = common_space(heads, question.resample)
+    grid = common_grid(heads, question.resample)
     tables = _tables(question.volumes, heads)
     make_folder(cache)
     how = "none" if tables else question.segmentation
-    measures_volumes = segmenter(how, space, cache, lambda i, n: progress(i, n, "learn to segment"))
-    plan = Plan(space, extractor, cache, measures_volumes, device)
+    measures_volumes = segmenter(how, grid, cache, lambda i, n: progress(i, n, "learn to segment"))
+    plan = Plan(grid, extractor, cache, measures_volumes, device)
     measured = {what: _measure(what, scans, plan, jobs, progress) for what, scans in heads.items()}
     result = Evaluation(
         {
@@ -153,7 +153,7 @@ def evaluate(
             "volumes": "tables" if tables else how,
             "pairs": question.pairs,
             "most_scans_a_set": question.most,
-            "grid": str(space),
+            "grid": str(grid),
             "resampled": question.resample,
             "seed": question.seed,
             "real_sha256": _hash_of(measured["real"]),

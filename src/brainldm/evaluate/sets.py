@@ -15,32 +15,10 @@ from nibabel.filebasedimages import ImageFileError
 
 from brainldm.conditions import STANDARD
 from brainldm.errors import BrainLDMError
+from brainldm.image.grid import Grid
 from brainldm.image.volume import Volume, nifti_files, nifti_stem
 
 Covariates = Mapping[str, str | float]
-TOLERANCE_MM = 1e-2
-
-
-@dataclass(frozen=True)
-class Space:
-    """A grid: shape (X, Y, Z), and affine (4, 4), voxel to world in mm."""
-
-    shape: tuple[int, int, int]
-    affine: tuple[tuple[float, ...], ...]
-
-    def __str__(self) -> str:
-        """What tells two grids apart."""
-        affine = np.array(self.affine)
-        spacing = " x ".join(f"{side:g}" for side in nib.affines.voxel_sizes(affine))
-        origin = ", ".join(f"{x:.1f}" for x in affine[:3, 3])
-        axes = "".join(nib.aff2axcodes(affine))
-        sides = " x ".join(map(str, self.shape))
-        return f"{sides} voxels of {spacing} mm, orientation {axes}, origin ({origin})"
-
-    def equals(self, other: Space) -> bool:
-        """The same grid, to a hundredth of a millimetre."""
-        same = np.allclose(self.affine, other.affine, atol=TOLERANCE_MM)
-        return self.shape == other.shape and same
 
 
 @dataclass(frozen=True)
@@ -55,7 +33,7 @@ class Head:
     path: Path
     known: Covariates
 
-    def read(self, space: Space) -> Volume:
+    def read(self, grid: Grid) -> Volume:
         """The image on a grid, resampled if it lies on another.
 
         Raises:
@@ -66,8 +44,7 @@ class Head:
             raise BrainLDMError(
                 f"{self.path} is empty: every voxel is {volume.array.flat[0]:g}. Take it out."
             )
-        here = _space(volume.array.shape, volume.affine)
-        return volume if here.equals(space) else volume.resample(space.affine, space.shape)
+        return volume if volume.grid.equals(grid) else volume.resample(grid)
 
 
 def find_heads(folder: Path, what: str, most: int | None = None) -> tuple[Head, ...]:
@@ -120,7 +97,7 @@ def read_people(file: Path) -> dict[str, Covariates]:
     for number, row in enumerate(rows, 2):
         if len(row) != len(header):
             raise BrainLDMError(
-                f"{file}, row {number}: expected {len(header)} cells, came {len(row)}."
+                f"{file}, row {number}: expected {len(header)} cells, got {len(row)}."
             )
         if row[0] in people:
             raise BrainLDMError(f"{file}, row {number}: {row[0]} is there twice. Keep one.")
@@ -157,18 +134,18 @@ def _sidecar(path: Path) -> dict[str, str | float]:
         return {}
 
 
-def common_space(sets: Mapping[str, Sequence[Head]], resample: bool) -> Space:
+def common_grid(sets: Mapping[str, Sequence[Head]], resample: bool) -> Grid:
     """The grid of the first real scan, after a look at the header of every scan.
 
     Raises:
         BrainLDMError: a file is damaged, or lies on another grid and may not be resampled.
     """
-    reference: Space | None = None
+    reference: Grid | None = None
     for what in ("real", "generated", "training"):
         for head in sets.get(what, ()):
             try:
                 image: Any = nib.load(head.path)
-                found = _space(image.shape, image.affine)
+                found = Grid.of(image.shape, image.affine)
             except (ImageFileError, OSError, EOFError, ValueError) as error:
                 raise BrainLDMError(
                     f"Cannot read {head.path}: {error}. Expected a whole 3-D NIfTI file."
@@ -177,16 +154,9 @@ def common_space(sets: Mapping[str, Sequence[Head]], resample: bool) -> Space:
             if not (resample or found.equals(reference)):
                 raise BrainLDMError(
                     f"The {what} scan {head.path} is on another grid than the first real one: "
-                    f"expected {reference}; came {found}. Bring the sets to one grid, or ask for "
+                    f"expected {reference}; got {found}. Bring the sets to one grid, or ask for "
                     "it: --resample."
                 )
     if reference is None:
         raise BrainLDMError("Expected at least one real scan.")
     return reference
-
-
-def _space(shape: Sequence[int], affine: object) -> Space:
-    if len(shape) != 3:
-        raise BrainLDMError(f"its shape is {tuple(shape)}, not that of one volume (X, Y, Z)")
-    x, y, z = map(int, shape)
-    return Space((x, y, z), tuple(tuple(map(float, row)) for row in np.asarray(affine)))

@@ -3,16 +3,16 @@
 from __future__ import annotations
 
 import numpy as np
-from numpy.typing import NDArray
 
-from brainldm.errors import BrainLDMError
+from brainldm.errors import DataError
+from brainldm.image.grid import Grid
 from brainldm.image.volume import Volume
 
 PERCENTILES = (0.5, 99.5)
 """The percentiles of a scan, on the model's grid, that become intensities 0 and 1."""
 
 
-def fit_to_grid(volume: Volume, affine: NDArray[np.float64], shape: tuple[int, int, int]) -> Volume:
+def fit_to_grid(volume: Volume, grid: Grid) -> Volume:
     """Resample as the header says (no registration), and scale the intensities to [0, 1].
 
     The 0.5th and 99.5th percentiles become 0 and 1, and what lies beyond is clipped. A volume that
@@ -20,23 +20,21 @@ def fit_to_grid(volume: Volume, affine: NDArray[np.float64], shape: tuple[int, i
 
     Args:
         volume: a head, registered to MNI152 space at least roughly.
-        affine: (4, 4) of the grid.
-        shape: (X, Y, Z) of the grid.
+        grid: the model's.
 
     Returns:
         A volume on the grid; its `metadata` says what was done.
 
     Raises:
-        BrainLDMError: the image is constant or empty on the grid, or does not touch it.
+        DataError: the image is constant or empty on the grid, or does not touch it.
     """
     array = volume.array
-    on_grid = array.shape == shape and np.allclose(volume.affine, affine, atol=1e-3)
-    if on_grid and array.min() >= 0 and array.max() <= 1:
-        return Volume(array, affine, {"resampled": False})
-    array = volume.resample(affine, shape).array
+    if volume.grid.equals(grid) and array.min() >= 0 and array.max() <= 1:
+        return Volume(array, grid.matrix, {"resampled": False})
+    array = volume.resample(grid).array
     low, high = (float(value) for value in np.percentile(array, PERCENTILES))
     if not low < high:
-        raise BrainLDMError(
+        raise DataError(
             f"The image is empty or constant where the model looks: its {PERCENTILES[0]}th and "
             f"{PERCENTILES[1]}th percentiles there are both {low:g}. Expected a head that fills "
             "much of the field of view; check in a viewer that it is registered to MNI152 space."
@@ -48,4 +46,4 @@ def fit_to_grid(volume: Volume, affine: NDArray[np.float64], shape: tuple[int, i
         "intensity_scaled_from": [low, high],
         "clipped_fraction": float(np.mean((array < low) | (array > high))),
     }
-    return Volume(np.clip((array - low) / (high - low), 0, 1), affine, metadata)
+    return Volume(np.clip((array - low) / (high - low), 0, 1), grid.matrix, metadata)

@@ -16,11 +16,12 @@ import numpy as np
 from isal import igzip
 from nibabel.filebasedimages import ImageFileError
 from nibabel.spatialimages import HeaderDataError
-from numpy.typing import ArrayLike, NDArray
+from numpy.typing import NDArray
 from scipy import ndimage
 
-from brainldm.errors import BrainLDMError
+from brainldm.errors import DataError
 from brainldm.files import refuse_existing, to_json, write_together
+from brainldm.image.grid import Grid
 from brainldm.image.slices import preview_png
 
 SUFFIXES = (".nii.gz", ".nii")
@@ -38,7 +39,7 @@ class Volume:
         metadata: what the JSON sidecar will say; without it no sidecar is written.
 
     Raises:
-        BrainLDMError: the array is not 3-D, is empty or has values that are not finite, or the
+        DataError: the array is not 3-D, is empty or has values that are not finite, or the
             affine is not an invertible (4, 4).
     """
 
@@ -49,21 +50,12 @@ class Volume:
     def __post_init__(self) -> None:
         array = np.asarray(self.array, dtype=np.float32)
         affine = np.asarray(self.affine, dtype=np.float64)
-        if array.ndim != 3 or array.size == 0:
-            raise BrainLDMError(
-                f"The image has shape {array.shape}: expected three dimensions (X, Y, Z). Take one "
-                "volume of a series before giving it, for instance image.slicer[..., 0]."
-            )
+        Grid.of(array.shape, affine)
         unfit = int(np.count_nonzero(~np.isfinite(array)))
         if unfit:
-            raise BrainLDMError(
+            raise DataError(
                 f"{unfit} of the image's {array.size} values are NaN or infinite: expected finite "
                 "intensities. Replace them, for instance with numpy.nan_to_num."
-            )
-        if affine.shape != (4, 4) or not np.isfinite(affine).all() or np.linalg.det(affine) == 0:
-            raise BrainLDMError(
-                "The affine takes voxels to millimetres: expected an invertible 4 x 4 matrix, got "
-                f"{affine.tolist()}."
             )
         object.__setattr__(self, "array", array)
         object.__setattr__(self, "affine", affine)
@@ -73,65 +65,65 @@ class Volume:
         """Read a 3-D NIfTI.
 
         Raises:
-            BrainLDMError: the file is missing, is not a NIfTI, is damaged, does not say where in
+            DataError: the file is missing, is not a NIfTI, is damaged, does not say where in
                 space it lies, or is not a 3-D image of finite real numbers.
         """
         try:
             image = nib.load(path)
             if not isinstance(image, nib.Nifti1Pair):
-                raise BrainLDMError(
+                raise DataError(
                     f"{path} is a {type(image).__name__}: expected a NIfTI (.nii, .nii.gz). "
                     "Convert it first, for instance with mri_convert or dcm2niix."
                 )
             if image.get_data_dtype().kind not in "iuf":
-                raise BrainLDMError(
+                raise DataError(
                     f"{path} holds values of type {image.get_data_dtype()}: expected real numbers, "
                     "one a voxel. Save the magnitude or one channel of it."
                 )
             array = image.get_fdata(dtype=np.float32)
         except (ImageFileError, HeaderDataError, OSError, EOFError, zlib.error) as error:
-            raise BrainLDMError(
+            raise DataError(
                 f"Cannot read {path}: {error}. Expected a whole NIfTI file (.nii, .nii.gz)."
             ) from error
         if not (image.header["sform_code"] or image.header["qform_code"]):
-            raise BrainLDMError(
+            raise DataError(
                 f"{path} does not say where in space it lies (its sform and qform codes are 0), so "
                 "that left cannot be told from right. Expected a header with an affine: convert "
                 "the scan from DICOM again, or set the affine if you know it."
             )
         try:
             return cls(array, image.affine)
-        except BrainLDMError as error:
-            raise BrainLDMError(f"{path}: {error}") from None
+        except DataError as error:
+            raise DataError(f"{path}: {error}") from None
 
-    def resample(self, affine: ArrayLike, shape: tuple[int, int, int]) -> Volume:
+    @property
+    def grid(self) -> Grid:
+        """Where the voxels are."""
+        return Grid.of(self.array.shape, self.affine)
+
+    def resample(self, grid: Grid) -> Volume:
         """This image on another grid of the same world (trilinear), as the affines say.
 
         What lies outside this image takes its lowest value.
 
-        Args:
-            affine: (4, 4) of the other grid.
-            shape: (X, Y, Z) of the other grid.
-
         Raises:
-            BrainLDMError: the two do not overlap anywhere.
+            DataError: the two do not overlap anywhere.
         """
-        to_here = np.linalg.inv(self.affine) @ np.asarray(affine, dtype=np.float64)
+        to_here = grid.to_voxels_of(self.grid)
         inside = ndimage.affine_transform(
-            np.ones(self.array.shape, np.uint8), to_here, output_shape=shape, order=0
+            np.ones(self.array.shape, np.uint8), to_here, output_shape=grid.shape, order=0
         )
         if not inside.any():
-            centre = self.affine[:3] @ [*((np.array(self.array.shape) - 1) / 2), 1]
-            raise BrainLDMError(
+            centre = self.grid.corners.mean(axis=0)
+            raise DataError(
                 f"The image, centred on {np.round(centre).tolist()} mm, does not touch the grid "
-                f"that it should be brought to, {_extent(np.asarray(affine), shape)}. Expected "
-                "an image registered to MNI152 space, at least roughly; check its orientation and "
-                "origin in a viewer."
+                f"that it should be brought to, {grid.extent}. Expected an image registered to "
+                "MNI152 space, at least roughly; check its orientation and origin in a viewer."
             )
         array = ndimage.affine_transform(
-            self.array, to_here, output_shape=shape, order=1, cval=float(self.array.min())
+            self.array, to_here, output_shape=grid.shape, order=1, cval=float(self.array.min())
         )
-        return Volume(array, np.asarray(affine, dtype=np.float64), self.metadata)
+        return Volume(array, grid.matrix, self.metadata)
 
     def save(self, path: str | Path, *, overwrite: bool = False, preview: bool = False) -> Path:
         """Write a NIfTI in MNI152 space, and beside it the sidecar (.json) and preview (.png).
@@ -147,7 +139,7 @@ class Volume:
             The path of the NIfTI.
 
         Raises:
-            BrainLDMError: another suffix, a file that exists, a folder that cannot be written, a
+            DataError: another suffix, a file that exists, a folder that cannot be written, a
                 full disk.
         """
         nifti, sidecar, picture = output_paths(path)
@@ -197,18 +189,11 @@ def output_paths(path: str | Path) -> tuple[Path, Path, Path]:
     """The NIfTI, sidecar and preview that `Volume.save(path)` writes.
 
     Raises:
-        BrainLDMError: the path ends in neither .nii.gz nor .nii.
+        DataError: the path ends in neither .nii.gz nor .nii.
     """
     path = Path(path)
     for suffix in SUFFIXES:
         if path.name.endswith(suffix):
             stem = path.name.removesuffix(suffix)
             return path, path.with_name(f"{stem}.json"), path.with_name(f"{stem}.png")
-    raise BrainLDMError(f"Cannot save as {path.name!r}: expected a name ending in .nii.gz or .nii.")
-
-
-def _extent(affine: NDArray[np.float64], shape: tuple[int, int, int]) -> str:
-    """The box of a grid in mm, for a message."""
-    corners = np.array([[0, 0, 0, 1], [*(np.array(shape) - 1), 1]]) @ affine[:3].T
-    sides = zip("xyz", corners.min(axis=0), corners.max(axis=0), strict=True)
-    return ", ".join(f"{axis} {low:.0f} to {high:.0f} mm" for axis, low, high in sides)
+    raise DataError(f"Cannot save as {path.name!r}: expected a name ending in .nii.gz or .nii.")

@@ -85,7 +85,7 @@ def coverage(generated: Features, real: Features, neighbours: int = NEIGHBOURS) 
     if min(len(generated), len(real)) <= neighbours:
         raise BrainLDMError(
             f"Expected more than {neighbours} scans in each set to tell how one covers the other, "
-            f"came {len(generated)} and {len(real)}."
+            f"got {len(generated)} and {len(real)}."
         )
     between = squared_distances(generated, real)
     own, other = (

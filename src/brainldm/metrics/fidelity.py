@@ -7,7 +7,7 @@ from collections.abc import Sequence
 
 from torch import Tensor
 
-from brainldm.errors import MissingExtraError
+from brainldm.errors import require
 
 KERNEL = 7
 """Of MS-SSIM: MONAI refuses its usual 11 at 160 voxels a side."""
@@ -38,10 +38,9 @@ def ms_ssim(image: Tensor, reference: Tensor) -> float:
     Returns:
         The mean over the batch, at as many scales as fit.
     """
-    try:
-        from monai.metrics.regression import compute_ms_ssim
-    except ImportError as error:
-        raise MissingExtraError("MS-SSIM", "monai", "train") from error
+    require("train", "MS-SSIM", "monai")
+    from monai.metrics.regression import compute_ms_ssim
+
     weights = WEIGHTS[: scales_of(image.shape)]
     values = compute_ms_ssim(
         image.float(),

@@ -24,6 +24,7 @@ from brainldm.config import ModelConfig
 from brainldm.dataset.sidecar import reconstruction_sidecar, synthetic_sidecar
 from brainldm.errors import BrainLDMError, NotFiniteError
 from brainldm.image.fit import fit_to_grid
+from brainldm.image.grid import Grid
 from brainldm.image.volume import Volume
 from brainldm.models import slabs
 from brainldm.models.autoencoder import AutoencoderKL
@@ -86,7 +87,7 @@ class BrainLDM:
         self._unet: DiffusionUNet | None = self._ready(unet)
         self._read_unet = read_unet
         self.ranges = ConditionRanges(config.conditions)
-        self.affine = np.array(config.affine, dtype=np.float64)
+        self.grid = Grid.of(config.shape, config.affine)
         self.schedule = Schedule.of(config.schedule)
 
     @classmethod
@@ -142,6 +143,11 @@ class BrainLDM:
             compile=compile,
             read_unet=read_unet,
         )
+
+    @property
+    def affine(self) -> NDArray[np.float64]:
+        """From a voxel of the model's own grid to mm of MNI152 space, (4, 4)."""
+        return self.grid.matrix
 
     @property
     def unet(self) -> DiffusionUNet:
@@ -324,7 +330,7 @@ class BrainLDM:
             clipped=outside if clip else None,
         )
         array = image.clamp(0, 1) if clip else image
-        return Volume(array.numpy(), self._affine_for(image.shape), metadata)
+        return Volume(array.numpy(), self.grid.resized(image.shape).matrix, metadata)
 
     def denoiser(self, context: Tensor, guidance: float = 1.0) -> Callable[[Tensor, float], Tensor]:
         """The U-Net under fixed conditions, as a sampler calls it: (z_t, t) -> output.
@@ -354,7 +360,7 @@ class BrainLDM:
 
     def prepare(self, volume: Volume) -> Volume:
         """Bring a real scan to what the autoencoder was trained on, as `fit_to_grid` does."""
-        return fit_to_grid(volume, self.affine, self.config.shape)
+        return fit_to_grid(volume, self.grid)
 
     @torch.inference_mode()
     def encode(self, volume: Volume) -> Tensor:
@@ -413,12 +419,6 @@ class BrainLDM:
         array = self.decode(self.encode(prepared))[0, 0].clamp(0, 1).cpu().numpy()
         metadata = reconstruction_sidecar(self.config, self.hash, dict(prepared.metadata or {}))
         return Volume(array, self.affine, metadata)
-
-    def _affine_for(self, shape: Sequence[int]) -> NDArray[np.float64]:
-        """The affine of a grid of another size about the same centre."""
-        affine = self.affine.copy()
-        affine[:3, 3] += affine[:3, :3] @ ((np.array(self.config.shape) - np.array(shape)) / 2)
-        return affine
 
 
 def _unet(loaded: LoadedModel, dtype: torch.dtype) -> DiffusionUNet:

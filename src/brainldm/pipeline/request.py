@@ -158,7 +158,7 @@ def _one_for_each(people: list[Conditions], count: int, of: str) -> list[Conditi
         return people * count
     if len(people) != count:
         raise BrainLDMError(
-            f"{len(people)} conditions came with {count} {of}: expected as many of one as of the "
-            "other, or one Conditions for all."
+            f"{len(people)} conditions were given with {count} {of}: expected as many of one as of "
+            "the other, or one Conditions for all."
         )
     return people

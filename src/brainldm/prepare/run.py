@@ -10,7 +10,7 @@ from dataclasses import dataclass
 from pathlib import Path
 
 from brainldm.dataset.people import Table, read_table
-from brainldm.errors import BrainLDMError, MissingExtraError
+from brainldm.errors import BrainLDMError
 from brainldm.files import write_together
 from brainldm.prepare.dataset import (
     Covariates,
@@ -27,7 +27,7 @@ from brainldm.workers import pool_of
 
 @dataclass(frozen=True)
 class Summary:
-    """What came of preparing.
+    """The outcome of preparing.
 
     Args:
         prepared: how many scans are in the data set.
@@ -138,17 +138,13 @@ def _save_reference(folder: Path) -> None:
     from brainldm.register.reference import Reference
     from brainldm.register.template import load_template
 
-    try:
-        template = load_template()
-    except MissingExtraError as error:
-        raise MissingExtraError("Preparing scans", "nilearn", "prepare") from error
-    Reference.from_template(template).save(folder)
+    Reference.from_template(load_template()).save(folder)
 
 
 def _outcomes(
     tasks: Sequence[Task], jobs: int, progress: Callable[[int, int], None]
 ) -> dict[str, Outcome]:
-    """What came of each scan, by subject: what was prepared before, then the rest."""
+    """The outcome of each scan, by subject: what was prepared before, then the rest."""
     with ThreadPoolExecutor(jobs) as threads:  # which wait for hashes of files
         before = list(threads.map(prepared_before, tasks))
     outcomes = {each.subject: each for each in before if each}

@@ -15,6 +15,7 @@ from brainldm.dataset.bids import SPACE
 from brainldm.errors import BrainLDMError
 from brainldm.files import to_json, write_together
 from brainldm.image.fit import fit_to_grid
+from brainldm.image.grid import Grid
 from brainldm.image.volume import Volume
 from brainldm.prepare.dataset import MEASURABLE, Paths, Settings, read_sidecar
 from brainldm.prepare.inputs import Scan
@@ -44,7 +45,7 @@ class Task:
 
 @dataclass(frozen=True)
 class Outcome:
-    """What came of it.
+    """The outcome of it.
 
     Args:
         subject: the label.
@@ -58,7 +59,7 @@ class Outcome:
 
 
 def prepared_before(task: Task) -> Outcome | None:
-    """What came of the same file with the same settings, if it is there still."""
+    """The outcome of the same file with the same settings, if it is there still."""
     paths = Paths.of(task.out, task.scan.subject)
     done = read_sidecar(paths.sidecar)
     if (
@@ -117,7 +118,7 @@ def _prepare(task: Task, paths: Paths) -> dict[str, Any]:
             measured = asdict(measure(scan, motion, reference))
         corrected = correct_bias(scan) if settings.bias_field else scan
         affine = np.array(settings.affine)
-        image = fit_to_grid(moved(corrected, motion), affine, settings.shape)
+        image = fit_to_grid(moved(corrected, motion), Grid.of(settings.shape, affine))
     except BrainLDMError as error:
         raise BrainLDMError(f"{task.scan.path}: {error}") from error
     histogram, _ = np.histogram(image.array, BINS, (0, 1))
@@ -136,7 +137,7 @@ def _prepare(task: Task, paths: Paths) -> dict[str, Any]:
         "Units": "arbitrary",
         "brainldm": ours,
     }
-    brain = Volume(reference.brain, reference.affine).resample(affine, settings.shape)
+    brain = Volume(reference.brain, reference.affine).resample(Grid.of(settings.shape, affine))
     write_together(
         {
             paths.figure: figure(image, brain.array > 0.5),

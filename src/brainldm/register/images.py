@@ -13,8 +13,9 @@ import numpy as np
 from numpy.typing import NDArray
 from scipy import ndimage
 
-from brainldm.errors import MissingExtraError
+from brainldm.errors import require
 from brainldm.image.fit import PERCENTILES
+from brainldm.image.grid import Grid
 from brainldm.image.volume import Volume
 
 WORKING_MM = 2.0
@@ -29,10 +30,9 @@ def import_ants() -> Any:
     """
     os.environ["ITK_GLOBAL_DEFAULT_NUMBER_OF_THREADS"] = "1"
     os.environ["ANTS_RANDOM_SEED"] = "1"
-    try:
-        import ants
-    except ImportError as error:
-        raise MissingExtraError("Preparing scans", "antspyx", "prepare") from error
+    require("prepare", "Registration", "ants")
+    import ants
+
     return ants
 
 
@@ -88,7 +88,7 @@ def working_copy(volume: Volume, order: int = 1, spacing: float = WORKING_MM) ->
     affine = np.diag([spacing, spacing, spacing, 1.0])
     affine[:3, 3] = low
     x, y, z = (int(side) for side in np.ceil((high - low) / spacing) + 1)
-    small = Volume(array, volume.affine).resample(affine, (x, y, z))
+    small = Volume(array, volume.affine).resample(Grid.of((x, y, z), affine))
     if not order:
         return small
     bottom, top = np.percentile(small.array, PERCENTILES)

@@ -85,7 +85,7 @@ def similarity(volume: Volume, reference: Reference) -> float:
     """
     template, near = _coarse(reference)
     try:
-        image = working_copy(volume, spacing=4).resample(template.affine, template.array.shape)
+        image = working_copy(volume, spacing=4).resample(template.grid)
     except BrainLDMError:
         return 0.0
     a, b = (each.array[near].astype(np.float64) for each in (image, template))
@@ -154,7 +154,7 @@ def _rigid(
 def _coarse(reference: Reference) -> tuple[Volume, NDArray[np.bool_]]:
     """The template at 4 mm, and where its brain and the fluid around it are."""
     template = working_copy(reference.volume("head"), spacing=4)
-    skull = reference.volume("skull").resample(template.affine, template.array.shape)
+    skull = reference.volume("skull").resample(template.grid)
     return template, skull.array < 4
 
 

@@ -16,7 +16,7 @@ from numpy.typing import NDArray
 from scipy import ndimage
 from torch import Tensor
 
-from brainldm.errors import MissingExtraError
+from brainldm.errors import require
 
 Map = NDArray[np.floating]
 INNER_SKULL_GAP = 2.0
@@ -52,10 +52,9 @@ def load_template() -> Template:
     Raises:
         MissingExtraError: nilearn is not installed.
     """
-    try:
-        from nilearn import datasets
-    except ImportError as error:
-        raise MissingExtraError("Simulating heads", "nilearn", "train") from error
+    require("prepare", "The MNI152 template", "nilearn")
+    from nilearn import datasets
+
     t1_image = datasets.load_mni152_template(resolution=1)
     t1, grey, white = (
         np.asarray(image.dataobj, dtype=np.float32)

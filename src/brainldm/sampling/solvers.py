@@ -311,10 +311,10 @@ def sample(
 
 def _check_noise(solver: Solver, noise: NoiseSource | None, samples: int) -> None:
     if noise is None or len(noise) != samples:
-        came = "none" if noise is None else f"one with seeds for {len(noise)}"
+        got = "none" if noise is None else f"one with seeds for {len(noise)}"
         raise BrainLDMError(
             f"The sampler {solver.name} draws noise on the way and needs a noise source with a "
-            f"seed for each of {samples} samples, and got {came}: give the seeds, or choose a "
+            f"seed for each of {samples} samples, and got {got}: give the seeds, or choose a "
             'sampler that draws none, such as "ddim" with eta 0.'
         )
 

@@ -17,6 +17,7 @@ import numpy as np
 from numpy.typing import NDArray
 from scipy import ndimage
 
+from brainldm.image.grid import Grid
 from brainldm.image.volume import Volume
 from brainldm.register.images import correct_bias, import_ants, moved, to_ants, working_copy
 from brainldm.register.reference import Map, Reference
@@ -55,7 +56,7 @@ def measure(scan: Volume, motion: NDArray[np.float64], reference: Reference) -> 
         reference: the template.
     """
     ants = import_ants()
-    head = moved(scan, motion).resample(reference.affine, reference.head.shape)
+    head = moved(scan, motion).resample(Grid.of(reference.head.shape, reference.affine))
     head = correct_bias(head)
     with tempfile.TemporaryDirectory() as folder:
         maps = _deformed_maps(ants, head, reference, Path(folder))

@@ -19,7 +19,8 @@ from numpy.typing import NDArray
 from scipy import ndimage
 
 from brainldm.errors import BrainLDMError
-from brainldm.simulate.head import Grid, SimulatedHead
+from brainldm.image.grid import Grid
+from brainldm.simulate.head import SimulatedHead
 
 Map = NDArray[np.floating]
 Mask = NDArray[np.bool_]
@@ -113,11 +114,11 @@ def find_cavity(image: Map, grid: Grid) -> Cavity:
             f"Expected an image of shape {grid.shape}, as those that the rule was learned from, "
             f"got {image.shape}. Bring it to their grid first."
         )
-    x, y, z = grid.points().numpy()
+    x, y, z = grid.points()
     middle = (x / 50) ** 2 + ((y + 20) / 60) ** 2 + ((z - 15) / 40) ** 2 < 1
     intensity = image / _white_matter(image[middle])
     inside = intensity > INTRACRANIAL
-    depth = DEPTH / grid.spacing
+    depth = DEPTH / grid.spacing[0]
     # An opening: thin layers of scalp and diploe, and the gap between them, do not survive it.
     deep, _ = ndimage.label(ndimage.distance_transform_edt(inside) > depth)
     sizes = np.bincount(deep[middle & (deep > 0)], minlength=2)
@@ -196,7 +197,7 @@ class VolumeRule:
             BrainLDMError: as `find_cavity`.
         """
         cavity = find_cavity(image, self.grid)
-        voxel = self.grid.spacing**3
+        voxel = self.grid.spacing[0] ** 3
         ventricle = self._ventricle(cavity)
         # Voxels at the edge are counted by how much of them is fluid.
         edge = ndimage.binary_dilation(ventricle) & ~cavity.fluid
@@ -211,5 +212,5 @@ class VolumeRule:
         parts, _ = ndimage.label(cavity.fluid & (cavity.from_atlas(self.ventricle) > 0.5))
         sizes = np.bincount(parts.ravel())
         sizes[0] = 0
-        least = max(SMALLEST_PART / self.grid.spacing**3, 0.04 * sizes.max())
+        least = max(SMALLEST_PART / self.grid.spacing[0] ** 3, 0.04 * sizes.max())
         return np.isin(parts, np.flatnonzero(sizes >= least))

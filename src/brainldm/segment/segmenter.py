@@ -2,7 +2,6 @@
 
 from __future__ import annotations
 
-import importlib.util
 import io
 from collections.abc import Callable
 from dataclasses import dataclass
@@ -12,13 +11,13 @@ from typing import Protocol
 import numpy as np
 
 from brainldm.checkpoint import load_config
-from brainldm.errors import BrainLDMError, MissingExtraError
-from brainldm.evaluate.sets import Space
+from brainldm.errors import BrainLDMError, require
 from brainldm.files import make_folder, write_together
+from brainldm.image.grid import Grid
 from brainldm.image.volume import Volume
 from brainldm.register.template import load_template
 from brainldm.segment.rule import VolumeRule
-from brainldm.simulate.head import Grid, simulate
+from brainldm.simulate.head import simulate
 
 NAMES = ("ants", "simulated", "none")
 NEEDED = {"ants": ("nilearn", "ants"), "simulated": ("nilearn",)}
@@ -71,14 +70,14 @@ class Simulated:
 
 
 def segmenter(
-    name: str, space: Space, cache: Path, progress: Callable[[int, int], None]
+    name: str, grid: Grid, cache: Path, progress: Callable[[int, int], None]
 ) -> Segmenter | None:
     """One of `NAMES`; what it needs is made once, in the cache.
 
     Raises:
         BrainLDMError: as `check_segmentation`.
     """
-    check_segmentation(name, space)
+    check_segmentation(name, grid)
     if name == "none":
         return None
     if name == "ants":
@@ -94,7 +93,7 @@ def segmenter(
     return Simulated(_rule(_demo_grid(), cache / "rule.npz", progress))
 
 
-def check_segmentation(name: str, space: Space) -> None:
+def check_segmentation(name: str, grid: Grid) -> None:
     """Whether a segmentation can be had on a grid.
 
     Raises:
@@ -103,22 +102,21 @@ def check_segmentation(name: str, space: Space) -> None:
     """
     if name not in NAMES:
         raise BrainLDMError(f"No segmentation is {name!r}: expected {', '.join(NAMES)}.")
-    for package in NEEDED.get(name, ()):
-        if importlib.util.find_spec(package) is None:
-            raise MissingExtraError("Measuring volumes", package, "evaluate")
+    if name in NEEDED:
+        require("evaluate", "Measuring volumes", *NEEDED[name])
     if name != "simulated":
         return
-    grid = _demo_grid()
-    if not Space(grid.shape, grid.affine).equals(space):
+    known = _demo_grid()
+    if not known.equals(grid):
         raise BrainLDMError(
             f"The segmentation of simulated heads expects the demo model's grid, "
-            f"{Space(grid.shape, grid.affine)}; came {space}. Choose ants."
+            f"{known}; got {grid}. Choose ants."
         )
 
 
 def _demo_grid() -> Grid:
     demo = load_config("demo")
-    return Grid(demo.shape, demo.affine)
+    return Grid.of(demo.shape, demo.affine)
 
 
 def _rule(grid: Grid, file: Path, progress: Callable[[int, int], None]) -> VolumeRule:

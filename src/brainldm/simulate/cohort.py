@@ -24,9 +24,10 @@ from torch import Tensor
 from brainldm.checkpoint import load_config
 from brainldm.conditions import STANDARD, Conditions
 from brainldm.files import write_together
+from brainldm.image.grid import Grid
 from brainldm.image.volume import Volume
 from brainldm.register.template import load_template
-from brainldm.simulate.head import Grid, simulate
+from brainldm.simulate.head import simulate
 from brainldm.workers import pool_of
 
 
@@ -120,4 +121,4 @@ if __name__ == "__main__":
     arguments = parser.parse_args()
     first, end = map(int, arguments.seeds.split(":"))
     demo = load_config("demo")
-    write_heads(arguments.out, range(first, end), Grid(demo.shape, demo.affine), arguments.twins)
+    write_heads(arguments.out, range(first, end), Grid.of(demo.shape, demo.affine), arguments.twins)

@@ -16,6 +16,7 @@ import torch
 from torch import Tensor
 
 from brainldm.conditions import Conditions
+from brainldm.image.grid import Grid
 from brainldm.register.template import Template
 from brainldm.simulate.fields import read_maps, smooth_field
 
@@ -27,40 +28,6 @@ BRAIN_CENTRE = (0.0, -20.0, 5.0)
 """The point towards which a brain shrinks, in millimetres of MNI152 space."""
 VENTRICLE_REACH = 20.0
 """Millimetres over which the brain around a ventricle gives way."""
-
-
-@dataclass(frozen=True)
-class Grid:
-    """Where the voxels are.
-
-    Args:
-        shape: (X, Y, Z).
-        affine: voxel to millimetres of MNI152 space, axis-aligned and isotropic.
-    """
-
-    shape: tuple[int, int, int]
-    affine: tuple[tuple[float, ...], ...]
-
-    @property
-    def spacing(self) -> float:
-        """Millimetres a voxel."""
-        return abs(self.affine[0][0])
-
-    def coarser(self, factor: int) -> Grid:
-        """The same field of view in voxels `factor` times as wide."""
-        affine = np.array(self.affine)
-        affine[:3, 3] += affine[:3, :3] @ np.full(3, (factor - 1) / 2)
-        affine[:3, :3] *= factor
-        x, y, z = (side // factor for side in self.shape)
-        return Grid((x, y, z), tuple(tuple(map(float, row)) for row in affine))
-
-    def points(self) -> Tensor:
-        """Every voxel's place in millimetres, (3, X, Y, Z)."""
-        axes = [
-            self.affine[a][3] + self.affine[a][a] * torch.arange(side, dtype=torch.float32)
-            for a, side in enumerate(self.shape)
-        ]
-        return torch.stack(torch.meshgrid(*axes, indexing="ij"))
 
 
 @dataclass(frozen=True)
@@ -132,7 +99,7 @@ def simulate(seed: int, template: Template, grid: Grid, twin: bool = False) -> S
 
     size = math.exp(rng.normal(0.018 if male else -0.018, 0.02))
     scale = np.array([0.915, 0.94, 0.94]) * size * np.exp(rng.normal(0, 0.015, 3))
-    shape, spacing = grid.shape, grid.spacing
+    shape, spacing = grid.shape, grid.spacing[0]
     head_field = 2.0 * smooth_field(3, shape, spacing, 35, generator)
     brain_field = 1.2 * smooth_field(3, shape, spacing, 22, generator)
     brain_field += 0.6 * smooth_field(3, shape, spacing, 12, generator)
@@ -196,7 +163,7 @@ def _aim(
 
 def _deform(d: _Deformation, template: Template, grid: Grid) -> _Tissues:
     centre = torch.tensor(BRAIN_CENTRE).view(3, 1, 1, 1)
-    in_head = grid.points() / d.head_scale.view(3, 1, 1, 1) + d.head_field
+    in_head = torch.from_numpy(grid.points()) / d.head_scale.view(3, 1, 1, 1) + d.head_field
     skull, surface, face = read_maps(template.head, in_head, template.origin)
     in_brain = centre + (in_head - centre) / d.brain_scale + d.brain_field
     distance, *direction = read_maps(template.ventricle, in_brain, template.origin)
@@ -225,10 +192,10 @@ def _deform(d: _Deformation, template: Template, grid: Grid) -> _Tissues:
 
 def _measure(tissues: _Tissues, template: Template, grid: Grid) -> tuple[float, float]:
     """Ventricular CSF, and brain volume scaled by the template's head size over the subject's."""
-    voxel_ml = grid.spacing**3 / 1000
+    voxel_ml = grid.spacing[0] ** 3 / 1000
     ventricles = tissues.ventricles.sum().item() * voxel_ml
     brain = (tissues.grey + tissues.white).sum().item() * voxel_ml
-    within = (0.5 - tissues.skull / grid.spacing).clamp(0, 1).sum().item() * voxel_ml
+    within = (0.5 - tissues.skull / grid.spacing[0]).clamp(0, 1).sum().item() * voxel_ml
     return ventricles, brain * template.intracranial_ml / within
 
 
@@ -244,10 +211,10 @@ def _render(
     white = 0.78 + rng.normal(0, 0.015)
     grey = 0.54 + 0.012 * decades + rng.normal(0, 0.012)
     fluid = 0.2 + rng.normal(0, 0.01)
-    thickness = smooth_field(3, grid.shape, grid.spacing, 50, generator)
+    thickness = smooth_field(3, grid.shape, grid.spacing[0], 50, generator)
     bone = (5.5 + (0.0 if male else 0.5) + rng.normal(0, 0.4) + 0.8 * thickness[0]).clamp(min=3.5)
     scalp = (4.5 + rng.normal(0, 0.5) + 0.8 * thickness[1]).clamp(min=2.5)
-    mottle = smooth_field(1, grid.shape, grid.spacing, 14, generator)[0]
+    mottle = smooth_field(1, grid.shape, grid.spacing[0], 14, generator)[0]
 
     brain = t.grey + t.white
     inside = t.grey * grey + t.white * white + (1 - brain) * fluid + 0.8 * t.residual
@@ -256,7 +223,7 @@ def _render(
     # From the skull outwards: bone, a thin dark layer, fat, skin.
     fat = 0.74 + 0.05 * mottle
     muscle = 0.42 + 0.05 * mottle
-    points = grid.points()
+    points = torch.from_numpy(grid.points())
     temporal = torch.sigmoid((points[0].abs() - 52) / 2) * torch.sigmoid((8 - points[2]) / 4)
     layer = fat + (muscle - fat) * temporal * _step(bone + 0.75 * scalp - depth)
     layer = layer + (0.5 - layer) * _step(depth - bone - scalp + 1.2)
@@ -271,7 +238,7 @@ def _render(
     )
     image = outside + (diploe - outside) * _step(bone - depth)
     image = image + (inside - image) * _step(-depth)
-    bias = smooth_field(1, grid.shape, grid.spacing, 90, generator)[0]
+    bias = smooth_field(1, grid.shape, grid.spacing[0], 90, generator)[0]
     return (image * torch.exp(0.04 * bias)).clamp(0, 1)
 
 

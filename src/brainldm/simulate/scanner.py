@@ -16,9 +16,10 @@ from scipy import ndimage
 from scipy.spatial.transform import Rotation
 
 from brainldm.files import make_folder, write_together
+from brainldm.image.grid import Grid
 from brainldm.image.volume import Volume
 from brainldm.register.template import load_template
-from brainldm.simulate.head import Grid, SimulatedHead, simulate
+from brainldm.simulate.head import SimulatedHead, simulate
 
 FIELD_MM = (200.0, 256.0, 216.0)
 """The field of view along the person's axes."""
@@ -42,7 +43,7 @@ def as_scanned(head: SimulatedHead, grid: Grid, seed: int) -> Volume:
     """
     rng = np.random.default_rng(seed)
     motion = draw_pose(rng)
-    spacing = grid.spacing * rng.uniform(0.8, 1.3, 3)
+    spacing = grid.spacing[0] * rng.uniform(0.8, 1.3, 3)
     shape = np.ceil(np.array(FIELD_MM) / spacing).astype(int)
     affine = np.diag([*spacing, 1.0])
     centre = np.array([0.0, -18.0, 10.0]) + rng.uniform(-4, 4, 3)
@@ -84,7 +85,7 @@ def write_scans(folder: Path, seeds: Iterable[int], spacing: float = 2.0) -> Non
     shape = tuple(int(side // spacing) for side in (176, 232, 192))
     affine = np.diag([spacing, spacing, spacing, 1.0])
     affine[:3, 3] = np.array([-88.0, -130.0, -92.0]) + spacing / 2
-    grid = Grid((shape[0], shape[1], shape[2]), tuple(tuple(map(float, row)) for row in affine))
+    grid = Grid.of(shape, affine)
     rows = ["participant_id\tsex\tage\tventricular_volume_ml\tbrain_volume_ml"]
     for seed in seeds:
         head = simulate(seed, template, grid)

@@ -15,7 +15,7 @@ import torch
 from torch import Tensor, nn
 
 from brainldm.config import AutoencoderConfig
-from brainldm.errors import BrainLDMError, MissingExtraError
+from brainldm.errors import BrainLDMError, require
 from brainldm.image.slices import draw_slices
 from brainldm.metrics.fidelity import ms_ssim, psnr, scales_of
 from brainldm.models.autoencoder import AutoencoderKL
@@ -239,10 +239,9 @@ def _l1(error: Tensor, beta: float) -> Tensor:
 
 
 def _discriminator(settings: Adversarial, seed: int) -> nn.Module:
-    try:
-        from monai.networks.nets.patchgan_discriminator import PatchDiscriminator
-    except ImportError as error:
-        raise MissingExtraError("The adversarial loss", "monai", "train") from error
+    require("train", "The adversarial loss", "monai")
+    from monai.networks.nets.patchgan_discriminator import PatchDiscriminator
+
     with torch.random.fork_rng(devices=[]):
         torch.manual_seed(seed + 1)
         network: nn.Module = PatchDiscriminator(
@@ -263,12 +262,10 @@ def _judge() -> Any:
 
 
 def _perceptual(settings: Perceptual) -> nn.Module:
-    try:
-        import torchvision  # noqa: F401
-        from monai.losses.perceptual import PerceptualLoss
-    except ImportError as error:
-        package = error.name or "torchvision"
-        raise MissingExtraError("The perceptual loss", package, "perceptual") from error
+    require("train", "The perceptual loss", "monai")
+    require("perceptual", "The perceptual loss", "torchvision")
+    from monai.losses.perceptual import PerceptualLoss
+
     path = Path(settings.file or "")
     if not path.is_file():
         raise BrainLDMError(

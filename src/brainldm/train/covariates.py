@@ -117,10 +117,10 @@ def _unit(data: PreparedData, name: str) -> str:
 def _agree(data: PreparedData, variable: Variable, unit: str) -> Variable:
     """The model's variable, if the table's unit is not another one."""
     expected = CATEGORY if variable.labels else variable.unit
-    for came in (unit, _unit(data, variable.name)):
-        if came and came != expected:
+    for got in (unit, _unit(data, variable.name)):
+        if got and got != expected:
             raise BrainLDMError(
-                f"{variable.name} is {_in(came)}, and the model to start from has it "
+                f"{variable.name} is {_in(got)}, and the model to start from has it "
                 f"{_in(expected)}: convert the column, or give it another name."
             )
     return variable

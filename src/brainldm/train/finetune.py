@@ -8,7 +8,7 @@ from typing import Any
 import torch
 from torch import Tensor, nn
 
-from brainldm.errors import BrainLDMError, MissingExtraError
+from brainldm.errors import BrainLDMError, require
 
 TARGETS = (
     r".*(attn1\.(to_q|to_k|to_v|out_proj)|attn2\.out_proj|ff\.linear[12]|proj_(in|out)\.conv|"
@@ -58,10 +58,9 @@ def add_lora(network: nn.Module, rank: int) -> nn.Module:
     """
     if rank < 1:
         raise BrainLDMError(f"--lora is {rank}: expected a rank of 1 or more, for instance 16.")
-    try:
-        from peft import LoraConfig, inject_adapter_in_model
-    except ImportError as error:
-        raise MissingExtraError("LoRA", "peft", "lora") from error
+    require("lora", "LoRA", "peft")
+    from peft import LoraConfig, inject_adapter_in_model
+
     config = LoraConfig(r=rank, lora_alpha=rank, target_modules=TARGETS)
     changed: nn.Module = inject_adapter_in_model(config, network)
     for name, parameter in changed.named_parameters():

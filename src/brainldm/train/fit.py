@@ -5,14 +5,13 @@ from __future__ import annotations
 import contextlib
 from collections.abc import Iterator, Sequence
 from dataclasses import dataclass
-from importlib.util import find_spec
 from pathlib import Path
 from typing import TYPE_CHECKING, Any
 
 import torch
 from torch import Tensor, nn
 
-from brainldm.errors import BrainLDMError, MissingExtraError
+from brainldm.errors import BrainLDMError, require
 from brainldm.models.device import pick_device, pick_dtype
 from brainldm.train.draws import Draw, prefetch
 from brainldm.train.monitor import Monitor
@@ -206,19 +205,18 @@ def accelerated(
             Accelerate cannot start.
         MissingExtraError: Accelerate or TensorBoard is not installed.
     """
-    try:
-        from accelerate import Accelerator
-        from accelerate.state import AcceleratorState
-        from accelerate.tracking import LOGGER_TYPE_TO_CLASS, get_available_trackers
-        from accelerate.utils import ProjectConfiguration
-    except ImportError as error:
-        raise MissingExtraError("Training", "accelerate", "train") from error
+    require("train", "Training", "accelerate")
+    from accelerate import Accelerator
+    from accelerate.state import AcceleratorState
+    from accelerate.tracking import LOGGER_TYPE_TO_CLASS, get_available_trackers
+    from accelerate.utils import ProjectConfiguration
+
     place = pick_device(device)
     dtype = pick_dtype(training.precision, place)
     precision = {torch.bfloat16: "bf16", torch.float16: "fp16"}.get(dtype, "no")
     log_with = None if tracker in (None, "none") else tracker
-    if log_with == "tensorboard" and not find_spec("tensorboard"):
-        raise MissingExtraError("Logging to TensorBoard", "tensorboard", "train")
+    if log_with == "tensorboard":
+        require("train", "Logging to TensorBoard", "tensorboard")
     installed = {tracker.value for tracker in get_available_trackers()}
     if log_with in LOGGER_TYPE_TO_CLASS and log_with not in installed:
         raise BrainLDMError(

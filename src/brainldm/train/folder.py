@@ -155,15 +155,15 @@ def _from_run(folder: Path) -> FirstStage:
             "folder again, or train it again."
         ) from error
     weights = read_state_dict(path)
-    came = hashlib.sha256(path.read_bytes()).hexdigest()
-    if came != expected:
+    got = hashlib.sha256(path.read_bytes()).hexdigest()
+    if got != expected:
         raise BrainLDMError(
             f"{path} is not the file that {DESCRIPTION} was saved with: expected SHA-256 "
-            f"{expected}, came {came}. Copy the run's folder again."
+            f"{expected}, got {got}. Copy the run's folder again."
         )
     network = AutoencoderKL(config)
     load_into(network, weights, "the autoencoder")
-    return FirstStage(network, config, (x, y, z), affine, came)
+    return FirstStage(network, config, (x, y, z), affine, got)
 
 
 def _json(path: Path) -> dict[str, Any]:

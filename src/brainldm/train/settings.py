@@ -13,7 +13,7 @@ from typing import Annotated, Any, Literal, Self, TypeVar
 from pydantic import BaseModel, ConfigDict, Field, ValidationError, model_validator
 
 from brainldm.config import AutoencoderConfig, ScheduleConfig, UNetConfig
-from brainldm.errors import BrainLDMError, MissingExtraError
+from brainldm.errors import BrainLDMError, require
 
 Positive = Annotated[int, Field(gt=0)]
 Rate = Annotated[float, Field(gt=0)]
@@ -275,8 +275,7 @@ def _apply(section: Any, change: str) -> None:
 
 
 def _yaml() -> Any:
-    try:
-        import yaml
-    except ImportError as error:
-        raise MissingExtraError("Training", "yaml", "train") from error
+    require("train", "Training", "yaml")
+    import yaml
+
     return yaml

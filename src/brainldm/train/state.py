@@ -55,8 +55,8 @@ class Learner:
     def clip(self, norm: float, accelerator: Accelerator) -> float:
         """Clip the gradients of the first group to a norm, and return what it was."""
         accelerator.unscale_gradients(self.optimiser)
-        came = nn.utils.clip_grad_norm_(self.optimiser.param_groups[0]["params"], norm)
-        return float(came.full_tensor() if isinstance(came, DTensor) else came)
+        got = nn.utils.clip_grad_norm_(self.optimiser.param_groups[0]["params"], norm)
+        return float(got.full_tensor() if isinstance(got, DTensor) else got)
 
     def step(self) -> None:
         """Take a step, and forget the gradients."""

@@ -1,0 +1,129 @@
+"""Where the voxels of an image are."""
+
+from __future__ import annotations
+
+from collections.abc import Sequence
+from dataclasses import dataclass
+from typing import Self
+
+import nibabel as nib
+import numpy as np
+from numpy.typing import ArrayLike, NDArray
+
+from brainldm.errors import DataError
+
+Row = tuple[float, float, float, float]
+TOLERANCE_MM = 1e-2
+"""How far the corners of two grids may lie apart that count as the same."""
+
+
+@dataclass(frozen=True)
+class Grid:
+    """A box of voxels in space; hashable, and the same after a round trip through JSON.
+
+    Args:
+        shape: (X, Y, Z).
+        affine: voxel to millimetres of world space (RAS+), its rows; `matrix` is the array.
+    """
+
+    shape: tuple[int, int, int]
+    affine: tuple[Row, Row, Row, Row]
+
+    @classmethod
+    def of(cls, shape: Sequence[int], affine: ArrayLike) -> Self:
+        """A grid from what an image, a model or a JSON file says.
+
+        Raises:
+            DataError: not three sides of at least one voxel, or no invertible (4, 4) affine.
+        """
+        matrix = np.asarray(affine, dtype=np.float64)
+        if len(shape) != 3 or min(shape) < 1:
+            raise DataError(
+                f"The shape is {tuple(shape)}: expected three dimensions (X, Y, Z), none empty. "
+                "Take one volume of a series before giving it, such as image.slicer[..., 0]."
+            )
+        if matrix.shape != (4, 4) or not np.isfinite(matrix).all() or np.linalg.det(matrix) == 0:
+            raise DataError(
+                "The affine takes voxels to millimetres: expected an invertible 4 x 4 matrix, got "
+                f"{matrix.tolist()}."
+            )
+        x, y, z = map(int, shape)
+        a, b, c, d = (_row(row) for row in matrix)
+        return cls((x, y, z), (a, b, c, d))
+
+    @property
+    def matrix(self) -> NDArray[np.float64]:
+        """The affine as an array, (4, 4)."""
+        return np.array(self.affine)
+
+    @property
+    def spacing(self) -> tuple[float, float, float]:
+        """Millimetres a voxel along each axis."""
+        x, y, z = nib.affines.voxel_sizes(self.matrix).tolist()
+        return x, y, z
+
+    @property
+    def orientation(self) -> str:
+        """Where the axes point, such as RAS."""
+        return "".join(nib.aff2axcodes(self.matrix))
+
+    @property
+    def voxel_ml(self) -> float:
+        """Millilitres a voxel."""
+        return abs(float(np.linalg.det(self.matrix[:3, :3]))) / 1000
+
+    @property
+    def corners(self) -> NDArray[np.float64]:
+        """The centres of the eight outermost voxels in millimetres, (8, 3)."""
+        voxels = np.array(np.meshgrid(*((0, side - 1) for side in self.shape))).reshape(3, 8)
+        corners: NDArray[np.float64] = voxels.T @ self.matrix[:3, :3].T + self.matrix[:3, 3]
+        return corners
+
+    def equals(self, other: Grid) -> bool:
+        """The same voxels in the same places, to `TOLERANCE_MM`."""
+        if self.shape != other.shape:
+            return False
+        return bool(np.abs(self.corners - other.corners).max() <= TOLERANCE_MM)
+
+    def to_voxels_of(self, other: Grid) -> NDArray[np.float64]:
+        """From this grid's voxels to another's, (4, 4)."""
+        to_other: NDArray[np.float64] = np.linalg.inv(other.matrix) @ self.matrix
+        return to_other
+
+    def points(self) -> NDArray[np.float32]:
+        """Every voxel's place in millimetres, (3, X, Y, Z)."""
+        voxels = np.indices(self.shape, dtype=np.float32).reshape(3, -1)
+        turn, origin = np.float32(self.matrix[:3, :3]), np.float32(self.matrix[:3, 3:])
+        places: NDArray[np.float32] = (turn @ voxels + origin).reshape(3, *self.shape)
+        return places
+
+    def coarser(self, factor: float) -> Grid:
+        """The same field of view in voxels `factor` times as wide; a part of one is left out."""
+        matrix = self.matrix
+        matrix[:3, 3] += matrix[:3, :3] @ np.full(3, (factor - 1) / 2)
+        matrix[:3, :3] *= factor
+        return Grid.of([max(1, int(side / factor)) for side in self.shape], matrix)
+
+    def resized(self, shape: Sequence[int]) -> Grid:
+        """As many voxels as asked for, of the same size about the same centre."""
+        matrix = self.matrix
+        matrix[:3, 3] += matrix[:3, :3] @ ((np.array(self.shape) - np.array(shape)) / 2)
+        return Grid.of(shape, matrix)
+
+    @property
+    def extent(self) -> str:
+        """The box in words: x -80 to 79 mm, ..."""
+        sides = zip("xyz", self.corners.min(axis=0), self.corners.max(axis=0), strict=True)
+        return ", ".join(f"{axis} {low:.0f} to {high:.0f} mm" for axis, low, high in sides)
+
+    def __str__(self) -> str:
+        """What tells two grids apart."""
+        sides = " x ".join(map(str, self.shape))
+        spacing = " x ".join(f"{side:g}" for side in self.spacing)
+        origin = ", ".join(f"{x:.1f}" for x in self.matrix[:3, 3])
+        return f"{sides} voxels of {spacing} mm, orientation {self.orientation}, origin ({origin})"
+
+
+def _row(values: NDArray[np.float64]) -> Row:
+    a, b, c, d = map(float, values)
+    return a, b, c, d
