@@ -9,6 +9,12 @@ from collections.abc import Callable
 from pathlib import Path
 
 import pytest
+from jaxtyping import install_import_hook
+
+import tests.typed  # noqa: F401 (the hook asks for it by name)
+
+# Before anything of brainldm is imported: see tests/typed.py.
+install_import_hook("brainldm", "tests.typed.held")
 
 ROOT = Path(__file__).resolve().parents[1]
 

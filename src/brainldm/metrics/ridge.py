@@ -3,12 +3,13 @@
 from __future__ import annotations
 
 import numpy as np
-from numpy.typing import NDArray
+from jaxtyping import Float
+from numpy import ndarray as Array
 
-Array = NDArray[np.float64]
 
-
-def ridge(gram: Array, values: Array, strengths: Array) -> tuple[Array, Array]:
+def ridge(
+    gram: Float[Array, "n n"], values: Float[Array, "n v"], strengths: Float[Array, " s"]
+) -> tuple[Float[Array, "n v"], Float[Array, "n v"]]:
     """Fit each of some values, with the penalty that serves best on heads left out one at a time.
 
     Leaving out is done in closed form (Hastie, Tibshirani and Friedman, The Elements of Statistical

@@ -10,6 +10,7 @@ from __future__ import annotations
 from collections.abc import Iterator
 
 import torch
+from jaxtyping import Float
 from torch import Tensor, nn
 from torch.nn import functional as F
 
@@ -32,7 +33,7 @@ class ResBlock(nn.Module):
             nn.Identity() if in_channels == out_channels else Conv(in_channels, out_channels, 1)
         )
 
-    def forward(self, x: Tensor) -> Tensor:
+    def forward(self, x: Float[Tensor, "b c x y z"]) -> Float[Tensor, "b o x y z"]:
         """(B, in_channels, X, Y, Z) -> (B, out_channels, X, Y, Z)."""
         h = self.conv1(self.norm1(x, silu=True))
         h = self.conv2(self.norm2(h, silu=True))
@@ -47,7 +48,7 @@ class Downsample(nn.Module):
         super().__init__()
         self.conv = Conv(channels, channels, stride=2, padding=0)
 
-    def forward(self, x: Tensor) -> Tensor:
+    def forward(self, x: Float[Tensor, "b c x y z"]) -> Float[Tensor, "b c x//2 y//2 z//2"]:
         """(B, C, X, Y, Z) -> (B, C, X/2, Y/2, Z/2)."""
         y: Tensor = self.conv(F.pad(x, (0, 1, 0, 1, 0, 1)))
         return y
@@ -60,7 +61,7 @@ class Upsample(nn.Module):
         super().__init__()
         self.postconv = Conv(channels, channels)
 
-    def forward(self, x: Tensor) -> Tensor:
+    def forward(self, x: Float[Tensor, "b c x y z"]) -> Float[Tensor, "b c 2*x 2*y 2*z"]:
         """(B, C, X, Y, Z) -> (B, C, 2X, 2Y, 2Z)."""
         if x.device.type == "cpu":
             conv = self.postconv.conv
@@ -69,7 +70,7 @@ class Upsample(nn.Module):
         return y
 
 
-def folded(weight: Tensor) -> Tensor:
+def folded(weight: Float[Tensor, "o i 3 3 3"]) -> Float[Tensor, "i o 4 4 4"]:
     """The kernels of the strided transposed convolution that is upsampling and a 3 x 3 x 3 one.
 
     Voxels that are the same are multiplied once: 27/8 times fewer operations.
@@ -93,7 +94,7 @@ class Stack(nn.Module):
         super().__init__()
         self.blocks = nn.ModuleList(blocks)
 
-    def forward(self, x: Tensor) -> Tensor:
+    def forward(self, x: Float[Tensor, "b c x y z"]) -> Float[Tensor, "b o i j k"]:
         """Apply every block in turn."""
         for block in self.blocks:
             x = block(x)
@@ -144,7 +145,9 @@ class AutoencoderKL(nn.Module):
         self.quant_conv_log_sigma = Conv(config.latent_channels, config.latent_channels, 1)
         self.post_quant_conv = Conv(config.latent_channels, config.latent_channels, 1)
 
-    def encode(self, x: Tensor) -> tuple[Tensor, Tensor]:
+    def encode(
+        self, x: Float[Tensor, "b c x y z"]
+    ) -> tuple[Float[Tensor, "b l i j k"], Float[Tensor, "b l i j k"]]:
         """Mean and standard deviation of the posterior of an image.
 
         Args:
@@ -162,12 +165,14 @@ class AutoencoderKL(nn.Module):
         log_variance = self.quant_conv_log_sigma(h).clamp(-30.0, 20.0)
         return mean, torch.exp(log_variance / 2)
 
-    def decode(self, z: Tensor) -> Tensor:
+    def decode(self, z: Float[Tensor, "b l i j k"]) -> Float[Tensor, "b c x y z"]:
         """(B, latent_channels, X, Y, Z) -> (B, out_channels, fX, fY, fZ)."""
         x: Tensor = self.decoder(self.post_quant_conv(z))
         return x
 
-    def forward(self, x: Tensor, noise: Tensor | None = None) -> tuple[Tensor, Tensor, Tensor]:
+    def forward(
+        self, x: Float[Tensor, "b c x y z"], noise: Float[Tensor, "b l i j k"] | None = None
+    ) -> tuple[Float[Tensor, "b c x y z"], Float[Tensor, "b l i j k"], Float[Tensor, "b l i j k"]]:
         """Reconstruct through one draw of the posterior, as training does.
 
         Args:

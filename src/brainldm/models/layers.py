@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+from jaxtyping import Float
 from torch import Tensor, nn
 from torch.nn import functional as F
 
@@ -25,18 +26,18 @@ class Conv(nn.Module):
         padding = kernel_size // 2 if padding is None else padding
         self.conv = nn.Conv3d(in_channels, out_channels, kernel_size, stride, padding)
 
-    def forward(self, x: Tensor) -> Tensor:
+    def forward(self, x: Float[Tensor, "b c x y z"]) -> Float[Tensor, "b o i j k"]:
         """(B, in_channels, X, Y, Z) -> (B, out_channels, X, Y, Z) at stride 1."""
         y: Tensor = self.conv(x)
         return y
 
 
-def upsample(x: Tensor) -> Tensor:
+def upsample(x: Float[Tensor, "b c x y z"]) -> Float[Tensor, "b c 2*x 2*y 2*z"]:
     """Nearest-neighbour upsampling by two: (B, C, X, Y, Z) -> (B, C, 2X, 2Y, 2Z)."""
     return F.interpolate(x, scale_factor=2.0, mode="nearest")
 
 
-def downsample(x: Tensor) -> Tensor:
+def downsample(x: Float[Tensor, "b c x y z"]) -> Float[Tensor, "b c x//2 y//2 z//2"]:
     """The mean of each 2 x 2 x 2 voxels: (B, C, 2X, 2Y, 2Z) -> (B, C, X, Y, Z)."""
     return F.avg_pool3d(x.float(), 2).to(x.dtype)  # not made for half precision on the CPU
 

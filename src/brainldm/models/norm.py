@@ -10,6 +10,7 @@ from __future__ import annotations
 from typing import Any
 
 import torch
+from jaxtyping import Float
 from torch import Tensor, nn
 from torch.autograd.function import once_differentiable
 from torch.nn import functional as F
@@ -21,7 +22,9 @@ SLAB_VOXELS = 2**15
 class GroupNorm(nn.GroupNorm):
     """As PyTorch's, with a SiLU after it if asked for."""
 
-    def forward(self, x: Tensor, silu: bool = False) -> Tensor:
+    def forward(
+        self, x: Float[Tensor, "b c *grid"], silu: bool = False
+    ) -> Float[Tensor, "b c *grid"]:
         """(B, C, X, Y, Z) -> the same shape."""
         last = x.is_contiguous(memory_format=torch.channels_last_3d)
         if x.device.type == "cpu" and last and torch.is_grad_enabled():
@@ -32,7 +35,7 @@ class GroupNorm(nn.GroupNorm):
         return F.silu(y) if silu else y
 
 
-def channels_last(x: Tensor) -> Tensor:
+def channels_last(x: Float[Tensor, "b c x y z"]) -> Float[Tensor, "b c x y z"]:
     """A copy of (B, C, X, Y, Z) in the layout that is quickest to train with on its device."""
     if x.device.type != "cpu":
         return x

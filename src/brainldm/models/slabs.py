@@ -16,6 +16,7 @@ from dataclasses import dataclass, replace
 from itertools import product
 
 import torch
+from jaxtyping import Float
 from torch import Tensor, nn
 from torch.nn import functional as F
 
@@ -166,7 +167,7 @@ def hold_activated(field: Field, norm: nn.GroupNorm) -> Field:
     return held
 
 
-def folded(weight: Tensor) -> Tensor:
+def folded(weight: Float[Tensor, "o i 3 3 3"]) -> Tensor:
     """The 2 x 2 x 2 kernels that act on the small grid in place of upsampling and 3 x 3 x 3 ones.
 
     Args:
@@ -206,7 +207,12 @@ def upsample(field: Field, conv: nn.Conv3d) -> Field:
     return replace(field, shape=(1, channels, 2 * x, 2 * y, 2 * z), read=read)
 
 
-def decode(model: AutoencoderKL, z: Tensor, dtype: torch.dtype, low_memory: bool = False) -> Tensor:
+def decode(
+    model: AutoencoderKL,
+    z: Float[Tensor, "b l i j k"],
+    dtype: torch.dtype,
+    low_memory: bool = False,
+) -> Float[Tensor, "b c x y z"]:
     """What `model.decode(z)` gives, to the rounding of `dtype`.
 
     Args:

@@ -11,6 +11,7 @@ from __future__ import annotations
 import math
 
 import torch
+from jaxtyping import Float, Real
 from torch import Tensor, nn
 from torch.nn import functional as F
 
@@ -20,7 +21,7 @@ from brainldm.models.norm import GroupNorm
 from brainldm.models.sizes import check_sides
 
 
-def timestep_embedding(timesteps: Tensor, width: int) -> Tensor:
+def timestep_embedding(timesteps: Real[Tensor, " b"], width: int) -> Float[Tensor, "b w"]:
     """Sinusoidal embedding of time steps (Ho et al. 2020, 2006.11239): (B,) -> (B, width)."""
     half = width // 2
     frequencies = torch.exp(
@@ -30,7 +31,9 @@ def timestep_embedding(timesteps: Tensor, width: int) -> Tensor:
     return torch.cat([angles.cos(), angles.sin()], dim=1)
 
 
-def with_context(z: Tensor, context: Tensor) -> tuple[Tensor, Tensor]:
+def with_context(
+    z: Float[Tensor, "b c x y z"], context: Float[Tensor, "b n"]
+) -> tuple[Float[Tensor, "b c+n x y z"], Float[Tensor, "b 1 n"]]:
     """The two ways in which conditions enter the network.
 
     Args:
@@ -66,7 +69,9 @@ class ResBlock(nn.Module):
             nn.Identity() if in_channels == out_channels else Conv(in_channels, out_channels, 1)
         )
 
-    def forward(self, x: Tensor, time: Tensor) -> Tensor:
+    def forward(
+        self, x: Float[Tensor, "b c x y z"], time: Float[Tensor, "b t"]
+    ) -> Float[Tensor, "b o i j k"]:
         """x (B, in_channels, X, Y, Z), time (B, 4 * channels[0]) after its SiLU."""
         h = self.norm1(x, silu=True)
         if self.resample == "up":
@@ -90,7 +95,9 @@ class Attention(nn.Module):
         self.to_v = nn.Linear(context_channels, channels, bias=False)
         self.out_proj = nn.Linear(channels, channels)
 
-    def forward(self, x: Tensor, context: Tensor) -> Tensor:
+    def forward(
+        self, x: Float[Tensor, "b n c"], context: Float[Tensor, "b m d"]
+    ) -> Float[Tensor, "b o c"]:
         """(B, N, channels) -> (B, N, channels), or (B, 1, channels) for a context of one token."""
         value = self.to_v(context)
         if context.shape[1] > 1:
@@ -112,7 +119,7 @@ class FeedForward(nn.Module):
         self.linear1 = nn.Linear(channels, 8 * channels)
         self.linear2 = nn.Linear(4 * channels, channels)
 
-    def forward(self, x: Tensor) -> Tensor:
+    def forward(self, x: Float[Tensor, "b n c"]) -> Float[Tensor, "b n c"]:
         """(B, N, channels) -> (B, N, channels)."""
         value, gate = self.linear1(x).chunk(2, dim=-1)
         y: Tensor = self.linear2(value * F.gelu(gate))
@@ -131,7 +138,9 @@ class TransformerBlock(nn.Module):
         self.norm2 = nn.LayerNorm(channels)
         self.norm3 = nn.LayerNorm(channels)
 
-    def forward(self, x: Tensor, context: Tensor) -> Tensor:
+    def forward(
+        self, x: Float[Tensor, "b n c"], context: Float[Tensor, "b m d"]
+    ) -> Float[Tensor, "b n c"]:
         """x (B, N, channels), context (B, M, context_dim) -> (B, N, channels)."""
         h = self.norm1(x)
         x = x + self.attn1(h, h)
@@ -153,7 +162,9 @@ class SpatialTransformer(nn.Module):
         )
         self.proj_out = zero(Conv(channels, channels, 1))
 
-    def forward(self, x: Tensor, context: Tensor) -> Tensor:
+    def forward(
+        self, x: Float[Tensor, "b c x y z"], context: Float[Tensor, "b m d"]
+    ) -> Float[Tensor, "b c x y z"]:
         """x (B, C, X, Y, Z), context (B, M, context_dim) -> (B, C, X, Y, Z)."""
         h = self.proj_in(self.norm(x))
         tokens = h.flatten(2).transpose(1, 2)
@@ -178,7 +189,12 @@ class DownBlock(nn.Module):
         self.attends = c.attention_levels[level]
         self.resamples = level < len(c.channels) - 1
 
-    def forward(self, h: Tensor, time: Tensor, context: Tensor) -> list[Tensor]:
+    def forward(
+        self,
+        h: Float[Tensor, "b c x y z"],
+        time: Float[Tensor, "b t"],
+        context: Float[Tensor, "b m n"],
+    ) -> list[Tensor]:
         """Every result on the way; the last one goes on down."""
         results = []
         for i, resnet in enumerate(self.resnets):
@@ -201,7 +217,12 @@ class MiddleBlock(nn.Module):
         self.attention = SpatialTransformer(c, level)
         self.resnet_2 = ResBlock(c, c.channels[level], c.channels[level])
 
-    def forward(self, h: Tensor, time: Tensor, context: Tensor) -> Tensor:
+    def forward(
+        self,
+        h: Float[Tensor, "b c x y z"],
+        time: Float[Tensor, "b t"],
+        context: Float[Tensor, "b m n"],
+    ) -> Float[Tensor, "b c x y z"]:
         """(B, C, X, Y, Z) -> (B, C, X, Y, Z)."""
         h = self.attention(self.resnet_1(h, time), context)
         y: Tensor = self.resnet_2(h, time)
@@ -228,7 +249,13 @@ class UpBlock(nn.Module):
         self.attends = c.attention_levels[level]
         self.resamples = level > 0
 
-    def forward(self, h: Tensor, skips: list[Tensor], time: Tensor, context: Tensor) -> Tensor:
+    def forward(
+        self,
+        h: Float[Tensor, "b c x y z"],
+        skips: list[Tensor],
+        time: Float[Tensor, "b t"],
+        context: Float[Tensor, "b m n"],
+    ) -> Float[Tensor, "b o i j k"]:
         """(B, below, X, Y, Z) -> (B, channels, ...), removing from `skips` what it uses."""
         for i, resnet in enumerate(self.resnets):
             h = resnet(torch.cat([h, skips.pop()], dim=1), time)
@@ -264,7 +291,12 @@ class DiffusionUNet(nn.Module):
             zero(Conv(width, c.out_channels)),
         )
 
-    def forward(self, x: Tensor, timesteps: Tensor, context: Tensor) -> Tensor:
+    def forward(
+        self,
+        x: Float[Tensor, "b c x y z"],
+        timesteps: Real[Tensor, " b"],
+        context: Float[Tensor, "b m n"],
+    ) -> Float[Tensor, "b o x y z"]:
         """Evaluate the network.
 
         Args:

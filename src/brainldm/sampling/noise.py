@@ -6,6 +6,7 @@ import operator
 from collections.abc import Sequence
 
 import torch
+from jaxtyping import Float
 from torch import Tensor
 
 from brainldm.errors import BrainLDMError
@@ -40,7 +41,7 @@ class NoiseSource:
     def __len__(self) -> int:
         return len(self._generators)
 
-    def draw(self, shape: Sequence[int]) -> Tensor:
+    def draw(self, shape: Sequence[int]) -> Float[Tensor, "b *latent"]:
         """The next noise, (B, *shape), float32 on the CPU.
 
         Args:

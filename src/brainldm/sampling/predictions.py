@@ -7,6 +7,7 @@ from __future__ import annotations
 
 from collections.abc import Callable
 
+from jaxtyping import Float
 from torch import Tensor
 
 from brainldm.errors import BrainLDMError
@@ -16,17 +17,23 @@ Prediction = Callable[[Tensor, Tensor, NoiseLevel], tuple[Tensor, Tensor]]
 """(output, z, level of noise in z) -> (x0, epsilon), all tensors (B, C, X, Y, Z)."""
 
 
-def from_epsilon(output: Tensor, z: Tensor, level: NoiseLevel) -> tuple[Tensor, Tensor]:
+def from_epsilon(
+    output: Float[Tensor, "*latent"], z: Float[Tensor, "*latent"], level: NoiseLevel
+) -> tuple[Float[Tensor, "*latent"], Float[Tensor, "*latent"]]:
     """The output is epsilon (Ho et al. 2020, 2006.11239, eq. 15)."""
     return (z - level.sigma * output) / level.alpha, output
 
 
-def from_v(output: Tensor, z: Tensor, level: NoiseLevel) -> tuple[Tensor, Tensor]:
+def from_v(
+    output: Float[Tensor, "*latent"], z: Float[Tensor, "*latent"], level: NoiseLevel
+) -> tuple[Float[Tensor, "*latent"], Float[Tensor, "*latent"]]:
     """The output is v = alpha epsilon - sigma x0 (Salimans and Ho 2022, 2202.00512, app. D)."""
     return level.alpha * z - level.sigma * output, level.alpha * output + level.sigma * z
 
 
-def from_x0(output: Tensor, z: Tensor, level: NoiseLevel) -> tuple[Tensor, Tensor]:
+def from_x0(
+    output: Float[Tensor, "*latent"], z: Float[Tensor, "*latent"], level: NoiseLevel
+) -> tuple[Float[Tensor, "*latent"], Float[Tensor, "*latent"]]:
     """The output is x0."""
     return output, (z - level.alpha * output) / level.sigma
 

@@ -9,6 +9,7 @@ from typing import Literal, Self
 
 import numpy as np
 import torch
+from jaxtyping import Float, Int
 from numpy.typing import NDArray
 from torch import Tensor
 
@@ -163,7 +164,12 @@ class Schedule:
         logarithms: NDArray[np.float64] = np.log((1 - product) / product) / 2
         return logarithms
 
-    def add_noise(self, z0: Tensor, noise: Tensor, t: Tensor) -> Tensor:
+    def add_noise(
+        self,
+        z0: Float[Tensor, "b *latent"],
+        noise: Float[Tensor, "b *latent"],
+        t: Int[Tensor, " b"],
+    ) -> Float[Tensor, "b *latent"]:
         """z_t = alpha_t z0 + sigma_t noise (2006.11239, eq. 4).
 
         Args:
@@ -174,7 +180,12 @@ class Schedule:
         alpha, sigma = self._coefficients(z0, t)
         return alpha * z0 + sigma * noise
 
-    def v_target(self, z0: Tensor, noise: Tensor, t: Tensor) -> Tensor:
+    def v_target(
+        self,
+        z0: Float[Tensor, "b *latent"],
+        noise: Float[Tensor, "b *latent"],
+        t: Int[Tensor, " b"],
+    ) -> Float[Tensor, "b *latent"]:
         """What a v-predicting network should answer, alpha_t noise - sigma_t z0 (2202.00512).
 
         Args and shapes are those of `add_noise`.

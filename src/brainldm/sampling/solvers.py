@@ -13,6 +13,7 @@ from dataclasses import dataclass, replace
 from itertools import pairwise
 from typing import ClassVar
 
+from jaxtyping import Float
 from torch import Tensor
 
 from brainldm.errors import BrainLDMError, NotFiniteError
@@ -256,7 +257,7 @@ def pick_solver(sampler: str | Solver) -> Solver:
 
 def sample(
     denoise: Callable[[Tensor, float], Tensor],
-    z: Tensor,
+    z: Float[Tensor, "b *latent"],
     *,
     schedule: Schedule,
     solver: str | Solver,
@@ -264,7 +265,7 @@ def sample(
     prediction: str = "epsilon",
     noise: NoiseSource | None = None,
     on_step: Callable[[int, int, Tensor], None] | None = None,
-) -> Tensor:
+) -> Float[Tensor, "b *latent"]:
     """Go from noise to a clean latent.
 
     Args:
