@@ -41,7 +41,7 @@ class NoiseSource:
     def __len__(self) -> int:
         return len(self._generators)
 
-    def draw(self, shape: Sequence[int]) -> Float[Tensor, "b *latent"]:
+    def draw(self, shape: Sequence[int]) -> Float[Tensor, " b *latent"]:
         """The next noise, (B, *shape), float32 on the CPU.
 
         Args:

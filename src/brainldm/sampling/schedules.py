@@ -166,10 +166,10 @@ class Schedule:
 
     def add_noise(
         self,
-        z0: Float[Tensor, "b *latent"],
-        noise: Float[Tensor, "b *latent"],
+        z0: Float[Tensor, " b *latent"],
+        noise: Float[Tensor, " b *latent"],
         t: Int[Tensor, " b"],
-    ) -> Float[Tensor, "b *latent"]:
+    ) -> Float[Tensor, " b *latent"]:
         """z_t = alpha_t z0 + sigma_t noise (2006.11239, eq. 4).
 
         Args:
@@ -182,10 +182,10 @@ class Schedule:
 
     def v_target(
         self,
-        z0: Float[Tensor, "b *latent"],
-        noise: Float[Tensor, "b *latent"],
+        z0: Float[Tensor, " b *latent"],
+        noise: Float[Tensor, " b *latent"],
         t: Int[Tensor, " b"],
-    ) -> Float[Tensor, "b *latent"]:
+    ) -> Float[Tensor, " b *latent"]:
         """What a v-predicting network should answer, alpha_t noise - sigma_t z0 (2202.00512).
 
         Args and shapes are those of `add_noise`.

@@ -257,7 +257,7 @@ def pick_solver(sampler: str | Solver) -> Solver:
 
 def sample(
     denoise: Callable[[Tensor, float], Tensor],
-    z: Float[Tensor, "b *latent"],
+    z: Float[Tensor, " b *latent"],
     *,
     schedule: Schedule,
     solver: str | Solver,
@@ -265,7 +265,7 @@ def sample(
     prediction: str = "epsilon",
     noise: NoiseSource | None = None,
     on_step: Callable[[int, int, Tensor], None] | None = None,
-) -> Float[Tensor, "b *latent"]:
+) -> Float[Tensor, " b *latent"]:
     """Go from noise to a clean latent.
 
     Args:
