@@ -1,27 +1,65 @@
 # Everything runs in .venv, which the first target that needs it makes.
 #   make demo          a synthetic head in demo-output/
-#   make test          lint, types and tests
+#   make test          lint, types, documentation, and every test but the slow ones
+#   make test-quick    lint, types, and the tests of single rooms: two minutes
+#   make test-slow     the tests that take minutes each
+#   make coverage      what the tests of `make test` run through; pages in build/coverage/
+#   make docs          the site, in build/site/
+#   make packages      wheel and sdist in dist/, each tried in an empty environment
 #   make demo-model    train the demo model from nothing (hours), and measure it
 #   make demo-figures  measure the demo model that ships (half an hour)
 #   make demo-report   the evaluation report of the demo model in the docs (a quarter of an hour)
 
 PYTHON ?= python3
 BIN := .venv/bin
-# constraints.txt pins torch too, so that no extra can bring another build of it.
-PIP_INSTALL := $(BIN)/python -m pip install --quiet --constraint constraints.txt
+# What installs into an environment: uv where UV_TORCH_BACKEND says which build of PyTorch it should take (cpu:
+# the one without CUDA's gigabytes), else pip. constraints.txt pins torch too, so that no extra can bring
+# another build of it.
+ifdef UV_TORCH_BACKEND
+install = uv pip install --quiet --python $(1) --constraint constraints.txt
+else
+install = $(1)/bin/python -m pip install --quiet --constraint constraints.txt
+endif
 
-.PHONY: demo test demo-model demo-figures demo-report clean
+.PHONY: demo test test-quick test-slow lint coverage docs packages demo-model demo-figures demo-report clean
 
 demo: .venv/.installed
 	$(BIN)/brainldm generate --sex F --age 65 --ventricular-volume-ml 30 --brain-volume-ml 1450 \
 	    --seed 7 --preview --overwrite --out demo-output
 
-test: .venv/.installed-test
+lint: .venv/.installed-test
 	$(BIN)/ruff check .
 	$(BIN)/ruff format --check .
 	$(BIN)/mypy
 	$(BIN)/lint-imports
+
+test: lint docs
 	$(BIN)/pytest
+
+test-quick: lint
+	$(BIN)/pytest tests/unit
+
+test-slow: .venv/.installed-test
+	$(BIN)/pytest -m slow
+
+coverage: .venv/.installed-test
+	$(BIN)/coverage erase
+	$(BIN)/coverage run -m pytest
+	$(BIN)/coverage combine --quiet
+	$(BIN)/coverage html --quiet
+	$(BIN)/coverage report
+
+docs: .venv/.installed-docs
+	NO_MKDOCS_2_WARNING=1 $(BIN)/mkdocs build --strict --quiet
+
+packages: .venv/.installed-test
+	rm -rf dist build/packages
+	$(BIN)/python -m build --outdir dist
+	$(PYTHON) -m venv build/packages/wheel
+	$(call install,build/packages/wheel) dist/*.whl
+	PATH="$(CURDIR)/build/packages/wheel/bin:$$PATH" .ci/bare
+	tar --extract --file dist/*.tar.gz --directory build/packages
+	$(MAKE) --directory build/packages/brainldm-* test-quick
 
 demo-model: .venv/.installed-train
 	$(BIN)/python -m brainldm.demo.model --out build/demo-model
@@ -50,9 +88,9 @@ clean:
 
 # Stamps: an install runs again only when what it installs from has changed.
 .venv/.installed: pyproject.toml constraints.txt | .venv/bin/python
-	$(PIP_INSTALL) --editable .
+	$(call install,.venv) --editable .
 	@touch $@
 
 .venv/.installed-%: pyproject.toml constraints.txt | .venv/bin/python
-	$(PIP_INSTALL) --editable '.[$*]'
+	$(call install,.venv) --editable '.[$*]'
 	@touch $@
