@@ -9,7 +9,7 @@ import numpy as np
 import pytest
 from PIL import Image
 
-from brainldm.demo.figures import Figure, agreement, contact_sheet, psnr
+from brainldm.demo.figures import Figure, contact_sheet
 from brainldm.demo.model import GRID
 from brainldm.errors import BrainLDMError, MissingExtraError
 from brainldm.image.grid import Grid
@@ -72,17 +72,6 @@ def test_images_that_cannot_be_measured_are_refused(rule: VolumeRule) -> None:
         rule.measure(np.ones((8, 8, 8), np.float32))
     with pytest.raises(BrainLDMError, match=r"Expected a head with a brain.*viewer"):
         rule.measure(np.zeros(GRID.shape, np.float32))
-
-
-def test_psnr_of_a_known_error() -> None:
-    truth = np.zeros((4, 4, 4))
-    assert psnr(truth + 0.1, truth) == pytest.approx(20)
-
-
-def test_agreement_of_a_known_line() -> None:
-    asked = np.array([1.0, 2.0, 4.0])
-    assert agreement(asked, 2 * asked - 1) == pytest.approx((1, 2, np.sqrt(10 / 3)))
-    assert agreement(asked, -asked)[0] == pytest.approx(-1)
 
 
 def test_a_figure_says_whether_it_is_where_it_should_be() -> None:

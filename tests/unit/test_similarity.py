@@ -2,6 +2,8 @@
 
 from __future__ import annotations
 
+import math
+
 import pytest
 import torch
 from torch import Tensor
@@ -9,7 +11,7 @@ from torch.nn import functional as F
 
 from brainldm.errors import BrainLDMError
 from brainldm.metrics import similarity
-from brainldm.metrics.similarity import four_g_r_ssim, ms_ssim, pyramid
+from brainldm.metrics.similarity import four_g_r_ssim, ms_ssim, psnr, pyramid
 
 SIDE = 48
 KINDS = [
@@ -113,6 +115,13 @@ def test_gaussian_means_are_those_of_a_convolution() -> None:
 )
 def test_how_many_scales_fit(shape: tuple[int, ...], scales: int) -> None:
     assert similarity.scales_that_fit(shape) == scales
+
+
+def test_psnr_of_a_known_error() -> None:
+    truth = torch.zeros(4, 4, 4)
+    assert psnr(truth + 0.1, truth) == pytest.approx(20)
+    assert psnr(truth.numpy(), truth.numpy() + 0.01) == pytest.approx(40, rel=1e-6)
+    assert psnr(truth, truth) == math.inf
 
 
 def test_images_that_do_not_do() -> None:

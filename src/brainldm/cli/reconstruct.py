@@ -5,7 +5,6 @@ from __future__ import annotations
 from pathlib import Path
 from typing import Annotated
 
-import numpy as np
 import typer
 
 from brainldm.cli.options import Device, Dtype, Model, Out, Overwrite, Preview
@@ -35,12 +34,13 @@ def reconstruct(
     if not overwrite:
         refuse_existing(output_paths(path))
 
+    from brainldm.metrics.similarity import psnr
     from brainldm.pipeline.brain import BrainLDM
 
     pipeline = BrainLDM.from_pretrained(model, device=device, dtype=dtype)
     prepared = pipeline.prepare(scan)
     reconstruction = pipeline.reconstruct(scan)
-    error = float(np.mean((reconstruction.array - prepared.array) ** 2))
     reconstruction.save(path, overwrite=overwrite, preview=preview)
-    typer.echo(f"PSNR against the scan on the model's grid: {-10 * np.log10(error):.2f} dB")
+    decibels = psnr(reconstruction.array, prepared.array)
+    typer.echo(f"PSNR against the scan on the model's grid: {decibels:.2f} dB")
     typer.echo(f"Saved {path.name} in {out.resolve()}")

@@ -12,6 +12,7 @@ from numpy.typing import NDArray
 from brainldm.cohort.records import Record, Records
 from brainldm.config import Variable
 from brainldm.image.page import bars, page, picture
+from brainldm.metrics.agreement import agreement
 
 BINS = 24
 MOST = 100
@@ -94,11 +95,10 @@ def _measured(
         both = np.isfinite(found) & np.isfinite(wanted)
         told = ""
         if both.sum() > 2 and np.ptp(found[both]) and np.ptp(wanted[both]):
-            r = np.corrcoef(found[both], wanted[both])[0, 1]
-            off = found[both] - wanted[both]
+            agree = agreement(wanted[both], found[both])
             told = (
-                f"against what was asked for: r {r:.3f}, mean difference {off.mean():+.3g}, mean "
-                f"absolute difference {np.abs(off).mean():.3g}"
+                f"against what was asked for: r {agree.r:.3f}, mean difference {agree.bias:+.3g}, "
+                f"mean absolute difference {agree.absolute:.3g}"
             )
         shown = _histogram(found[np.isfinite(found)]) if np.isfinite(found).any() else "none"
         yield f"<p><b>{escape(name)}</b>, {escape(units.get(name, ''))} {shown} {told}</p>"

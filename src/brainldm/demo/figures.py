@@ -25,6 +25,8 @@ from brainldm.files import make_folder, to_json, write_together
 from brainldm.image.grid import Grid
 from brainldm.image.slices import draw_slices
 from brainldm.image.volume import Volume
+from brainldm.metrics.agreement import agreement
+from brainldm.metrics.similarity import psnr
 from brainldm.pipeline.brain import BrainLDM
 from brainldm.register.template import load_template
 from brainldm.segment.rule import VolumeRule
@@ -73,20 +75,6 @@ class Figure:
             if limit is not None
         ]
         return f"{self.name:<72}{self.value:>9.3f}  {', '.join(limits):<30}{self.verdict}".rstrip()
-
-
-def psnr(image: NDArray[np.floating], truth: NDArray[np.floating]) -> float:
-    """Peak signal-to-noise ratio in dB, for intensities from 0 to 1."""
-    return float(-10 * np.log10(np.mean((image - truth) ** 2)))
-
-
-def agreement(
-    asked: NDArray[np.floating], measured: NDArray[np.floating]
-) -> tuple[float, float, float]:
-    """Pearson's r, the slope of measured on asked, and the root mean square of their difference."""
-    r = np.corrcoef(asked, measured)[0, 1]
-    slope = r * measured.std() / asked.std()
-    return float(r), float(slope), float(np.sqrt(np.mean((measured - asked) ** 2)))
 
 
 def evaluate(model: BrainLDM, out: Path) -> list[Figure]:
@@ -159,11 +147,11 @@ def _rule_errors(
 ) -> list[Figure]:
     figures = []
     for i, what in enumerate(("ventricles", "brain")):
-        r, slope, error = agreement(true[:, i], measured[:, i])
+        agree = agreement(true[:, i], measured[:, i])
         figures += [
-            Figure(f"Rule on held-out heads {kind}: {what}, r", r),
-            Figure("  slope", slope),
-            Figure("  root mean square error (mL)", error),
+            Figure(f"Rule on held-out heads {kind}: {what}, r", agree.r),
+            Figure("  slope", agree.slope),
+            Figure("  root mean square error (mL)", agree.squared),
         ]
     return figures
 
@@ -173,11 +161,11 @@ def _fidelity(asked: NDArray[np.float64], measured: NDArray[np.float64]) -> list
     for i, (what, r_low, slope_low, slope_high) in enumerate(
         (("ventricles", 0.95, 0.85, 1.15), ("brain", 0.85, 0.7, 1.2))
     ):
-        r, slope, error = agreement(asked[:, i], measured[:, i])
+        agree = agreement(asked[:, i], measured[:, i])
         figures += [
-            Figure(f"{len(asked)} generated heads, measured on asked: {what}, r", r, r_low),
-            Figure("  slope", slope, slope_low, slope_high),
-            Figure("  root mean square difference (mL)", error),
+            Figure(f"{len(asked)} generated heads, measured on asked: {what}, r", agree.r, r_low),
+            Figure("  slope", agree.slope, slope_low, slope_high),
+            Figure("  root mean square difference (mL)", agree.squared),
         ]
     return figures
 

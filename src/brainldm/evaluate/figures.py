@@ -2,7 +2,7 @@
 
 from __future__ import annotations
 
-from collections.abc import Iterator, Mapping
+from collections.abc import Callable, Iterator, Mapping
 from dataclasses import dataclass
 from functools import partial
 
@@ -12,6 +12,7 @@ from scipy import stats
 
 from brainldm.errors import BrainLDMError
 from brainldm.evaluate.measures import PAIR_FIGURES
+from brainldm.metrics.agreement import agreement
 from brainldm.metrics.distances import (
     NEIGHBOURS,
     against_floor,
@@ -132,6 +133,14 @@ def unit_of(condition: str) -> str:
     return "years" if condition == "age" else "mL" if condition.endswith("_ml") else ""
 
 
+AGREEMENTS: Mapping[str, Callable[[Array], float]] = {
+    "r": lambda pairs: agreement(*pairs.T).r,
+    "slope": lambda pairs: agreement(*pairs.T).slope,
+    "mean absolute error": lambda pairs: agreement(*pairs.T).absolute,
+}
+"""Of pairs of what was asked for and measured, (N, 2)."""
+
+
 def conditioning(name: str, generated: Array, real: Array | None) -> Iterator[Figure]:
     """How what was asked for is found again: Pearson's r, slope, mean absolute error.
 
@@ -146,18 +155,14 @@ def conditioning(name: str, generated: Array, real: Array | None) -> Iterator[Fi
         yield Figure("conditioning", f"{name}: r", None, note=note)
         return
     other = None if real is None else _known(real)
-    for what, statistic, unit in (
-        ("r", _r, ""),
-        ("slope", _slope, ""),
-        ("mean absolute error", _error, unit_of(name)),
-    ):
+    for what, statistic in AGREEMENTS.items():
         yield Figure(
             "conditioning",
             f"{name}: {what}",
             statistic(pair),
             bootstrap(statistic, pair),
             None if other is None else statistic(other),
-            unit,
+            unit_of(name) if what == "mean absolute error" else "",
             f"{len(pair)} scans",
         )
 
@@ -166,20 +171,6 @@ def _known(pairs: Array) -> Array | None:
     """Rows without NaN; None where they tell nothing."""
     known = pairs[np.isfinite(pairs).all(1)]
     return known if len(known) >= 3 and np.ptp(known, axis=0).all() else None
-
-
-def _r(pair: Array) -> float:
-    with np.errstate(invalid="ignore", divide="ignore"):
-        return float(np.nan_to_num(np.corrcoef(pair.T)[0, 1]))
-
-
-def _slope(pair: Array) -> float:
-    x, y = (pair - pair.mean(0)).T
-    return float(x @ y / max(float(x @ x), 1e-12))
-
-
-def _error(pair: Array) -> float:
-    return float(np.abs(pair[:, 0] - pair[:, 1]).mean())
 
 
 def anatomy(generated: Mapping[str, Array], real: Mapping[str, Array]) -> Iterator[Figure]:

@@ -15,7 +15,7 @@ from brainldm.evaluate.measures import PAIR_FIGURES, Plan, digest, similarities
 from brainldm.evaluate.sets import Head
 from brainldm.files import write_together
 from brainldm.metrics.distances import bootstrap
-from brainldm.metrics.fidelity import psnr
+from brainldm.metrics.similarity import psnr
 
 if TYPE_CHECKING:
     from brainldm.pipeline.brain import BrainLDM

@@ -1,4 +1,4 @@
-"""MS-SSIM and 4-G-R-SSIM of many pairs, in batches, on the CPU or a GPU.
+"""How alike images are: PSNR, and MS-SSIM and 4-G-R-SSIM in batches, on the CPU or a GPU.
 
 4-G-R-SSIM weighs four regions (Li and Bovik 2010) of a similarity of gradients (Chen et al. 2006);
 the "R" settles its ratios where a signal vanishes (Rouse and Hemami 2008). All Gaussian means are
@@ -9,10 +9,14 @@ their maps: only the regions differ.
 
 from __future__ import annotations
 
+import math
 from dataclasses import dataclass
 from functools import cache, cached_property, partial
+from typing import TypeVar
 
+import numpy as np
 import torch
+from numpy.typing import NDArray
 from torch import Tensor
 from torch.nn import functional as F
 
@@ -25,6 +29,13 @@ WEIGHTS = (0.0448, 0.2856, 0.3001, 0.2363, 0.1333)
 """Of the scales, from fine to coarse (Wang et al. 2003)."""
 SMALLEST = KERNEL + 2
 """Voxels a side at the coarsest scale: a gradient takes two of them, a mean six."""
+Image = TypeVar("Image", Tensor, NDArray[np.float32])
+
+
+def psnr(image: Image, reference: Image) -> float:
+    """Peak signal-to-noise ratio in dB, for intensities in [0, 1]; infinite for equal images."""
+    error = float(((image - reference) ** 2).mean())
+    return -10 * math.log10(error) if error else math.inf
 
 
 @dataclass(frozen=True)

@@ -17,7 +17,7 @@ from torch import Tensor, nn
 from brainldm.config import AutoencoderConfig
 from brainldm.errors import BrainLDMError, require
 from brainldm.image.slices import draw_slices
-from brainldm.metrics.fidelity import ms_ssim, psnr, scales_of
+from brainldm.metrics.similarity import ms_ssim, psnr, pyramid, scales_that_fit
 from brainldm.models.autoencoder import AutoencoderKL
 from brainldm.models.norm import channels_last
 from brainldm.models.sizes import check_sides
@@ -154,9 +154,10 @@ class AutoencoderStage(Stage):
             image = self.head(head)[None].to(device)
             reconstruction = network(image, self._no_noise(image))[0].float().clamp(0, 1)
             figures.setdefault("psnr", []).append(psnr(reconstruction, image))
-            if scales := scales_of(image.shape):
-                name = f"ms_ssim_{scales}_scales"
-                figures.setdefault(name, []).append(ms_ssim(reconstruction, image))
+            if scales_that_fit(image.shape[2:]):
+                scales = [pyramid(each[:, 0]) for each in (reconstruction, image)]
+                name = f"ms_ssim_{len(scales[0])}_scales"
+                figures.setdefault(name, []).append(ms_ssim(*scales).item())
             if i == 0:
                 for what, each in (("image", image), ("reconstruction", reconstruction)):
                     array = each[0, 0].float().cpu().numpy()

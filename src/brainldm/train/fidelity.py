@@ -7,6 +7,7 @@ from collections.abc import Iterator, Sequence
 import torch
 from torch import Tensor
 
+from brainldm.metrics.agreement import agreement
 from brainldm.metrics.ridge import ridge
 
 LAMBDAS = torch.logspace(-4, 2, 13, dtype=torch.float64)
@@ -59,14 +60,6 @@ class ConditionReader:
         )
         for i, name in enumerate(names):
             for which, truth, found in pairs:
-                r, slope = _agreement(truth[:, i], found[:, i])
-                yield f"conditions/{name}: r, {which}", r
-                yield f"conditions/{name}: slope, {which}", slope
-
-
-def _agreement(truth: Tensor, found: Tensor) -> tuple[float, float]:
-    x, y = truth - truth.mean(), found - found.mean()
-    covariance = (x @ y).item()
-    spread = (x.norm() * y.norm()).item()
-    variance = (x @ x).item()
-    return (covariance / spread if spread else 0.0, covariance / variance if variance else 0.0)
+                agree = agreement(truth[:, i].cpu(), found[:, i].cpu())
+                yield f"conditions/{name}: r, {which}", agree.r
+                yield f"conditions/{name}: slope, {which}", agree.slope
