@@ -5,9 +5,9 @@ from __future__ import annotations
 from pathlib import Path
 
 import torch
-from torch import nn
+from torch import Tensor, nn
 
-from brainldm.checkpoint import save_model
+from brainldm.checkpoint import load_model, save_model
 from brainldm.config import (
     PUBLISHED,
     AutoencoderConfig,
@@ -76,3 +76,9 @@ def write_toy_model(
                     torch.nn.init.normal_(parameter, std=0.1)
     save_model(directory, config, networks[0].state_dict(), networks[1].state_dict())
     return directory
+
+
+def states(model: Path) -> tuple[dict[str, Tensor], dict[str, Tensor]]:
+    """The weights of a saved model."""
+    loaded = load_model(model)
+    return loaded.autoencoder, loaded.unet

@@ -21,7 +21,8 @@ from brainldm.checkpoint.names import to_current_names, to_old_names
 from brainldm.checkpoint.reading import read_state_dict
 from brainldm.checkpoint.writing import write_directory
 from brainldm.config import PUBLISHED, ModelConfig
-from brainldm.errors import BrainLDMError
+from brainldm.errors import ModelError, StorageError, UsageError
+from brainldm.files import sha256
 from brainldm.models.autoencoder import AutoencoderKL
 from brainldm.models.unet import DiffusionUNet
 
@@ -52,8 +53,9 @@ def load_model(
         dtype: of the U-Net's weights; None leaves them as they are stored.
 
     Raises:
-        BrainLDMError: no such model, a file is missing, damaged or not the one that `config.json`
-            was saved with, or `config.json` has a wrong key or value.
+        StorageError: no such model, or a file is missing or cannot be read.
+        ModelError: a file is damaged or not the one that `config.json` was saved with, or
+            `config.json` has a wrong key or value.
     """
     folder, layout = locate(source)
     sums: Mapping[str, str] = {}
@@ -100,7 +102,8 @@ def save_model(
         overwrite: replace a model that is there; a directory that holds anything else is refused.
 
     Raises:
-        BrainLDMError: the directory exists, or it cannot be written.
+        UsageError: the directory exists.
+        StorageError: it cannot be written.
     """
     weights = {OURS.autoencoder: autoencoder, OURS.unet: unet}
     config = config.model_copy(update={"hash": _hash(autoencoder, unet)})
@@ -122,13 +125,12 @@ def convert(
         overwrite: as in `save_model`.
 
     Raises:
-        BrainLDMError: as `load_model` and `save_model`, and for weights that do not fit the
-            architecture.
+        UsageError: an unknown layout, or the directory exists.
+        ModelError: weights that do not fit the architecture, or as `load_model`.
+        StorageError: as `load_model` and `save_model`.
     """
     if to not in ("brainldm", "monai", "generativemodels"):
-        raise BrainLDMError(
-            f"Cannot convert to {to!r}: expected brainldm, monai or generativemodels."
-        )
+        raise UsageError(f"Cannot convert to {to!r}: expected brainldm, monai or generativemodels.")
     model = load_model(source)
     with torch.device("meta"):  # shapes without memory
         check_fit(AutoencoderKL(model.config.autoencoder), model.autoencoder, "the autoencoder")
@@ -148,7 +150,7 @@ def _read_config(folder: Path, layout: Layout) -> ModelConfig:
     if not path.is_file():
         if layout != OURS:
             return PUBLISHED
-        raise BrainLDMError(
+        raise ModelError(
             f"{folder} has {layout} but no {CONFIG}: expected all three, since the weights do not "
             "tell their latent scale, condition ranges or affine, and a guess gives plausible "
             f"nonsense. Copy {CONFIG} from where the weights are from, or convert the original "
@@ -156,10 +158,12 @@ def _read_config(folder: Path, layout: Layout) -> ModelConfig:
         )
     try:
         text = path.read_text(encoding="utf-8")
-    except (OSError, UnicodeDecodeError) as error:
-        raise BrainLDMError(
-            f"Cannot read {path}: {error}. Expected JSON text; copy the file again."
+    except OSError as error:
+        raise StorageError(
+            f"Cannot read {path}: {error.strerror}. Expected JSON text; copy the file again."
         ) from error
+    except UnicodeDecodeError as error:
+        raise ModelError(f"{path} is no text: {error}. Copy the file again.") from error
     return ModelConfig.from_json(text, str(path))
 
 
@@ -167,14 +171,13 @@ def _check_hashes(folder: Path, weights: Mapping[str, str]) -> None:
     for name, expected in weights.items():
         path = folder / name
         if not path.is_file():
-            raise BrainLDMError(
+            raise StorageError(
                 f"{folder / CONFIG} was saved with {name}, which is not there. Copy the whole "
                 "directory again."
             )
-        with path.open("rb") as file:
-            got = hashlib.file_digest(file, "sha256").hexdigest()
+        got = sha256(path)
         if got != expected:
-            raise BrainLDMError(
+            raise ModelError(
                 f"{path} is not the file that {CONFIG} was saved with: expected SHA-256 "
                 f"{expected}, got {got} ({path.stat().st_size:,} bytes). It is damaged, or was "
                 "replaced: copy the whole directory again, or convert the original weights again."

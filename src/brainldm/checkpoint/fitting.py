@@ -7,7 +7,7 @@ from collections.abc import Mapping
 import torch
 from torch import Tensor, nn
 
-from brainldm.errors import BrainLDMError
+from brainldm.errors import ModelError
 
 _SHOWN = 3
 """Differences of each kind named in an error; a few tell which architecture the weights are of."""
@@ -25,7 +25,7 @@ def load_into(module: nn.Module, state: Mapping[str, Tensor], what: str) -> None
         what: the network's name in an error, with its article.
 
     Raises:
-        BrainLDMError: names or shapes differ, or a value is NaN or infinite.
+        ModelError: names or shapes differ, or a value is NaN or infinite.
     """
     check_fit(module, state, what)
     own = module.state_dict()
@@ -36,18 +36,18 @@ def load_into(module: nn.Module, state: Mapping[str, Tensor], what: str) -> None
 
 
 def check_fit(module: nn.Module, state: Mapping[str, Tensor], what: str) -> None:
-    """Raise a BrainLDMError unless names and shapes are the network's and all values finite."""
+    """Raise a ModelError unless names and shapes are the network's and all values finite."""
     expected = {name: tuple(tensor.shape) for name, tensor in module.state_dict().items()}
     got = {name: tuple(tensor.shape) for name, tensor in state.items()}
     if expected != got:
-        raise BrainLDMError(
+        raise ModelError(
             f"The weights do not fit {what}. {_differences(expected, got)}\n"
             "Give weights of this architecture, or the configuration that they were trained with."
         )
     for name, tensor in state.items():
         # The extremes are NaN or infinite if any value is, and cost far less than isfinite().all().
         if tensor.numel() and not torch.stack(tensor.aminmax()).isfinite().all():
-            raise BrainLDMError(
+            raise ModelError(
                 f"The weights of {what} are not numbers everywhere: {name} holds NaN or infinite "
                 "values, where finite ones were expected. The training that made them diverged, "
                 "or the file is damaged: take an earlier checkpoint or fetch it again."

@@ -13,7 +13,7 @@ from pathlib import Path
 from typing import NamedTuple
 
 from brainldm.checkpoint.download import published_dir
-from brainldm.errors import BrainLDMError
+from brainldm.errors import ModelError, StorageError
 
 CONFIG = "config.json"
 CARD = "README.md"
@@ -50,7 +50,8 @@ def locate(source: str | Path) -> tuple[Path, Layout]:
         source: "demo", "published" or a directory, as in `load_model`.
 
     Raises:
-        BrainLDMError: no such directory, or no pair of files in it.
+        StorageError: no such directory, or a model that is not there.
+        ModelError: no pair of files in it.
     """
     directory = Path(source)
     if source == "demo":
@@ -62,16 +63,17 @@ def locate(source: str | Path) -> tuple[Path, Layout]:
             if all((folder / file).is_file() for file in layout):
                 return folder, layout
     if source == "demo":
-        raise BrainLDMError(
+        raise StorageError(
             f"The demo model is not in {DEMO}, where it ships with the package. Install brainldm "
             "again; in a clone, `make demo-model` trains it."
         )
     if source == "published":
-        raise BrainLDMError(
+        raise StorageError(
             f"The published weights are not in {directory}: expected {MODEL_ZOO}. Fetch them with "
             "`brainldm download`."
         )
-    raise BrainLDMError(f"{_what_is_wrong(directory)} {_ACCEPTED}")
+    kind = ModelError if directory.is_dir() else StorageError
+    raise kind(f"{_what_is_wrong(directory)} {_ACCEPTED}")
 
 
 def _what_is_wrong(directory: Path) -> str:

@@ -12,7 +12,7 @@ from safetensors import safe_open
 from safetensors.torch import load_file
 from torch import Tensor
 
-from brainldm.errors import BrainLDMError
+from brainldm.errors import ModelError, StorageError
 
 _WRAPPERS = ("state_dict", "model_state_dict", "model", "net")
 """Keys under which training programs keep the weights beside the optimiser's and others."""
@@ -32,8 +32,9 @@ def read_state_dict(path: str | Path, dtype: torch.dtype | None = None) -> dict[
         dtype: what the tensors are cast to; None leaves them as they are stored.
 
     Raises:
-        BrainLDMError: no such file, or it is truncated, not a file of weights, holds Python
-            objects other than tensors, or more than one set of weights could be meant.
+        StorageError: no such file, or no permission to read it.
+        ModelError: it is truncated, not a file of weights, holds Python objects other than tensors,
+            or more than one set of weights could be meant.
     """
     path = Path(path)
     _check_is_weights(path)
@@ -72,22 +73,22 @@ def _check_is_weights(path: Path) -> None:
         with path.open("rb") as file:
             start = file.read(64)
     except OSError as error:
-        raise BrainLDMError(
+        raise StorageError(
             f"Cannot read the weights {path}: {error.strerror}. Expected a .safetensors, .pt or "
             ".pth file; check the path and its permissions."
         ) from error
     if start.lstrip().startswith(b"<"):
-        raise BrainLDMError(
+        raise ModelError(
             f"{path} is a web page: expected a file of weights. Some hosts answer a download with "
             "a page that asks for confirmation; fetch the file again, for instance with "
             "`brainldm download`."
         )
 
 
-def _unreadable(path: Path, error: Exception) -> BrainLDMError:
+def _unreadable(path: Path, error: Exception) -> ModelError:
     forbidden = re.search(r"GLOBAL (\S+)", str(error))  # torch's weights-only reader names it
     if forbidden:
-        return BrainLDMError(
+        return ModelError(
             f"{path} was refused: expected nothing but tensors, and it holds the Python object "
             f"{forbidden[1]}, which could run code when loaded. None was run. If you trust where "
             "the file is from, save its weights alone, with torch.save(model.state_dict(), ...), "
@@ -96,7 +97,7 @@ def _unreadable(path: Path, error: Exception) -> BrainLDMError:
     reason = (str(error).strip() or "it ends too early").splitlines()[0]
     if reason.startswith("Weights only load failed"):
         reason = "these are not the bytes of a PyTorch file"
-    return BrainLDMError(
+    return ModelError(
         f"{path} is damaged or not a file of weights: expected what torch.save or safetensors "
         f"wrote, got {path.stat().st_size:,} bytes that cannot be read ({reason}). Copy or "
         "download it again."
@@ -114,7 +115,7 @@ def _unwrap(content: Any, path: Path) -> dict[str, Tensor]:
         got = f"the entries {', '.join(map(str, list(content)[:8])) or '(none)'}"
     else:
         got = f"a {type(content).__name__}"
-    raise BrainLDMError(
+    raise ModelError(
         f"{path} holds {got}: expected a state dict, which maps names to tensors, as it is or "
         f"under one of {', '.join(_WRAPPERS)}. Save the network's state dict alone with torch.save."
     )

@@ -2,9 +2,6 @@
 
 from __future__ import annotations
 
-import hashlib
-import os
-import shutil
 from collections.abc import Mapping
 from pathlib import Path
 
@@ -14,8 +11,8 @@ from safetensors.torch import save_file
 from torch import Tensor
 
 from brainldm.config import ModelConfig
-from brainldm.errors import BrainLDMError
-from brainldm.files import make_folder
+from brainldm.errors import StorageError, UsageError
+from brainldm.files import sha256, write_folder
 
 
 def write_directory(
@@ -35,43 +32,31 @@ def write_directory(
         card: the text of `README.md`; None for no such file.
 
     Raises:
-        BrainLDMError: there are other files in the directory, or it cannot be written.
+        UsageError: there are other files in the directory.
+        StorageError: it cannot be written.
     """
-    directory = directory.absolute()
     _refuse_others(directory, replaceable)
-    make_folder(directory.parent)
-    aside = directory.with_name(f".{directory.name}.{os.getpid()}.partial")
-    try:
-        aside.mkdir()
+    with write_folder(directory) as aside:
         hashes = {name: _write(aside / name, state) for name, state in weights.items()}
         texts = {"config.json": config.model_copy(update={"weights": hashes}).to_json()}
         if card is not None:
             texts["README.md"] = card
         for name, text in texts.items():
             (aside / name).write_text(text, encoding="utf-8")
-            _flush(aside / name)
-        _replace(directory, aside)
-    except (OSError, RuntimeError, SafetensorError) as error:  # the three writers' "disk full"
-        raise BrainLDMError(
-            f"Cannot write the model {directory}: {error}. Nothing was kept of it. Free some "
-            "space, or choose a place where files can be written."
-        ) from error
-    finally:
-        shutil.rmtree(aside, ignore_errors=True)
 
 
 def _refuse_others(directory: Path, replaceable: frozenset[str]) -> None:
     if directory.exists() and not directory.is_dir():
-        raise BrainLDMError(f"{directory} is a file: expected a new directory. Choose another one.")
+        raise UsageError(f"{directory} is a file: expected a new directory. Choose another one.")
     present = {path.name for path in directory.iterdir()} if directory.exists() else set()
     others = sorted(present - replaceable)
     if others and replaceable:
-        raise BrainLDMError(
+        raise UsageError(
             f"Would remove {', '.join(others[:5])} from {directory}: expected a directory that "
             "holds nothing but a model. Choose another one."
         )
     if others:
-        raise BrainLDMError(
+        raise UsageError(
             f"Would overwrite {directory}, which holds {', '.join(others[:5])}: expected a new or "
             "empty directory. Choose another one, or allow it (overwrite=True)."
         )
@@ -80,33 +65,16 @@ def _refuse_others(directory: Path, replaceable: frozenset[str]) -> None:
 def _write(path: Path, state: Mapping[str, Tensor]) -> str:
     """Write one file of weights and return its SHA-256."""
     tensors = {name: tensor.detach().cpu().contiguous() for name, tensor in state.items()}
-    if path.suffix == ".safetensors":
-        save_file(tensors, path)
-    else:
-        torch.save(tensors, path)
+    try:
+        if path.suffix == ".safetensors":
+            save_file(tensors, path)
+        else:
+            torch.save(tensors, path)
+    except (RuntimeError, SafetensorError) as error:  # the two writers' "disk full"
+        raise StorageError(
+            f"Cannot write {path.name} of a model: {error}. Nothing was kept of it. Free some "
+            "space, or choose another place."
+        ) from error
     # safetensors leaves a file that only its owner can read; the folder has the user's own mode.
     path.chmod(path.parent.stat().st_mode & 0o666)
-    _flush(path)
-    with path.open("rb") as file:
-        return hashlib.file_digest(file, "sha256").hexdigest()
-
-
-def _flush(path: Path) -> None:
-    """Wait until the file is on the disk, so that no rename can come before its content."""
-    with path.open("rb") as file:
-        os.fsync(file.fileno())
-
-
-def _replace(directory: Path, new: Path) -> None:
-    """Rename `new` to `directory`; what was there is deleted last."""
-    if not directory.exists():
-        new.rename(directory)
-        return
-    old = new.with_suffix(".old.partial")
-    directory.rename(old)
-    try:
-        new.rename(directory)
-    except OSError:
-        old.rename(directory)
-        raise
-    shutil.rmtree(old)
+    return sha256(path)
