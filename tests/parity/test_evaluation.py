@@ -74,6 +74,26 @@ def test_4_g_r_ssim_is_its_definition(
     images: tuple[Tensor, Tensor], multi_scale: bool, r: bool
 ) -> None:
     a, b = images
+    check_definition(a, b, multi_scale, r)
+
+
+@pytest.mark.parametrize("multi_scale", [True, False])
+@pytest.mark.parametrize("r", [True, False])
+def test_4_g_r_ssim_is_its_definition_where_gradients_vanish(
+    images: tuple[Tensor, Tensor], multi_scale: bool, r: bool
+) -> None:
+    """Slabs of air: in both images, and in either where the other has structure."""
+    a, b = 0.2 * images[0], 0.2 * images[0]
+    a[:, :10], b[:, 5:20] = 0, 0
+    check_definition(a, b, multi_scale, r)
+    with_r, without = (
+        four_g_r_ssim(pyramid(a), pyramid(b), multi_scale=multi_scale, r=each)
+        for each in (True, False)
+    )
+    assert (without - with_r).min() > 0.003
+
+
+def check_definition(a: Tensor, b: Tensor, multi_scale: bool, r: bool) -> None:
     ours = four_g_r_ssim(pyramid(a), pyramid(b), multi_scale=multi_scale, r=r)
     theirs = torch.tensor(
         [plain(x, y, scales=4 if multi_scale else 1, r=r) for x, y in zip(a, b, strict=True)]

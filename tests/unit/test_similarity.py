@@ -91,6 +91,44 @@ def test_the_r_settles_a_signal_in_one_image_alone() -> None:
     assert with_r <= four_g_r_ssim(a, b, multi_scale=False, r=False).item()
 
 
+def ramp(start: int, slope: float = 0.005) -> Tensor:
+    """(1, 48, 48, 48): 0.5 up to a plane, and rising from there."""
+    rising = slope * (torch.arange(SIDE) - start).clamp(min=0)
+    return (0.5 + rising)[None, :, None, None].expand(1, SIDE, SIDE, SIDE)
+
+
+@pytest.mark.parametrize("multi_scale", [True, False])
+def test_a_gradient_in_one_image_alone_is_no_structure(multi_scale: bool) -> None:
+    """With the R the structure is 0 everywhere; without it, the constants make it 1."""
+    a, b = pyramid(torch.full((1, SIDE, SIDE, SIDE), 0.5)), pyramid(ramp(0))
+    for x, y in ((a, b), (b, a)):
+        assert four_g_r_ssim(x, y, multi_scale=multi_scale).item() == 0
+        assert four_g_r_ssim(x, y, multi_scale=multi_scale, r=False).item() > 0.95
+
+
+def test_gradients_that_vanish_in_both_images_agree() -> None:
+    """What is left is the luminance, of the coarsest scale if there are many."""
+    light = (2 * 0.5 * 0.3 + 0.01**2) / (0.5**2 + 0.3**2 + 0.01**2)
+    a, b = (pyramid(torch.full((1, SIDE, SIDE, SIDE), grey)) for grey in (0.5, 0.3))
+    assert four_g_r_ssim(a, b, multi_scale=False).item() == pytest.approx(light, abs=1e-6)
+    coarsest = 0.3001 / (0.0448 + 0.2856 + 0.3001)
+    assert four_g_r_ssim(a, b).item() == pytest.approx(light**coarsest, abs=1e-6)
+
+
+@pytest.mark.parametrize("start", [16, 30])
+def test_a_gradient_in_a_part_of_one_image(start: int) -> None:
+    """The value is 1 where no gradient lies within the mean's seven voxels, 0 where one does.
+
+    Of planes without a gradient of their own, a mean lies about start - 4, three of which see one;
+    the other region, where the gradient is, has the value 0.
+    """
+    a, b = pyramid(torch.full((1, SIDE, SIDE, SIDE), 0.5)), pyramid(ramp(start))
+    expected = (start - 7) / (start - 4) / 2
+    for x, y in ((a, b), (b, a)):
+        found = four_g_r_ssim(x, y, multi_scale=False).item()
+        assert found == pytest.approx(expected, abs=1e-6)
+
+
 def test_the_gradient_of_a_ramp() -> None:
     """Each kernel's planes sum to 0.5 and lie two voxels apart: 0.5 times 2 a unit of slope."""
     axis = torch.arange(12.0)
