@@ -74,7 +74,7 @@ DIFFUSION = (
     "training.held_out=0",
     "training.precision=bfloat16",
 )
-# Goes on from there, the rate falling to nothing: the brain's slope rises (docs/results.md).
+# Goes on from there, the rate falling to nothing: the brain's slope rises (docs/lab-book.md).
 SHARPEN = (
     *DIFFUSION,
     "training.steps=7000",
