@@ -11,9 +11,17 @@ import numpy as np
 import pytest
 from PIL import Image
 
-from brainldm.errors import BrainLDMError
+from brainldm.dataset.people import read_people
+from brainldm.errors import BrainLDMError, DataError
 from brainldm.image.volume import Volume
-from brainldm.prepare.dataset import Participant, Paths, Settings, open_dataset, write_tables
+from brainldm.prepare.dataset import (
+    Participant,
+    Paths,
+    Settings,
+    check_cells,
+    open_dataset,
+    write_tables,
+)
 from brainldm.prepare.quality import BINS, CONTOUR, figure, quality_page
 
 SETTINGS = Settings("toy", (8, 8, 8), tuple(map(tuple, np.eye(4).tolist())), False, False)
@@ -55,6 +63,14 @@ def test_tables(tmp_path: Path) -> None:
     assert report["covariates"]["ventricular_volume_ml"]["high"] == 30.123
     assert report["covariates"]["sex"]["levels"] == {"F": 1, "M": 0}
     assert report["failures"] == {"3": "bad"}
+
+
+def test_cells_that_bids_cannot_hold(tmp_path: Path) -> None:
+    file = tmp_path / "people.csv"
+    file.write_text('participant_id,site\n1,"a"\n2,"a\tb"\n3,"a\nb"\n')
+    with pytest.raises(DataError, match=r"(?s)row 3 \(2\), column site.*row 4 \(3\)") as error:
+        check_cells(read_people(file))
+    assert "(1)" not in str(error.value)
 
 
 def test_a_data_set_goes_on_with_the_same_settings_only(tmp_path: Path) -> None:

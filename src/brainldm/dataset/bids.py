@@ -1,8 +1,12 @@
-"""What our data sets have of BIDS in common: names and cells of tables."""
+"""What data sets have of BIDS in common: the names of files and of the people in them."""
 
 from __future__ import annotations
 
+import re
 from pathlib import Path
+
+from brainldm.dataset.table import cell as cell
+from brainldm.image.volume import nifti_stem
 
 VERSION = "1.10.0"
 """Of the specification."""
@@ -17,8 +21,14 @@ def t1w(folder: Path, label: str) -> tuple[Path, Path]:
     return anat / f"{stem}.nii.gz", anat / f"{stem}.json"
 
 
-def cell(value: str | float | None) -> str:
-    """A cell of a table; what is not known is n/a."""
-    if value is None:
-        return "n/a"
-    return value if isinstance(value, str) else f"{value:.6g}"
+def names_of(image: Path, folder: str = "") -> tuple[str, ...]:
+    """What a table may call the person of an image, the likeliest first.
+
+    That is sub-LABEL where the name of the image (or of its folder, if that is given) has it, else
+    the image's name without its end and without _T1w.
+    """
+    stem = nifti_stem(image)
+    person = stem.removesuffix("_T1w") or stem
+    match = re.match(r"sub-([A-Za-z0-9]+)", folder or stem)
+    label = match[1] if match else re.sub(r"[^A-Za-z0-9]", "", person)
+    return tuple(dict.fromkeys((f"sub-{label}", label, person, stem)))

@@ -1,71 +1,292 @@
-"""The columns of a table of people: which condition each is, and in what unit."""
+"""The columns of a table of people: which quantity each is, in what unit, and what its cells say.
+
+A column is named as the quantity, in capitals or not, `ventricular_volume_ml`, or with a unit of
+its own, `ventricular_volume (mm3)`. Where the header has no unit, the JSON file beside the table
+may say it as BIDS does ({"age": {"Units": "months"}}); else it is the quantity's. UK Biobank's
+fields are known by their numbers.
+"""
 
 from __future__ import annotations
 
 import csv
-import json
 import re
-from collections.abc import Mapping, Sequence
-from dataclasses import dataclass
+from collections.abc import Collection, Mapping, Sequence
+from dataclasses import dataclass, field
 from pathlib import Path
 
 from brainldm.conditions import ConditionRanges, Conditions
 from brainldm.config import Variable
-from brainldm.errors import BrainLDMError
+from brainldm.dataset.table import Table, open_table, value
+from brainldm.errors import BrainLDMError, DataError
 
-MISSING = ("", "n/a")
 UNITS = {
     "years": ("years", 1.0),
     "year": ("years", 1.0),
     "y": ("years", 1.0),
     "months": ("years", 1 / 12),
+    "month": ("years", 1 / 12),
+    "days": ("years", 1 / 365.25),
+    "day": ("years", 1 / 365.25),
+    "yrs": ("years", 1.0),
+    "yr": ("years", 1.0),
+    "a": ("years", 1.0),
     "ml": ("mL", 1.0),
     "cm3": ("mL", 1.0),
     "mm3": ("mL", 1e-3),
     "l": ("mL", 1e3),
+    "cm^3": ("mL", 1.0),
+    "mm^3": ("mL", 1e-3),
 }
-"""What a unit may be called: the quantity's own unit, and how many of that it is."""
+"""What a unit may be called, in lower case: the quantity's own, and how many of that it is."""
+SEXES = {"f": "F", "female": "F", "m": "M", "male": "M"}
+UK_BIOBANK = {
+    "31": ("sex", None),
+    "21003": ("age", "years"),
+    "25004": ("ventricular_volume_ml", "mm3"),
+    "25009": ("brain_volume_ml", "mm3"),
+}
+"""Fields of UK Biobank: the quantity and its unit there."""
+UK_BIOBANK_SEXES = {"0": "F", "1": "M"}
+_FIELD = re.compile(r"(?:f\.|p)?(31|21003|25004|25009)(?:[-._]i?(\d+))?(?:[._]a?\d+)?")
 _WITH_UNIT = re.compile(r"(.+?)\s*[(\[]\s*(.+?)\s*[)\]]")
+_MEANT = {"gender": "sex", "sex": "sex", "age": "age"}
+"""Words in a column's name that make it look like a quantity."""
+
+
+@dataclass(frozen=True)
+class Quantity:
+    """What is looked for in a table.
+
+    Args:
+        name: of its column.
+        unit: that its values are brought to.
+        labels: of a category, else empty.
+    """
+
+    name: str
+    unit: str = ""
+    labels: tuple[str, ...] = ()
+
+    @classmethod
+    def of(cls, variable: Variable) -> Quantity:
+        """A condition of a model."""
+        return cls(variable.name, variable.unit, variable.labels or ())
 
 
 @dataclass(frozen=True)
 class Column:
-    """One condition in a table.
+    """A quantity's column in a table.
 
     Args:
         index: of its cells, from 0.
-        name: of the condition.
-        factor: from the table's unit to the model's.
+        name: of the quantity.
+        header: its name in the table.
+        factor: from the table's unit to the quantity's.
         labels: of a category, else empty.
+        codes: what else stands for a label, in lower case.
+        is_field: it is one of UK Biobank's fields, of which there may be several visits.
     """
 
     index: int
     name: str
+    header: str
     factor: float
     labels: tuple[str, ...]
+    codes: Mapping[str, str] = field(default_factory=dict)
+    is_field: bool = False
 
     def value(self, cell: str) -> str | float | None:
-        """What a cell says in the model's unit; None if it is left out.
+        """What a cell says in the quantity's unit; None if it says nothing.
+
+        A label that is none of the quantity's is given back as it is.
 
         Raises:
-            BrainLDMError: it is no number.
+            DataError: it is no number.
         """
-        text = cell.strip()
-        if text in MISSING:
-            return None
+        text = value(cell)
+        if text is None or text in self.labels:
+            return text
         if self.labels:
-            return text  # whether it is one of them, the ranges say
+            return self.codes.get(text.lower(), text)
         try:
+            if "_" in text:  # which Python takes for a number's
+                raise ValueError
             return float(text) * self.factor
         except ValueError:
-            raise BrainLDMError(
+            bare = self.name.removesuffix("_ml")
+            remedy = (
+                "write a point for the decimal"
+                if "," in text
+                else f"write it without a unit, which belongs in the header, such as {bare} (mm3)"
+            )
+            raise DataError(
                 f"{self.name} is {text!r}: expected a number with a decimal point and without its "
-                f"unit, which belongs in the header, such as {self.name.removesuffix('_ml')} (mm3)."
+                f"unit, or n/a; {remedy}."
             ) from None
 
 
+@dataclass(frozen=True)
+class Columns:
+    """What a header says.
+
+    Args:
+        known: the quantities that were found.
+        wrong: of the other columns, those that name a quantity and contradict themselves about its
+            unit, and how.
+        unread: the rest of the other columns, and why they are not read as the quantity that they
+            look like; empty where they look like none.
+    """
+
+    known: tuple[Column, ...]
+    wrong: Mapping[str, str]
+    unread: Mapping[str, str]
+
+
+def find_columns(
+    table: Table,
+    quantities: Sequence[Quantity],
+    *,
+    codes: Mapping[str, str] | None = None,
+    visit: str = "2",
+) -> Columns:
+    """Find the columns of quantities.
+
+    Args:
+        table: whose header to look at.
+        quantities: to look for.
+        codes: what stands for F and M beside these, female and male, and what the Levels say that
+            the JSON file beside the table has for sex.
+        visit: UK Biobank's imaging visit whose fields are read.
+    """
+    forms = _forms(quantities)
+    found: dict[str, Column] = {}
+    wrong: dict[str, str] = {}
+    unread: dict[str, str] = {}
+    for index, header in enumerate(table.header):
+        name = _Name.of(header, visit)
+        quantity = forms.get(name.bare, forms.get(name.bare.lower()))
+        if quantity is None:
+            unread[header] = ""
+            continue
+        said = table.descriptions.get(header) or table.descriptions.get(name.bare) or {}
+        unit = str(said["Units"]) if "Units" in said else None
+        if not (quantity.labels or name.unit or unit or name.bare.lower() == quantity.name.lower()):
+            unread[header] = f"says no unit. Name it {quantity.name}, or {name.bare} (mm3)."
+            continue
+        try:
+            factor = 1.0 if quantity.labels else _factor(quantity, name, unit)
+        except DataError as error:
+            wrong[header] = str(error)
+            continue
+        if quantity.name in found:
+            unread[header] = f"is {quantity.name} a second time. Keep one."
+            continue
+        meanings = _codes(quantity, said.get("Levels"), name.codes or codes or {})
+        found[quantity.name] = Column(
+            index, quantity.name, header, factor, quantity.labels, meanings, name.is_field
+        )
+    return Columns(tuple(found.values()), wrong, unread | _likely(unread, forms.keys() - found))
+
+
+@dataclass(frozen=True)
+class _Name:
+    """What a column's name says: the name alone, the unit, and as a field of UK Biobank more."""
+
+    bare: str
+    unit: str | None
+    codes: Mapping[str, str] = field(default_factory=dict)
+    is_field: bool = False
+
+    @classmethod
+    def of(cls, header: str, visit: str) -> _Name:
+        match = _FIELD.fullmatch(header)
+        # Sex is asked once, at visit 0; the rest belongs to a visit.
+        if match and (match[1] == "31" or match[2] in (None, visit)):
+            name, unit = UK_BIOBANK[match[1]]
+            codes = UK_BIOBANK_SEXES if name == "sex" else {}
+            return cls(name.removesuffix("_ml"), unit, codes, True)
+        match = _WITH_UNIT.fullmatch(header)
+        return cls(match[1], match[2]) if match else cls(header, None)
+
+
+def _forms(quantities: Sequence[Quantity]) -> dict[str, Quantity]:
+    """Quantities by the names that their columns may have; those in capitals by the lower case."""
+    exact = {form: q for q in quantities for form in (q.name.removesuffix("_ml"), q.name)}
+    return {form.lower(): q for form, q in exact.items()} | exact
+
+
+def _likely(unread: Mapping[str, str], missing: Collection[str]) -> dict[str, str]:
+    """Columns that have the name of a missing quantity as a word in their own."""
+    likely = {}
+    for header in (name for name, why in unread.items() if not why):
+        words = re.split(r"[\W_]+", header.lower())
+        meant = next((_MEANT[word] for word in words if _MEANT.get(word) in missing), None)
+        if meant:
+            likely[header] = f"is not read as {meant}. Name it {meant} if it is that."
+    return likely
+
+
+def _codes(quantity: Quantity, levels: object, more: Mapping[str, str]) -> dict[str, str]:
+    """What stands for a label, in lower case: in general, as the Levels of BIDS say, and beside."""
+    if not quantity.labels:
+        return {}
+    words = {label.lower(): label for label in quantity.labels}
+    if quantity.name == "sex":
+        words |= {word: label for word, label in SEXES.items() if label in quantity.labels}
+    said = levels if isinstance(levels, dict) else {}
+    meant = {str(code).lower(): str(meaning).strip().lower() for code, meaning in said.items()}
+    explained = {code: words[meaning] for code, meaning in meant.items() if meaning in words}
+    given = {code.lower(): label for code, label in more.items() if quantity.name == "sex"}
+    return {**words, **explained, **given}
+
+
+def _factor(quantity: Quantity, name: _Name, beside: str | None) -> float:
+    """From the table's unit to the quantity's, if all that is said of it agrees."""
+    factors = {
+        where: _convert(quantity, unit)
+        for where, unit in (("the header", name.unit), ("the JSON file", beside))
+        if unit is not None
+    }
+    if name.bare.lower().endswith("_ml"):
+        factors["the column's name"] = 1.0
+    if len(set(factors.values())) > 1:
+        units = f"{name.unit or 'nothing'} in the header, {beside or 'nothing'} in the JSON file"
+        raise DataError(
+            f"contradicts itself about its unit: {units}, and the name {name.bare}. Say it once, "
+            f"as {name.bare.removesuffix('_ml')} ({name.unit or beside})."
+        )
+    return next(iter(factors.values()), 1.0)
+
+
+def _convert(quantity: Quantity, unit: str) -> float:
+    if unit == quantity.unit:
+        return 1.0
+    given, wanted = UNITS.get(unit.lower()), UNITS.get(quantity.unit.lower())
+    if given is None or wanted is None or given[0] != wanted[0]:
+        names = [name for name, (base, _) in UNITS.items() if wanted and base == wanted[0]]
+        raise DataError(
+            f"is in {unit!r}: expected {' or '.join(names) or quantity.unit or 'no unit'}."
+        )
+    return given[1] / wanted[1]
+
+
+def conditions_of(cells: Sequence[str], columns: Sequence[Column]) -> tuple[Conditions, list[str]]:
+    """What a row asks for, and a message for each cell that cannot be read."""
+    values: dict[str, str | float] = {}
+    problems = []
+    for column in columns:
+        try:
+            found = column.value(cells[column.index])
+        except DataError as error:
+            problems.append(str(error))
+            continue
+        if found is not None:
+            values[column.name] = found
+    return Conditions.of(values), problems
+
+
 def split(line: bytes, delimiter: str) -> list[str]:
-    """The cells of a line.
+    """The cells of a line; `Table.rows` takes its place.
 
     Raises:
         BrainLDMError: it is not UTF-8, or a quoted cell does not end on it.
@@ -78,126 +299,18 @@ def split(line: bytes, delimiter: str) -> list[str]:
 
 
 def read_header(file: Path) -> tuple[list[str], str]:
-    """The names of a table's columns, and its delimiter.
-
-    Raises:
-        BrainLDMError: no table, or two columns of one name.
-    """
-    delimiter = "," if file.suffix.lower() == ".csv" else "\t"
-    try:
-        with file.open("rb") as stream:
-            line = stream.readline().removeprefix(b"\xef\xbb\xbf")
-    except OSError as error:
-        raise BrainLDMError(
-            f"Cannot read the table {file}: {error.strerror}. Expected tab-separated text (.tsv), "
-            "or comma-separated (.csv)."
-        ) from error
-    if not line.strip():
-        raise BrainLDMError(f"{file} is empty: expected a header, and a row for each volume.")
-    header = [name.strip() for name in split(line, delimiter)]
-    double = sorted({name for name in header if header.count(name) > 1})
-    if double:
-        raise BrainLDMError(f"{file} has the column {double[0]!r} twice. Take one out.")
-    return header, delimiter
+    """The names of a table's columns, and its delimiter; `open_table` takes its place."""
+    return list(open_table(file).header), "," if file.suffix.lower() == ".csv" else "\t"
 
 
 def find_conditions(
     file: Path, header: Sequence[str], ranges: ConditionRanges
 ) -> tuple[tuple[Column, ...], dict[str, str]]:
-    """The columns that are conditions of a model.
+    """The columns that are conditions of a model, and what is the matter with each other one.
 
-    A column is named as the condition, `ventricular_volume_ml`, or with a unit of its own,
-    `ventricular_volume (mm3)`. Where the header has no unit, the JSON file of the same name may say
-    it as BIDS does ({"age": {"Units": "months"}}); else it is the model's.
-
-    Returns:
-        The conditions, and for each other column what is the matter with it.
-
-    Raises:
-        BrainLDMError: the JSON file cannot be read.
+    `find_columns` takes its place.
     """
-    said = _units_beside(file)
-    variables = {name: v for v in ranges.variables for name in (v.name, v.name.removesuffix("_ml"))}
-    found: dict[str, Column] = {}
-    others: dict[str, str] = {}
-    for index, name in enumerate(header):
-        match = _WITH_UNIT.fullmatch(name)
-        bare, unit = match.groups() if match else (name, None)
-        variable = variables.get(bare)
-        if variable is None:
-            expected = ", ".join(v.name for v in ranges.variables)
-            others[name] = f"is no condition of this model: expected {expected}. Take it out."
-            continue
-        try:
-            factor = _factor(variable, bare, unit, said.get(name) or said.get(bare))
-        except BrainLDMError as error:
-            others[name] = str(error)
-            continue
-        if variable.name in found:
-            others[name] = f"is {variable.name} a second time. Keep one."
-            continue
-        found[variable.name] = Column(index, variable.name, factor, variable.labels or ())
-    return tuple(found.values()), others
-
-
-def conditions_of(cells: Sequence[str], columns: Sequence[Column]) -> tuple[Conditions, list[str]]:
-    """What a row asks for, and a message for each cell that cannot be read."""
-    values: dict[str, str | float] = {}
-    problems = []
-    for column in columns:
-        try:
-            value = column.value(cells[column.index])
-        except BrainLDMError as error:
-            problems.append(str(error))
-            continue
-        if value is not None:
-            values[column.name] = value
-    return Conditions.of(values), problems
-
-
-def _units_beside(file: Path) -> Mapping[str, str]:
-    """Units by column, from the JSON file of the same name, if there is one."""
-    path = file.with_suffix(".json")
-    if not path.is_file():
-        return {}
-    try:
-        content = json.loads(path.read_text(encoding="utf-8"))
-        entries = {name: entry for name, entry in content.items() if isinstance(entry, dict)}
-    except (OSError, ValueError, AttributeError) as error:
-        raise BrainLDMError(
-            f"Cannot read {path}, which describes the columns of {file.name}: {error}. Expected "
-            'JSON as {"age": {"Units": "years"}}; correct it, or remove it.'
-        ) from error
-    return {name: str(entry["Units"]) for name, entry in entries.items() if "Units" in entry}
-
-
-def _factor(variable: Variable, bare: str, header: str | None, beside: str | None) -> float:
-    """From the table's unit to the model's, if all that is said of it agrees."""
-    factors = {
-        where: _convert(variable, unit)
-        for where, unit in (("the header", header), ("the JSON file", beside))
-        if unit is not None
-    }
-    if bare.endswith("_ml"):
-        factors["the column's name"] = 1.0
-    if len(set(factors.values())) > 1:
-        units = f"{header or 'nothing'} in the header, {beside or 'nothing'} in the JSON file"
-        raise BrainLDMError(
-            f"contradicts itself about its unit: {units}, and the name {bare}. Say it once, as "
-            f"{bare.removesuffix('_ml')} ({header or beside})."
-        )
-    if not factors and bare != variable.name:
-        raise BrainLDMError(f"says no unit. Name it {variable.name}, or {bare} (mm3).")
-    return next(iter(factors.values()), 1.0)
-
-
-def _convert(variable: Variable, unit: str) -> float:
-    if unit == variable.unit:
-        return 1.0
-    given, wanted = UNITS.get(unit.lower()), UNITS.get(variable.unit.lower())
-    if given is None or wanted is None or given[0] != wanted[0]:
-        names = [name for name, (base, _) in UNITS.items() if wanted and base == wanted[0]]
-        raise BrainLDMError(
-            f"is in {unit!r}: expected {' or '.join(names) or variable.unit or 'no unit'}."
-        )
-    return given[1] / wanted[1]
+    found = find_columns(open_table(file), [Quantity.of(v) for v in ranges.variables])
+    expected = ", ".join(v.name for v in ranges.variables)
+    unknown = f"is no condition of this model: expected {expected}. Take it out."
+    return found.known, {**found.wrong, **{n: why or unknown for n, why in found.unread.items()}}

@@ -14,6 +14,7 @@ import numpy as np
 from numpy.typing import NDArray
 
 from brainldm._version import __version__
+from brainldm.dataset.bids import names_of
 from brainldm.errors import BrainLDMError
 from brainldm.evaluate import copies, figures
 from brainldm.evaluate.extractors import Extractor
@@ -21,7 +22,7 @@ from brainldm.evaluate.figures import Figure
 from brainldm.evaluate.measures import Measured, Plan, compare_all, measure_all
 from brainldm.evaluate.recovery import recover
 from brainldm.evaluate.regression import FEWEST, Regressor
-from brainldm.evaluate.sets import Covariates, Head, common_grid, find_heads, person
+from brainldm.evaluate.sets import Head, common_grid, find_heads
 from brainldm.files import make_folder
 from brainldm.metrics.distances import NEIGHBOURS, squared_distances
 from brainldm.register.template import load_template
@@ -188,19 +189,20 @@ def _tables(
     """Volumes of each scan of the two sets, in mL, from tables."""
     if not files:
         return {}
-    rows: dict[str, Covariates] = {}
-    for file in files:
-        rows |= read_volumes(file, load_template().intracranial_ml)
+    tables = [read_volumes(file, load_template().intracranial_ml) for file in files]
     found: dict[str, dict[str, Array]] = {}
     for what in ("generated", "real"):
-        people = [person(rows, head.path) for head in heads[what]]
+        people = [
+            next(filter(None, (table.find(names_of(head.path)) for table in tables)), None)
+            for head in heads[what]
+        ]
         missing = [head.path.name for head, row in zip(heads[what], people, strict=True) if not row]
         if missing:
             raise BrainLDMError(
                 f"The tables of volumes have no row for {len(missing)} {what} scans, such as "
                 f"{missing[0]}: expected its name, or its sub-LABEL, in the first column."
             )
-        found[what] = {n: np.array([float(row[n]) for row in people]) for n in VOLUMES}
+        found[what] = {n: np.array([float(row.known[n]) for row in people if row]) for n in VOLUMES}
     return found
 
 

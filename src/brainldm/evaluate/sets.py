@@ -2,7 +2,6 @@
 
 from __future__ import annotations
 
-import csv
 import json
 from collections.abc import Mapping, Sequence
 from dataclasses import dataclass
@@ -13,7 +12,8 @@ import nibabel as nib
 import numpy as np
 from nibabel.filebasedimages import ImageFileError
 
-from brainldm.conditions import STANDARD
+from brainldm.dataset.bids import names_of
+from brainldm.dataset.people import People, read_people
 from brainldm.errors import BrainLDMError
 from brainldm.image.grid import Grid
 from brainldm.image.volume import Volume, nifti_files, nifti_stem
@@ -66,62 +66,15 @@ def find_heads(folder: Path, what: str, most: int | None = None) -> tuple[Head, 
         )
     if most is not None and len(paths) > most:
         paths = [paths[i] for i in np.linspace(0, len(paths) - 1, most).round().astype(int)]
-    table = read_people(folder / "participants.tsv")
-    return tuple(Head(path, _sidecar(path) or person(table, path)) for path in paths)
+    table = folder / "participants.tsv"
+    people = read_people(table, any_name=True) if table.is_file() else People()
+    return tuple(Head(path, _sidecar(path) or _values(people, path)) for path in paths)
 
 
-def person(table: Mapping[str, Covariates], path: Path) -> Covariates:
-    """The row of a table that a file's name stands for: sub-LABEL, or the name without suffix."""
-    name = path.name.split(".")[0]
-    for key in (name, name.split("_")[0], name.removeprefix("sub-").split("_")[0]):
-        if key in table:
-            return table[key]
-    return {}
-
-
-def read_people(file: Path) -> dict[str, Covariates]:
-    """A participants.tsv (or .csv): the first column names the scan. Empty if there is no file.
-
-    Raises:
-        BrainLDMError: it cannot be read, names a scan twice, or a number is none.
-    """
-    if not file.is_file():
-        return {}
-    delimiter = "," if file.suffix == ".csv" else "\t"
-    try:
-        with file.open(encoding="utf-8-sig", newline="") as stream:
-            header, *rows = list(csv.reader(stream, delimiter=delimiter)) or [[]]
-    except (OSError, UnicodeDecodeError) as error:
-        raise BrainLDMError(f"Cannot read {file}: {error}. Expected a table of scans.") from error
-    people: dict[str, Covariates] = {}
-    for number, row in enumerate(rows, 2):
-        if len(row) != len(header):
-            raise BrainLDMError(
-                f"{file}, row {number}: expected {len(header)} cells, got {len(row)}."
-            )
-        if row[0] in people:
-            raise BrainLDMError(f"{file}, row {number}: {row[0]} is there twice. Keep one.")
-        cells = zip(header[1:], row[1:], strict=True)
-        people[row[0]] = {
-            name: _value(name, cell.strip(), f"{file}, row {number}")
-            for name, cell in cells
-            if cell.strip() not in ("", "n/a")
-        }
-    return people
-
-
-def _value(name: str, cell: str, where: str) -> str | float:
-    try:
-        number = float(cell)
-    except ValueError:
-        if name in STANDARD and name != "sex":
-            raise BrainLDMError(
-                f"{where}: {name} is {cell!r}: expected a number without a unit, or n/a."
-            ) from None
-        return cell
-    if not np.isfinite(number):
-        raise BrainLDMError(f"{where}: {name} is {cell!r}: expected a finite number, or n/a.")
-    return number
+def _values(people: People, path: Path) -> Covariates:
+    """What a table says of the person of an image."""
+    person = people.find(names_of(path))
+    return person.values if person else {}
 
 
 def _sidecar(path: Path) -> dict[str, str | float]:

@@ -16,8 +16,10 @@ from typing import Any
 import numpy as np
 
 from brainldm._version import __version__
-from brainldm.dataset.bids import SPACE, VERSION, cell, t1w
-from brainldm.errors import BrainLDMError
+from brainldm.dataset.bids import SPACE, VERSION, t1w
+from brainldm.dataset.people import People
+from brainldm.dataset.table import write_table
+from brainldm.errors import BrainLDMError, DataError
 from brainldm.files import to_json, write_together
 
 COVARIATES = {
@@ -122,6 +124,24 @@ def open_dataset(out: Path, settings: Settings) -> None:
     write_together({description: to_json(content)})
 
 
+def check_cells(people: People) -> None:
+    """Refuse cells that a table of BIDS cannot hold, before hours are spent on the scans.
+
+    Raises:
+        DataError: tabs or line breaks in other cells than covariates, each with its row.
+    """
+    problems = [
+        f"  row {person.row} ({person.name}), column {column}: has a tab or a line break in it"
+        for person in people.persons.values()
+        for column, cell in person.other.items()
+        if any(mark in cell for mark in "\t\r\n")
+    ]
+    if problems:
+        raise DataError(
+            f"{people.file} cannot be used as it is. Take these out:\n" + "\n".join(problems)
+        )
+
+
 def write_tables(
     out: Path,
     settings: Settings,
@@ -140,12 +160,14 @@ def write_tables(
         descriptions: of those columns, as BIDS has them.
         failures: subject to reason.
     """
-    rows = [("participant_id", *COVARIATES, *columns)]
-    for each in participants:
-        known = (cell(each.covariates.get(name)) for name in COVARIATES)
-        rest = (each.other.get(name, "") or "n/a" for name in columns)
-        rows.append((f"sub-{each.subject}", *known, *rest))
-    text = "".join("\t".join(row) + "\n" for row in rows)
+    rows = (
+        (
+            f"sub-{each.subject}",
+            *(each.covariates.get(name) for name in COVARIATES),
+            *(each.other.get(name) for name in columns),
+        )
+        for each in participants
+    )
     report = {
         "brainldm_version": __version__,
         "space": SPACE,
@@ -157,7 +179,7 @@ def write_tables(
     }
     write_together(
         {
-            out / "participants.tsv": text.encode(),
+            out / "participants.tsv": write_table(("participant_id", *COVARIATES, *columns), rows),
             out / "participants.json": to_json(_describe(participants, descriptions)),
             out / "prepare.json": to_json(report),
         }

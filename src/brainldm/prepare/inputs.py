@@ -7,8 +7,9 @@ from collections.abc import Iterable, Iterator
 from dataclasses import dataclass
 from pathlib import Path
 
+from brainldm.dataset.bids import names_of
 from brainldm.errors import BrainLDMError
-from brainldm.image.volume import SUFFIXES, nifti_files, nifti_stem
+from brainldm.image.volume import SUFFIXES, nifti_files
 
 ARCHIVE = re.compile(r"(\d+)_20252_(\d+)_\d+\.zip")
 """UK Biobank's T1-weighted structural images: participant, field, instance, array."""
@@ -129,15 +130,11 @@ def _listed(file: Path) -> Iterator[Scan]:
 
 
 def _named(path: Path, folder: str = "", line: int = 0) -> Scan:
-    """A scan of the person that its folder or its name says: sub-LABEL, else all before _T1w."""
-    stem = nifti_stem(path)
-    person = stem.removesuffix("_T1w") or stem
-    match = re.match(r"sub-([A-Za-z0-9]+)", folder or stem)
-    label = match[1] if match else re.sub(r"[^A-Za-z0-9]", "", person)
-    archive = ARCHIVE.fullmatch(path.name)
-    if archive:
+    """A scan of the person that its folder or its name says."""
+    if archive := ARCHIVE.fullmatch(path.name):
         return Scan(archive[1], path, (archive[1],), archive[2], line)
-    return Scan(label, path, tuple(dict.fromkeys((f"sub-{label}", label, person, stem))), line=line)
+    names = names_of(path, folder)
+    return Scan(names[0].removeprefix("sub-"), path, names, line=line)
 
 
 def _one_each(found: Iterable[Scan]) -> tuple[tuple[Scan, ...], tuple[Failure, ...]]:

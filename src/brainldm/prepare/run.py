@@ -9,13 +9,14 @@ from concurrent.futures.process import BrokenProcessPool
 from dataclasses import dataclass
 from pathlib import Path
 
-from brainldm.dataset.people import Table, read_table
+from brainldm.dataset.people import People, Person, read_people
 from brainldm.errors import BrainLDMError
 from brainldm.files import write_together
 from brainldm.prepare.dataset import (
     Covariates,
     Participant,
     Settings,
+    check_cells,
     open_dataset,
     write_tables,
 )
@@ -62,7 +63,7 @@ def prepare(
         source: as in `find_scans`.
         out: the folder of the data set.
         model: whose grid to use: "published" (need not be downloaded), "demo" or a directory.
-        table: of participants (`read_table`); None takes the participants.tsv of a data set.
+        table: of participants (`read_people`); None takes the participants.tsv of a data set.
         sex_codes: codes in the table beside F, M, female and male.
         registered: the images are in MNI152 space already and are only resampled, after a check.
         bias_field: correct bias fields (N4).
@@ -77,9 +78,10 @@ def prepare(
     _check_place(source, out, inputs)
     instances = {scan.subject: scan.instance for scan in inputs.scans if scan.instance}
     file = table or inputs.table
-    rows = read_table(file, sex_codes or {}, instances) if file else Table()
-    people = {scan.subject: rows.find(scan.names) for scan in inputs.scans}
-    given = {subject: rows.given[row] if row else {} for subject, row in people.items()}
+    table_of = read_people(file, sex_codes=sex_codes, visits=instances) if file else People()
+    check_cells(table_of)
+    people = {scan.subject: table_of.find(scan.names) for scan in inputs.scans}
+    given = {subject: each.known if each else {} for subject, each in people.items()}
     settings = _settings(model, registered, bias_field)
     if not registered or bias_field or any(missing_covariates(each) for each in given.values()):
         from brainldm.register.images import import_ants
@@ -97,12 +99,12 @@ def prepare(
     failures = [*inputs.failures, *_failures(inputs.scans, outcomes)]
     reasons = {failure.subject: failure.reason for failure in failures}
     participants = [
-        _participant(subject, given[subject], outcomes[subject], rows.other.get(row or "", {}))
-        for subject, row in people.items()
+        _participant(subject, given[subject], outcomes[subject], each.other if each else {})
+        for subject, each in people.items()
         if subject not in reasons
     ]
-    notes = _notes(rows, people, inputs)
-    write_tables(out, settings, participants, rows.columns, rows.descriptions, reasons)
+    notes = _notes(table_of, people, inputs)
+    write_tables(out, settings, participants, table_of.columns, table_of.descriptions, reasons)
     sidecars = {name: outcome.sidecar or {} for name, outcome in outcomes.items()}
     page = quality_page(out, participants, sidecars, reasons, notes)
     write_together({out / "quality.html": page})
@@ -205,19 +207,18 @@ def _failures(scans: Sequence[Scan], outcomes: Mapping[str, Outcome]) -> Iterato
             )
 
 
-def _notes(rows: Table, people: Mapping[str, str | None], inputs: Inputs) -> list[str]:
-    if rows.file is None:
+def _notes(table: People, people: Mapping[str, Person | None], inputs: Inputs) -> list[str]:
+    if table.file is None:
         return ["No table: sex and age are not known (n/a)."]
-    notes = []
-    absent = [subject for subject, row in people.items() if row is None]
+    name = table.file.name
+    notes = [f"In {name} the column {column} {why}" for column, why in table.unread.items()]
+    absent = [subject for subject, person in people.items() if person is None]
     if absent:
-        notes.append(
-            f"Not in {rows.file.name}, so sex and age are not known (n/a): {_some(absent)}."
-        )
-    scanned = {failure.subject for failure in inputs.failures} | set(people.values())
-    rest = [name for name in rows.other if not {name, name.removeprefix("sub-")} & scanned]
+        notes.append(f"Not in {name}, so sex and age are not known (n/a): {_some(absent)}.")
+    failed = [table.find((failure.subject,)) for failure in inputs.failures]
+    rest = table.without([person for person in (*people.values(), *failed) if person])
     if rest:
-        notes.append(f"In {rows.file.name} without a scan: {_some(rest)}.")
+        notes.append(f"In {name} without a scan: {_some(rest)}.")
     return notes
 
 

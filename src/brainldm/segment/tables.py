@@ -7,10 +7,11 @@ gives an intracranial volume; SIENAX's is normalised already.
 from __future__ import annotations
 
 from collections.abc import Mapping
+from dataclasses import replace
 from pathlib import Path
 
-from brainldm.errors import BrainLDMError
-from brainldm.evaluate.sets import Covariates, read_people
+from brainldm.dataset.people import People, read_people
+from brainldm.errors import DataError, StorageError
 
 VENTRICLES = (
     "lateral ventricle",
@@ -21,25 +22,33 @@ VENTRICLES = (
 """In the names of columns of SynthSeg and of FreeSurfer, lower case."""
 
 
-def read_volumes(file: Path, intracranial_ml: float) -> dict[str, Covariates]:
-    """Ventricular and brain volume in mL, by scan.
+def read_volumes(file: Path, intracranial_ml: float) -> People:
+    """Ventricular and brain volume in mL: all that is known of the people then.
 
     Args:
         file: .csv or .tsv, the first column names the scan.
         intracranial_ml: the template's, for normalising.
 
     Raises:
-        BrainLDMError: no such file, or columns that none of the programs writes.
+        StorageError: there is no such file, or it cannot be read.
+        DataError: it is no table of people (`read_people`), or has columns that none of the
+            programs writes.
     """
     if not file.is_file():
-        raise BrainLDMError(f"There is no table of volumes {file}: expected a .csv or .tsv.")
-    people = read_people(file)
-    if not people:
-        raise BrainLDMError(f"{file} has no rows: expected one a scan.")
-    return {name: _volumes(row, file, intracranial_ml) for name, row in people.items()}
+        raise StorageError(f"There is no table of volumes {file}: expected a .csv or .tsv.")
+    people = read_people(file, any_name=True)
+    if not people.persons:
+        raise DataError(f"{file} has no rows: expected one a scan.")
+    measured = {
+        name: replace(person, known=_volumes(person.values, file, intracranial_ml))
+        for name, person in people.persons.items()
+    }
+    return replace(people, persons=measured)
 
 
-def _volumes(row: Covariates, file: Path, intracranial_ml: float) -> dict[str, float]:
+def _volumes(
+    row: Mapping[str, str | float], file: Path, intracranial_ml: float
+) -> dict[str, float]:
     numbers = {name.lower(): v for name, v in row.items() if not isinstance(v, str)}
     if "ventricular_volume_ml" in numbers and "brain_volume_ml" in numbers:
         return {name: numbers[name] for name in ("ventricular_volume_ml", "brain_volume_ml")}
@@ -58,7 +67,7 @@ def _volumes(row: Covariates, file: Path, intracranial_ml: float) -> dict[str, f
     ventricles, brain = _first(numbers, "vcsf", "vent_csf"), _first(numbers, "brain_norm", "brain")
     if ventricles is not None and brain is not None:  # SIENAX's report, mm3, normalised
         return {"ventricular_volume_ml": ventricles / 1000, "brain_volume_ml": brain / 1000}
-    raise BrainLDMError(
+    raise DataError(
         f"{file} has the columns {', '.join(row) or 'none'}: expected those of SynthSeg (--vol), "
         "FreeSurfer (asegstats2table), SIENAX (vcsf and brain, mm3), or ventricular_volume_ml and "
         "brain_volume_ml."
