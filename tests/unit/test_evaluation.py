@@ -9,7 +9,7 @@ import numpy as np
 import pytest
 from PIL import Image
 
-from brainldm.demo.figures import Figure, contact_sheet
+from brainldm.demo.figures import Figure, side_by_side
 from brainldm.demo.model import GRID
 from brainldm.errors import BrainLDMError, MissingExtraError
 from brainldm.image.grid import Grid
@@ -86,7 +86,7 @@ def test_a_figure_says_whether_it_is_where_it_should_be() -> None:
 def test_the_contact_sheet_has_both_kinds_side_by_side(held_out: list[SimulatedHead]) -> None:
     head = held_out[0]
     white = Volume(np.ones(GRID.shape, np.float32), np.array(GRID.affine))
-    sheet = np.asarray(Image.open(io.BytesIO(contact_sheet([white], [head]))))
+    sheet = np.asarray(Image.open(io.BytesIO(side_by_side([white], [head]))))
     middle = sheet.shape[1] // 2
     assert sheet[:, :middle].mean() > 150
     assert 10 < sheet[:, middle:].mean() < 100

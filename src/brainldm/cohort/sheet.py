@@ -7,18 +7,17 @@ from collections.abc import Mapping
 from pathlib import Path
 
 import numpy as np
-from PIL import Image, ImageDraw
+from PIL import Image
 
 from brainldm.dataset.bids import t1w
 from brainldm.files import write_together
-from brainldm.image.slices import draw_slices
+from brainldm.image.sheet import contact_sheet
+from brainldm.image.slices import draw_slices, encode
 from brainldm.image.volume import Volume
 
 TILES, COLUMNS = 24, 3
 WIDTH = 400
 """Pixels of a tile."""
-LABEL = 16
-"""Pixels of the line above it."""
 
 
 def shown_rows(count: int) -> tuple[int, ...]:
@@ -29,11 +28,7 @@ def shown_rows(count: int) -> tuple[int, ...]:
 
 def tile(volume: Volume) -> bytes:
     """Three slices, as a PNG."""
-    drawn = draw_slices(volume.array, volume.affine)
-    small = drawn.resize((WIDTH, round(drawn.height * WIDTH / drawn.width)))
-    file = io.BytesIO()
-    small.save(file, format="PNG")
-    return file.getvalue()
+    return encode(draw_slices(volume.array, volume.affine, width=WIDTH))
 
 
 class Sheet:
@@ -67,16 +62,7 @@ class Sheet:
             The PNG.
         """
         there = [self._tiles[row] for row in self.rows if row in self._tiles]
-        pictures = [(label, Image.open(io.BytesIO(content))) for label, content in there]
-        height = LABEL + max((picture.height for _, picture in pictures), default=0)
-        lines = -(-len(pictures) // COLUMNS)
-        sheet = Image.new("L", (COLUMNS * WIDTH, max(1, lines * height)))
-        draw = ImageDraw.Draw(sheet)
-        for i, (label, picture) in enumerate(pictures):
-            at = (i % COLUMNS * WIDTH, i // COLUMNS * height)
-            draw.text((at[0] + 4, at[1] + 2), f"sub-{label}", fill=200)
-            sheet.paste(picture, (at[0], at[1] + LABEL))
-        file = io.BytesIO()
-        sheet.save(file, format="PNG")
-        write_together({self._path: file.getvalue()})
-        return file.getvalue()
+        pictures = [(f"sub-{label}", Image.open(io.BytesIO(content))) for label, content in there]
+        content = encode(contact_sheet(pictures, COLUMNS))
+        write_together({self._path: content})
+        return content

@@ -18,12 +18,12 @@ from typing import Any
 
 import numpy as np
 from numpy.typing import NDArray
-from PIL import Image, ImageDraw
 
 from brainldm.conditions import Conditions
 from brainldm.files import make_folder, to_json, write_together
 from brainldm.image.grid import Grid
-from brainldm.image.slices import draw_slices
+from brainldm.image.sheet import contact_sheet
+from brainldm.image.slices import draw_slices, encode
 from brainldm.image.volume import Volume
 from brainldm.metrics.agreement import agreement
 from brainldm.metrics.similarity import psnr
@@ -125,7 +125,7 @@ def evaluate(model: BrainLDM, out: Path) -> list[Figure]:
         {
             out / "figures.json": _json(model, figures),
             out / "heads.csv": _table(people, measured),
-            out / "contact-sheet.png": contact_sheet(volumes[:SHOWN], heads[:SHOWN]),
+            out / "contact-sheet.png": side_by_side(volumes[:SHOWN], heads[:SHOWN]),
         }
     )
     print(f"figures.json, heads.csv and contact-sheet.png are in {out}")
@@ -213,24 +213,18 @@ def _differences(images: Sequence[NDArray[np.float32]]) -> float:
     return mean([np.sqrt(np.mean((a - b) ** 2)) for a, b in itertools.combinations(images, 2)])
 
 
-def contact_sheet(volumes: Sequence[Volume], heads: Sequence[SimulatedHead]) -> bytes:
+def side_by_side(volumes: Sequence[Volume], heads: Sequence[SimulatedHead]) -> bytes:
     """A PNG: generated heads at the left, simulated ones at the right, one of each in a row."""
-    rows = []
-    for volume, head in zip(volumes, heads, strict=True):
-        for cut in CUTS:
-            pair = (volume.array, head.clean.numpy())
-            rows.append([draw_slices(array, volume.affine, cut) for array in pair])
-    width, height, caption = rows[0][0].width, rows[0][0].height, 24
-    sheet = Image.new("L", (2 * width + caption, caption + len(rows) * height))
-    draw = ImageDraw.Draw(sheet)
-    for column, title in enumerate(("generated", "simulated, without noise")):
-        left = column * (width + caption)
-        draw.text((left + width / 2, 4), title, fill=255, anchor="ma")
-        for i, row in enumerate(rows):
-            sheet.paste(row[column], (left, caption + i * height))
-    file = io.BytesIO()
-    sheet.save(file, format="PNG")
-    return file.getvalue()
+    pictures = [
+        (kind, draw_slices(array, volume.affine, cut))
+        for volume, head in zip(volumes, heads, strict=True)
+        for cut in CUTS
+        for kind, array in (
+            ("generated", volume.array),
+            ("simulated, without noise", head.clean.numpy()),
+        )
+    ]
+    return encode(contact_sheet(pictures, columns=2))
 
 
 def _json(model: BrainLDM, figures: Sequence[Figure]) -> bytes:

@@ -2,7 +2,6 @@
 
 from __future__ import annotations
 
-import io
 import json
 from collections.abc import Iterator, Sequence
 from html import escape
@@ -16,7 +15,7 @@ from brainldm.evaluate.sets import Head
 from brainldm.files import write_together
 from brainldm.image.grid import Grid
 from brainldm.image.page import page, picture
-from brainldm.image.slices import draw_slices
+from brainldm.image.slices import draw_slices, encode
 
 KNOWS = {
     "random": "The extractor is a small network with random weights, which needs no download. It "
@@ -29,6 +28,8 @@ KNOWS = {
 }
 SHEET_WIDTH = 380
 """Pixels of one scan's three slices."""
+THROUGH = (2.0, -20.0, 20.0)
+"""Where they cross, mm."""
 
 
 def write_report(result: Evaluation, grid: Grid, out: Path) -> tuple[Path, Path]:
@@ -123,11 +124,8 @@ def _sheet(sheet: Sheet, grid: Grid) -> str:
 
 def _scan(path: Path, below: str, grid: Grid) -> str:
     volume = Head(path, {}).read(grid)
-    drawn = draw_slices(volume.array, volume.affine, (2, -20, 20))
-    height = round(drawn.height * SHEET_WIDTH / drawn.width)
-    file = io.BytesIO()
-    drawn.resize((SHEET_WIDTH, height)).save(file, format="JPEG", quality=80)
-    return picture(file.getvalue(), "jpeg", below)
+    drawn = draw_slices(volume.array, volume.affine, THROUGH, SHEET_WIDTH)
+    return picture(encode(drawn, "jpeg"), "jpeg", below)
 
 
 def _facts(facts: dict[str, Any]) -> str:

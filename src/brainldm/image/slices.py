@@ -18,8 +18,13 @@ PLANES = (("x", 0, 1, 2), ("y", 1, 0, 2), ("z", 2, 0, 1))
 
 def preview_png(array: NDArray[np.float32], affine: NDArray[np.float64]) -> bytes:
     """A PNG of the three slices through world (0, 0, 0), as `draw_slices` draws them."""
+    return encode(draw_slices(array, affine))
+
+
+def encode(picture: Image.Image, kind: str = "png") -> bytes:
+    """The content of a picture's file, png or jpeg."""
     file = io.BytesIO()
-    draw_slices(array, affine).save(file, format="PNG")
+    picture.save(file, format=kind, **({"quality": 80} if kind == "jpeg" else {}))
     return file.getvalue()
 
 
@@ -27,6 +32,7 @@ def draw_slices(
     array: NDArray[np.float32],
     affine: NDArray[np.float64],
     through: tuple[float, float, float] = (0, 0, 0),
+    width: int | None = None,
 ) -> Image.Image:
     """The sagittal, coronal and axial slice through a point, side by side.
 
@@ -37,6 +43,7 @@ def draw_slices(
         array: (X, Y, Z).
         affine: (4, 4), voxel to world in mm.
         through: the point in mm.
+        width: pixels of the picture; None takes `PIXELS_PER_MM`.
     """
     image = nib.as_closest_canonical(nib.Nifti1Image(array, affine))
     data, to_world = np.asarray(image.dataobj), image.affine
@@ -65,10 +72,12 @@ def draw_slices(
             draw.text((panel.width - MARGIN, middle), "R", fill=255, anchor="ra")
         panels.append(panel)
 
-    width = sum(panel.width for panel in panels) + GAP * (len(panels) - 1)
-    picture = Image.new("L", (width, max(panel.height for panel in panels)))
+    whole = sum(panel.width for panel in panels) + GAP * (len(panels) - 1)
+    picture = Image.new("L", (whole, max(panel.height for panel in panels)))
     left = 0
     for panel in panels:
         picture.paste(panel, (left, (picture.height - panel.height) // 2))
         left += panel.width + GAP
-    return picture
+    if width is None:
+        return picture
+    return picture.resize((width, max(1, round(picture.height * width / whole))))
