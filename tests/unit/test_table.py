@@ -66,7 +66,7 @@ def test_rows_are_read_again_from_their_place(tmp_path: Path) -> None:
     ]
     for i, row in enumerate(rows):
         assert [each.cells for each in table.rows(row.offset)] == [r.cells for r in rows[i:]]
-    assert table.misfit(Row(2, 0, ("1",))) == "expected 2 cells, as the header has, got 1"
+    assert table.misfit(Row(2, 0, ("1",))) == "expected 2 cells as the header has, got 1"
 
 
 @pytest.mark.parametrize(

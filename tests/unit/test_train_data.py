@@ -15,6 +15,7 @@ import torch
 from brainldm.config import Bernoulli, Categorical, LogNormal, Normal, Uniform, Variable
 from brainldm.dataset.prepared import PreparedData, read_prepared
 from brainldm.errors import BrainLDMError
+from brainldm.image.grid import Grid
 from brainldm.image.volume import Volume
 from brainldm.train.covariates import parse_condition, read_covariates
 from tests.prepared import AFFINE, SHAPE, write_prepared
@@ -68,8 +69,8 @@ def test_what_is_read(data: Path) -> None:
         (lambda d: shutil.rmtree(d), "There is no data set .*data: expected a folder"),
         (lambda d: (d / "participants.tsv").unlink(), "Cannot read .*participants.tsv"),
         (lambda d: (d / "prepare.json").unlink(), "Cannot read .*prepare.json"),
-        (content("prepare.json", "{"), "Cannot read .*prepare.json"),
-        (content("prepare.json", "[]"), "prepare.json is not a JSON object"),
+        (content("prepare.json", "{"), "prepare.json is no JSON object"),
+        (content("prepare.json", "[]"), "prepare.json is no JSON object: a list"),
         (content("prepare.json", "{}"), "prepare.json does not say where the images lie"),
         (replace("prepare.json", "16, 16, 16", "16, 16"), "expected a shape"),
         (replace("prepare.json", "-10.0", "0.0"), "invertible"),
@@ -113,8 +114,11 @@ RAMP = np.linspace(0, 1, np.prod(SHAPE)).reshape(SHAPE)
     ("edit", "message"),
     [
         (lambda d: image(d).unlink(), "participants.tsv, row 3: there is no image .*sub-01_"),
-        (save(RAMP[:8]), r"sub-01_.* has the shape \(8, 16, 16\): expected \(16, 16, 16\)"),
-        (save(RAMP, AFFINE + np.eye(4)[[3, 1, 2, 0]] * 0.5), "sub-01_.* lies elsewhere in space"),
+        (save(RAMP[:8]), "sub-01_.* lies elsewhere .*expected 16 x 16 x 16 .*got 8 x 16 x 16 "),
+        (
+            save(RAMP, AFFINE + np.eye(4)[[3, 1, 2, 0]] * 0.5),
+            "sub-01_.* lies elsewhere than prepare.json says",
+        ),
         (cut(0), "Cannot read .*sub-01_.*whole NIfTI"),
         (cut(5), "Cannot read .*sub-01_.*whole NIfTI"),
         (cut(40), "Cannot read .*sub-01_.*whole NIfTI"),
@@ -131,13 +135,13 @@ def test_headers_that_are_wrong(edit: Edit, message: str, data: Path) -> None:
 @pytest.mark.parametrize(
     ("edit", "message"),
     [
-        (save(np.where(RAMP > 0.5, np.nan, RAMP)), "sub-01_.* intensities from nan"),
+        (save(np.where(RAMP > 0.5, np.nan, RAMP)), "sub-01_.* NaN or infinite"),
         (save(RAMP * 2), "sub-01_.* has intensities from 0 to 2: expected a head within"),
         (save(RAMP - 0.1), "sub-01_.* has intensities from -0.1 to 0.9"),
         (save(np.full(SHAPE, 0.5)), "sub-01_.* has intensities from 0.5 to 0.5: .*not empty"),
         (save(np.zeros(SHAPE)), "sub-01_.* has intensities from 0 to 0"),
         (cut(1000), "Cannot read .*sub-01_"),
-        (save(RAMP[:8]), r"sub-01_.* has the shape \(8, 16, 16\)"),
+        (save(RAMP[:8]), "sub-01_.* lies elsewhere .*got 8 x 16 x 16 "),
     ],
 )
 def test_images_that_are_wrong(edit: Edit, message: str, data: Path) -> None:
@@ -165,8 +169,9 @@ def table(
     count = len(next(iter(cells.values())))
     subjects = tuple(f"{i:02d}" for i in range(count))
     columns = {name: tuple(column) for name, column in cells.items()}
-    affine = ((1, 0, 0, 0), (0, 1, 0, 0), (0, 0, 1, 0), (0, 0, 0, 1))
-    return PreparedData(Path("data"), subjects, columns, descriptions or {}, SHAPE, affine, {})
+    rows = tuple(range(2, count + 2))
+    grid = Grid.of(SHAPE, np.eye(4))
+    return PreparedData(Path("data"), subjects, rows, columns, descriptions or {}, grid, {})
 
 
 def test_numbers_are_scaled_by_their_range_and_gaps_leave_a_subject_out() -> None:

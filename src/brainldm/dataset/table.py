@@ -73,7 +73,7 @@ class Table:
         """What is wrong with the number of a row's cells; empty if nothing is."""
         if len(row.cells) == len(self.header):
             return ""
-        return f"expected {len(self.header)} cells, as the header has, got {len(row.cells)}"
+        return f"expected {len(self.header)} cells as the header has, got {len(row.cells)}"
 
 
 def open_table(file: Path) -> Table:

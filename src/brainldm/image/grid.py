@@ -13,6 +13,7 @@ from numpy.typing import ArrayLike, NDArray
 from brainldm.errors import DataError
 
 Row = tuple[float, float, float, float]
+Affine = tuple[Row, Row, Row, Row]
 TOLERANCE_MM = 1e-2
 """How far the corners of two grids may lie apart that count as the same."""
 
@@ -27,7 +28,7 @@ class Grid:
     """
 
     shape: tuple[int, int, int]
-    affine: tuple[Row, Row, Row, Row]
+    affine: Affine
 
     @classmethod
     def of(cls, shape: Sequence[int], affine: ArrayLike) -> Self:

@@ -25,6 +25,8 @@ from brainldm.image.grid import Grid
 from brainldm.image.slices import preview_png
 
 SUFFIXES = (".nii.gz", ".nii")
+UNREADABLE = (ImageFileError, HeaderDataError, OSError, EOFError, zlib.error)
+"""What nibabel raises for a file that is missing, damaged or no image."""
 LEVEL = 3
 """Of ISA-L's gzip: as small as zlib's level 1 to 6, several times as quick."""
 
@@ -68,29 +70,11 @@ class Volume:
             DataError: the file is missing, is not a NIfTI, is damaged, does not say where in
                 space it lies, or is not a 3-D image of finite real numbers.
         """
+        image = _open(path)
         try:
-            image = nib.load(path)
-            if not isinstance(image, nib.Nifti1Pair):
-                raise DataError(
-                    f"{path} is a {type(image).__name__}: expected a NIfTI (.nii, .nii.gz). "
-                    "Convert it first, for instance with mri_convert or dcm2niix."
-                )
-            if image.get_data_dtype().kind not in "iuf":
-                raise DataError(
-                    f"{path} holds values of type {image.get_data_dtype()}: expected real numbers, "
-                    "one a voxel. Save the magnitude or one channel of it."
-                )
             array = image.get_fdata(dtype=np.float32)
-        except (ImageFileError, HeaderDataError, OSError, EOFError, zlib.error) as error:
-            raise DataError(
-                f"Cannot read {path}: {error}. Expected a whole NIfTI file (.nii, .nii.gz)."
-            ) from error
-        if not (image.header["sform_code"] or image.header["qform_code"]):
-            raise DataError(
-                f"{path} does not say where in space it lies (its sform and qform codes are 0), so "
-                "that left cannot be told from right. Expected a header with an affine: convert "
-                "the scan from DICOM again, or set the affine if you know it."
-            )
+        except UNREADABLE as error:
+            raise _unreadable(path, error) from error
         try:
             return cls(array, image.affine)
         except DataError as error:
@@ -169,6 +153,48 @@ class Volume:
         content: bytes = image.to_bytes()
         # No time stamp, so that the same image is the same file.
         return igzip.compress(content, compresslevel=LEVEL, mtime=0) if compress else content
+
+
+def read_grid(path: str | Path) -> Grid:
+    """Where the voxels of a NIfTI are, from its header alone.
+
+    Raises:
+        DataError: as `Volume.load`, but for what only the voxels show.
+    """
+    image = _open(path)
+    try:
+        return Grid.of(image.shape, image.affine)
+    except DataError as error:
+        raise DataError(f"{path}: {error}") from None
+
+
+def _open(path: str | Path) -> nib.Nifti1Pair:
+    """A NIfTI of real numbers with a place in space; its voxels are not read yet."""
+    try:
+        image = nib.load(path)
+    except UNREADABLE as error:
+        raise _unreadable(path, error) from error
+    if not isinstance(image, nib.Nifti1Pair):
+        raise DataError(
+            f"{path} is a {type(image).__name__}: expected a NIfTI (.nii, .nii.gz). "
+            "Convert it first, for instance with mri_convert or dcm2niix."
+        )
+    if image.get_data_dtype().kind not in "iuf":
+        raise DataError(
+            f"{path} holds values of type {image.get_data_dtype()}: expected real numbers, "
+            "one a voxel. Save the magnitude or one channel of it."
+        )
+    if not (image.header["sform_code"] or image.header["qform_code"]):
+        raise DataError(
+            f"{path} does not say where in space it lies (its sform and qform codes are 0), so "
+            "that left cannot be told from right. Expected a header with an affine: convert "
+            "the scan from DICOM again, or set the affine if you know it."
+        )
+    return image
+
+
+def _unreadable(path: str | Path, error: Exception) -> DataError:
+    return DataError(f"Cannot read {path}: {error}. Expected a whole NIfTI file (.nii, .nii.gz).")
 
 
 def nifti_files(folder: Path) -> list[Path]:
