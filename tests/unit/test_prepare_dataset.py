@@ -12,6 +12,7 @@ import pytest
 from PIL import Image
 
 from brainldm.dataset.people import read_people
+from brainldm.dataset.sidecar import Provenance, Registration
 from brainldm.errors import BrainLDMError, DataError
 from brainldm.image.volume import Volume
 from brainldm.prepare.dataset import (
@@ -98,11 +99,14 @@ def test_quality_page_has_everything_in_it(tmp_path: Path) -> None:
     path = Paths.of(tmp_path, "1").figure
     path.parent.mkdir(parents=True)
     path.write_bytes(picture)
-    sidecars = {
-        name: {"registration": {"similarity": alike}, "histogram": [1] * BINS}
+    provenance = {
+        name: Provenance(
+            registration=Registration(matrix=np.eye(4).tolist(), similarity=alike),
+            histogram=[1] * BINS,
+        )
         for name, alike in (("1", 0.9), ("2", 0.5))
     }
-    page = quality_page(tmp_path, PEOPLE, sidecars, {"3": "a < b"}, ["look here"]).decode()
+    page = quality_page(tmp_path, PEOPLE, provenance, {"3": "a < b"}, ["look here"]).decode()
     assert page.index("sub-2") < page.index("sub-1")  # the least alike first
     for part in ("a &lt; b", "look here", "data:image/jpeg;base64,", "30.12 mL (measured)", "<svg"):
         assert part in page

@@ -23,6 +23,7 @@ from brainldm.cohort.records import Record
 from brainldm.cohort.sheet import tile
 from brainldm.conditions import Conditions
 from brainldm.dataset.bids import t1w
+from brainldm.dataset.sidecar import Checked, Provenance
 from brainldm.errors import NotFiniteError
 from brainldm.files import remove_partial, write_together
 from brainldm.image.volume import Volume
@@ -231,13 +232,14 @@ class Maker:
                 raise
             return None
         gate = self.making.gate
-        said = dict(volume.metadata or {})
-        values = {name: each["value"] for name, each in said["brainldm"]["conditions"].items()}
+        said = volume.metadata or {}
+        provenance = Provenance.of(said)
+        values = provenance.values
         measured = gate.measure(volume)
         faults = gate.faults(volume, values, measured)
         if gate.segmenter or gate.on_failure != "off":
-            checked = {"redraws": redraws, "faults": list(faults), "measured": measured}
-            said["brainldm"] = {**said["brainldm"], "gate": checked}
+            found = Checked(redraws=redraws, faults=faults, measured=measured)
+            said = provenance.model_copy(update={"gate": found}).within(said)
         seed = redrawn(row.seed, redraws)
         record = Record(row.index, row.label, seed, redraws, faults, values, drawn, measured)
         return Volume(volume.array, volume.affine, said), record

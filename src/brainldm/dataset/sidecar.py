@@ -1,14 +1,146 @@
 """What the JSON file beside an image says: where the image comes from, and that it is not a scan.
 
-Keys that BIDS defines stand at the top; ours are in the block "brainldm".
+Keys that BIDS defines stand at the top; ours are in the block "brainldm", which is a `Provenance`.
 """
 
 from __future__ import annotations
 
-from typing import Any
+from collections.abc import Mapping
+from pathlib import Path
+from typing import Any, Self
+
+from pydantic import BaseModel, ConfigDict, ValidationError
 
 from brainldm._version import __version__
 from brainldm.config import ModelConfig
+from brainldm.dataset.bids import SPACE
+from brainldm.errors import DataError
+from brainldm.files import read_json
+
+OURS = "brainldm"
+"""The key of what BIDS does not define."""
+
+
+class _Record(BaseModel):
+    # What a later version adds is kept.
+    model_config = ConfigDict(frozen=True, extra="allow")
+
+
+class Origin(_Record):
+    """The model that an image was made by."""
+
+    name: str
+    hash: str
+    licence: str
+
+
+class Condition(_Record):
+    """What an image was asked to show, in its unit and on the model's scale."""
+
+    value: str | int | float
+    unit: str = ""
+    normalised: float | list[float] | None = None
+
+
+class Checked(_Record):
+    """What the quality gate of a cohort found: seeds given up before, faults, measures in mL."""
+
+    redraws: int
+    faults: tuple[str, ...]
+    measured: dict[str, float]
+
+
+class Source(_Record):
+    """The file that an image was prepared from."""
+
+    name: str
+    sha256: str
+
+
+class Registration(_Record):
+    """How a scan was brought to the template: (4, 4) in mm, and how like it it is then."""
+
+    matrix: list[list[float]]
+    similarity: float
+
+
+class Provenance(_Record):
+    """Where an image comes from; what does not apply to it is not set, and not written.
+
+    Args:
+        version: of brainldm.
+        model: that made the image; and so are the next.
+        space: that the image lies in.
+        conditions: by name.
+        drawn: the conditions among them that nobody asked for.
+        seed: None where the noise was given.
+        sampler: its name, steps, guidance and eta.
+        gate: what was found in a cohort.
+        prepared: what was done to a scan before the autoencoder.
+        source: of a prepared scan; and so are the next.
+        settings: of the data set.
+        registration: to MNI152 space.
+        measured: in mL, and the factor for the size of the head.
+        histogram: counts of intensities.
+        intensity: the scale, and what was clipped.
+    """
+
+    version: str = ""
+    model: Origin | None = None
+    space: str = ""
+    conditions: dict[str, Condition] = {}
+    drawn: tuple[str, ...] = ()
+    seed: int | None = None
+    sampler: dict[str, Any] = {}
+    gate: Checked | None = None
+    prepared: dict[str, Any] = {}
+    source: Source | None = None
+    settings: dict[str, Any] = {}
+    registration: Registration | None = None
+    measured: dict[str, float] = {}
+    histogram: list[int] = []
+    intensity: dict[str, Any] = {}
+
+    @property
+    def values(self) -> dict[str, str | float]:
+        """The conditions in their units, by name."""
+        return {name: condition.value for name, condition in self.conditions.items()}
+
+    @classmethod
+    def of(cls, metadata: Mapping[str, Any] | None) -> Self:
+        """That of an image's metadata; empty where brainldm did not make it.
+
+        Raises:
+            DataError: the block is not as brainldm writes it.
+        """
+        try:
+            return cls.model_validate((metadata or {}).get(OURS, {}))
+        except ValidationError as error:
+            lines = [f"{'.'.join(map(str, e['loc']))}: {e['msg']}" for e in error.errors()]
+            raise DataError(
+                f"The block {OURS!r} of the image's JSON file is not as brainldm writes it: "
+                f"{'; '.join(lines)}. Restore the file, or remove it."
+            ) from None
+
+    def within(self, metadata: Mapping[str, Any]) -> dict[str, Any]:
+        """The metadata of an image with this block in place of its own."""
+        return {**metadata, OURS: self.model_dump(mode="json", exclude_unset=True)}
+
+
+def read_provenance(sidecar: Path) -> Provenance:
+    """Read the JSON file beside an image; empty where there is none, or brainldm did not write it.
+
+    Raises:
+        StorageError: it cannot be read.
+        DataError: it is no JSON, or not as brainldm writes it.
+    """
+    if not sidecar.is_file():
+        return Provenance()
+    content = read_json(sidecar, "the JSON file beside an image. Restore it, or remove it")
+    try:
+        return Provenance.of(content)
+    except DataError as error:
+        raise DataError(f"{sidecar}: {error}") from None
 
 
 def synthetic_sidecar(
@@ -18,7 +150,7 @@ def synthetic_sidecar(
     conditions: dict[str, dict[str, Any]],
     drawn: tuple[str, ...],
     seed: int | None,
-    sampler: dict[str, str | float | int],
+    sampler: Mapping[str, Any],
     clipped: float | None,
 ) -> dict[str, Any]:
     """The sidecar of a generated head.
@@ -32,20 +164,24 @@ def synthetic_sidecar(
         sampler: its name, steps, guidance and eta.
         clipped: the fraction of voxels brought to an end of [0, 1]; None where none may be.
     """
-    return {
-        "Description": "Synthetic T1-weighted head from a latent diffusion model; shows no person",
-        "SkullStripped": False,
-        "Units": "arbitrary",
-        "synthetic": True,
-        "brainldm": {
-            **_origin(config, model_hash),
-            "conditions": conditions,
-            "drawn": list(drawn),
-            "seed": seed,
-            "sampler": sampler,
-            "intensity": {"scale": [0, 1], "clipped_fraction": clipped},
-        },
-    }
+    provenance = _made_by(
+        config,
+        model_hash,
+        conditions=conditions,
+        drawn=drawn,
+        seed=seed,
+        sampler=dict(sampler),
+        intensity={"scale": [0, 1], "clipped_fraction": clipped},
+    )
+    return provenance.within(
+        {
+            "Description": "Synthetic T1-weighted head from a latent diffusion model; shows no "
+            "person",
+            "SkullStripped": False,
+            "Units": "arbitrary",
+            "synthetic": True,
+        }
+    )
 
 
 def reconstruction_sidecar(
@@ -58,22 +194,30 @@ def reconstruction_sidecar(
         model_hash: the model's weights.
         prepared: what was done to the scan before, from `BrainLDM.prepare`.
     """
-    return {
-        "Description": "A head image encoded and decoded by the autoencoder of a latent diffusion "
-        "model; details differ from the original",
-        "Units": "arbitrary",
-        "synthetic": False,
-        "brainldm": {**_origin(config, model_hash), "prepared": prepared},
-    }
+    return _made_by(config, model_hash, prepared=prepared).within(
+        {
+            "Description": "A head image encoded and decoded by the autoencoder of a latent "
+            "diffusion model; details differ from the original",
+            "Units": "arbitrary",
+            "synthetic": False,
+        }
+    )
 
 
-def _origin(config: ModelConfig, model_hash: str) -> dict[str, Any]:
-    return {
-        "version": __version__,
-        "model": {
-            "name": config.name,
-            "hash": model_hash,
-            "licence": config.provenance["licence"],
-        },
-        "space": "MNI152, RAS+, mm",
-    }
+def prepared_sidecar(provenance: Provenance) -> dict[str, Any]:
+    """The sidecar of a scan that `brainldm prepare` brought to a model's grid."""
+    return provenance.within(
+        {
+            "Description": "T1-weighted head prepared for training a generative model",
+            "SkullStripped": False,
+            "SpatialReference": SPACE,
+            "Units": "arbitrary",
+        }
+    )
+
+
+def _made_by(config: ModelConfig, model_hash: str, **more: Any) -> Provenance:
+    origin = {"name": config.name, "hash": model_hash, "licence": config.provenance["licence"]}
+    return Provenance.model_validate(
+        {"version": __version__, "model": origin, "space": "MNI152, RAS+, mm", **more}
+    )

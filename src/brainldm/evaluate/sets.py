@@ -2,7 +2,6 @@
 
 from __future__ import annotations
 
-import json
 from collections.abc import Mapping, Sequence
 from dataclasses import dataclass
 from pathlib import Path
@@ -14,9 +13,10 @@ from nibabel.filebasedimages import ImageFileError
 
 from brainldm.dataset.bids import names_of
 from brainldm.dataset.people import People, read_people
+from brainldm.dataset.sidecar import read_provenance
 from brainldm.errors import BrainLDMError
 from brainldm.image.grid import Grid
-from brainldm.image.volume import Volume, nifti_files, nifti_stem
+from brainldm.image.volume import Volume, nifti_files, output_paths
 
 Covariates = Mapping[str, str | float]
 
@@ -68,23 +68,18 @@ def find_heads(folder: Path, what: str, most: int | None = None) -> tuple[Head, 
         paths = [paths[i] for i in np.linspace(0, len(paths) - 1, most).round().astype(int)]
     table = folder / "participants.tsv"
     people = read_people(table, any_name=True) if table.is_file() else People()
-    return tuple(Head(path, _sidecar(path) or _values(people, path)) for path in paths)
+    return tuple(Head(path, _asked(path) or _values(people, path)) for path in paths)
+
+
+def _asked(path: Path) -> Covariates:
+    """What a head that brainldm generated was asked to be."""
+    return read_provenance(output_paths(path)[1]).values
 
 
 def _values(people: People, path: Path) -> Covariates:
     """What a table says of the person of an image."""
     person = people.find(names_of(path))
     return person.values if person else {}
-
-
-def _sidecar(path: Path) -> dict[str, str | float]:
-    """What a head that brainldm generated was asked to be."""
-    file = path.with_name(f"{nifti_stem(path)}.json")
-    try:
-        said = json.loads(file.read_text(encoding="utf-8"))["brainldm"]["conditions"]
-        return {name: entry["value"] for name, entry in said.items()}
-    except (OSError, ValueError, KeyError, TypeError, AttributeError):
-        return {}
 
 
 def common_grid(sets: Mapping[str, Sequence[Head]], resample: bool) -> Grid:

@@ -18,9 +18,10 @@ import numpy as np
 from brainldm._version import __version__
 from brainldm.dataset.bids import SPACE, VERSION, t1w
 from brainldm.dataset.people import People
+from brainldm.dataset.sidecar import OURS
 from brainldm.dataset.table import write_table
 from brainldm.errors import BrainLDMError, DataError
-from brainldm.files import to_json, write_together
+from brainldm.files import read_json, to_json, write_together
 
 COVARIATES = {
     "sex": "Sex",
@@ -99,10 +100,12 @@ def open_dataset(out: Path, settings: Settings) -> None:
     description = out / "dataset_description.json"
     wanted = settings.to_json()
     if description.is_file():
-        found = _read(description).get("brainldm")
-        if found == wanted:
+        content = read_json(description, "a data set that `brainldm prepare` began. Remove it")
+        found = content.get(OURS)
+        found = found if isinstance(found, dict) else {}
+        differing = sorted(k for k, v in wanted.items() if found.get(k) != v)
+        if not differing:
             return
-        differing = sorted(k for k, v in wanted.items() if (found or {}).get(k) != v)
         raise BrainLDMError(
             f"{out} holds another data set: it differs in {', '.join(differing)}. Choose another "
             "folder, or remove this one."
@@ -119,7 +122,7 @@ def open_dataset(out: Path, settings: Settings) -> None:
         "GeneratedBy": [
             {"Name": "brainldm", "Version": __version__, "Description": "brainldm prepare"}
         ],
-        "brainldm": wanted,
+        OURS: wanted,
     }
     write_together({description: to_json(content)})
 
@@ -186,12 +189,6 @@ def write_tables(
     )
 
 
-def read_sidecar(path: Path) -> dict[str, Any] | None:
-    """What the sidecar of a prepared image says under "brainldm"; None if there is none."""
-    found = _read(path).get("brainldm") if path.is_file() else None
-    return found if isinstance(found, dict) else None
-
-
 def _describe(participants: Sequence[Participant], descriptions: Mapping[str, Any]) -> Any:
     content: dict[str, Any] = {}
     for name, description in COVARIATES.items():
@@ -225,11 +222,3 @@ def _range(name: str, participants: Sequence[Participant]) -> dict[str, Any]:
             "sd": float(numbers.std()),
         }
     return summary
-
-
-def _read(path: Path) -> dict[str, Any]:
-    try:
-        content = json.loads(path.read_text(encoding="utf-8"))
-    except (OSError, ValueError):
-        return {}  # as good as none: it is written again
-    return content if isinstance(content, dict) else {}

@@ -6,13 +6,13 @@ import io
 from collections.abc import Mapping, Sequence
 from html import escape
 from pathlib import Path
-from typing import Any
 
 import numpy as np
 from numpy.typing import NDArray
 from PIL import Image
 from scipy import ndimage
 
+from brainldm.dataset.sidecar import Provenance
 from brainldm.image.page import bars, page, picture
 from brainldm.image.slices import draw_slices
 from brainldm.image.volume import Volume
@@ -48,7 +48,7 @@ def figure(image: Volume, brain: NDArray[np.bool_]) -> bytes:
 def quality_page(
     out: Path,
     participants: Sequence[Participant],
-    sidecars: Mapping[str, Mapping[str, Any]],
+    provenance: Mapping[str, Provenance],
     failures: Mapping[str, str],
     notes: Sequence[str],
 ) -> bytes:
@@ -57,11 +57,11 @@ def quality_page(
     Args:
         out: the data set.
         participants: those whose image is there.
-        sidecars: what the sidecar of each says.
+        provenance: of each, by subject.
         failures: subject to reason.
         notes: what else a person should look at.
     """
-    least = sorted(participants, key=lambda p: sidecars[p.subject]["registration"]["similarity"])
+    least = sorted(participants, key=lambda p: _similarity(provenance[p.subject]))
     body = [
         f"<p>{len(participants)} prepared, {len(failures)} failed. The contour is the "
         "template's brain; L and R are the person's left and right, as the header says: the "
@@ -77,11 +77,11 @@ def quality_page(
     body.append("<h2>Covariates</h2>")
     body += [_distribution(name, participants) for name in COVARIATES]
     body.append("<h2>Scans</h2>")
-    body += [_scan(out, each, sidecars[each.subject]) for each in least]
+    body += [_scan(out, each, provenance[each.subject]) for each in least]
     return page("Quality of the prepared scans", *body)
 
 
-def _scan(out: Path, participant: Participant, sidecar: Mapping[str, Any]) -> str:
+def _scan(out: Path, participant: Participant, provenance: Provenance) -> str:
     file = Paths.of(out, participant.subject).figure
     content = file.read_bytes() if file.is_file() else b""
     said = ", ".join(
@@ -90,14 +90,18 @@ def _scan(out: Path, participant: Participant, sidecar: Mapping[str, Any]) -> st
         + (" (measured)" if name in participant.measured else "")
         for name, value in participant.covariates.items()
     )
-    alike = sidecar["registration"]["similarity"]
+    alike = _similarity(provenance)
     name = f"sub-{participant.subject}"
-    intensities = bars(np.sqrt(sidecar["histogram"]).tolist(), "0", "1")
+    intensities = bars(np.sqrt(provenance.histogram).tolist(), "0", "1")
     below = (
         f"<b>{escape(name)}</b>, similarity {alike:.2f}<br>{escape(said)}<br>"
         f"intensities {intensities} (roots of counts)"
     )
     return picture(content, "jpeg", name, below)
+
+
+def _similarity(provenance: Provenance) -> float:
+    return provenance.registration.similarity if provenance.registration else 0.0
 
 
 def _distribution(name: str, participants: Sequence[Participant]) -> str:

@@ -2,7 +2,6 @@
 
 from __future__ import annotations
 
-import hashlib
 import tempfile
 import zipfile
 from collections.abc import Iterator
@@ -38,21 +37,6 @@ def read_scan(scan: Scan) -> Volume:
             f"{scan.path} is empty: every voxel is {volume.array.flat[0]:g}. Export it again."
         )
     return volume
-
-
-def digest(path: Path) -> str:
-    """The SHA-256 of a file.
-
-    Raises:
-        BrainLDMError: it cannot be read.
-    """
-    try:
-        with path.open("rb") as file:
-            return hashlib.file_digest(file, "sha256").hexdigest()
-    except OSError as error:
-        raise BrainLDMError(
-            f"Cannot read {path}: {error.strerror}. Expected a NIfTI (.nii, .nii.gz)."
-        ) from error
 
 
 @contextmanager

@@ -105,8 +105,10 @@ def prepare(
     ]
     notes = _notes(table_of, people, inputs)
     write_tables(out, settings, participants, table_of.columns, table_of.descriptions, reasons)
-    sidecars = {name: outcome.sidecar or {} for name, outcome in outcomes.items()}
-    page = quality_page(out, participants, sidecars, reasons, notes)
+    provenance = {
+        name: each.provenance for name, each in outcomes.items() if each.provenance is not None
+    }
+    page = quality_page(out, participants, provenance, reasons, notes)
     write_together({out / "quality.html": page})
     return Summary(len(participants), tuple(failures), tuple(notes), inputs.layout)
 
@@ -114,7 +116,7 @@ def prepare(
 def _participant(
     subject: str, given: Covariates, outcome: Outcome, other: Mapping[str, str]
 ) -> Participant:
-    found = (outcome.sidecar or {})["measured"]
+    found = outcome.provenance.measured if outcome.provenance else {}
     measured = {name: found[name] for name in missing_covariates(given)}
     return Participant(subject, {**given, **measured}, frozenset(measured), other)
 
@@ -192,12 +194,12 @@ def _failures(scans: Sequence[Scan], outcomes: Mapping[str, Outcome]) -> Iterato
     first: dict[str, Scan] = {}
     for scan in scans:
         outcome = outcomes[scan.subject]
-        if outcome.reason:
+        if outcome.provenance is None:
             line = f" (line {scan.line})" if scan.line else ""
             yield Failure(scan.subject, str(scan.path), outcome.reason + line)
             continue
-        content = (outcome.sidecar or {})["source"]["sha256"]
-        other = first.setdefault(content, scan)
+        source = outcome.provenance.source
+        other = first.setdefault(source.sha256 if source else "", scan)
         if other is not scan:
             yield Failure(
                 scan.subject,

@@ -7,20 +7,25 @@ from collections.abc import Mapping
 from dataclasses import asdict, dataclass
 from functools import cache
 from pathlib import Path
-from typing import Any
 
 import numpy as np
 
-from brainldm.dataset.bids import SPACE
+from brainldm.dataset.sidecar import (
+    Provenance,
+    Registration,
+    Source,
+    prepared_sidecar,
+    read_provenance,
+)
 from brainldm.errors import BrainLDMError
-from brainldm.files import to_json, write_together
+from brainldm.files import sha256, to_json, write_together
 from brainldm.image.fit import fit_to_grid
 from brainldm.image.grid import Grid
 from brainldm.image.volume import Volume
-from brainldm.prepare.dataset import MEASURABLE, Paths, Settings, read_sidecar
+from brainldm.prepare.dataset import MEASURABLE, Paths, Settings
 from brainldm.prepare.inputs import Scan
 from brainldm.prepare.quality import BINS, figure
-from brainldm.prepare.reading import digest, read_scan
+from brainldm.prepare.reading import read_scan
 from brainldm.register.reference import Reference
 
 
@@ -50,28 +55,30 @@ class Outcome:
     Args:
         subject: the label.
         reason: why it failed; empty if it did not.
-        sidecar: what is known of a prepared image.
+        provenance: of a prepared image, what its sidecar says.
     """
 
     subject: str
     reason: str = ""
-    sidecar: Mapping[str, Any] | None = None
+    provenance: Provenance | None = None
 
 
 def prepared_before(task: Task) -> Outcome | None:
     """The outcome of the same file with the same settings, if it is there still."""
     paths = Paths.of(task.out, task.scan.subject)
-    done = read_sidecar(paths.sidecar)
+    try:
+        done = read_provenance(paths.sidecar)
+    except BrainLDMError:
+        return None  # as good as none: it is written again
     if (
-        done is None
-        or not paths.image.is_file()
-        or done.get("settings") != task.settings.to_json()
-        or not set(task.measure) <= set(done.get("measured", {}))
+        not paths.image.is_file()
+        or done.settings != task.settings.to_json()
+        or not set(task.measure) <= set(done.measured)
         or not task.scan.path.is_file()
-        or done.get("source") != _source(task.scan)
+        or done.source != _source(task.scan)
     ):
         return None
-    return Outcome(task.scan.subject, sidecar=done)
+    return Outcome(task.scan.subject, provenance=done)
 
 
 def prepare_scan(task: Task) -> Outcome:
@@ -81,7 +88,7 @@ def prepare_scan(task: Task) -> Outcome:
     with tempfile.TemporaryDirectory() as folder:
         before, tempfile.tempdir = tempfile.tempdir, folder
         try:
-            return Outcome(subject, sidecar=_prepare(task, Paths.of(task.out, subject)))
+            return Outcome(subject, provenance=_prepare(task, Paths.of(task.out, subject)))
         except BrainLDMError as error:
             return Outcome(subject, str(error))
         except Exception as error:  # one bad scan never stops the rest
@@ -94,11 +101,11 @@ def prepare_scan(task: Task) -> Outcome:
             tempfile.tempdir = before
 
 
-def _source(scan: Scan) -> dict[str, str]:
-    return {"name": scan.path.name, "sha256": digest(scan.path)}
+def _source(scan: Scan) -> Source:
+    return Source(name=scan.path.name, sha256=sha256(scan.path))
 
 
-def _prepare(task: Task, paths: Paths) -> dict[str, Any]:
+def _prepare(task: Task, paths: Paths) -> Provenance:
     from brainldm.register.images import correct_bias, moved
     from brainldm.register.rigid import check_place, register
 
@@ -122,31 +129,24 @@ def _prepare(task: Task, paths: Paths) -> dict[str, Any]:
     except BrainLDMError as error:
         raise BrainLDMError(f"{task.scan.path}: {error}") from error
     histogram, _ = np.histogram(image.array, BINS, (0, 1))
-    ours: dict[str, Any] = {
-        "source": source,
-        "settings": settings.to_json(),
-        "registration": {"matrix": motion.tolist(), "similarity": round(alike, 4)},
-        "intensity": image.metadata,
-        "measured": {k: v for k, v in measured.items() if k in (*task.measure, "head_scaling")},
-        "histogram": histogram.tolist(),
-    }
-    sidecar = {
-        "Description": "T1-weighted head prepared for training a generative model",
-        "SkullStripped": False,
-        "SpatialReference": SPACE,
-        "Units": "arbitrary",
-        "brainldm": ours,
-    }
+    provenance = Provenance(
+        source=source,
+        settings=settings.to_json(),
+        registration=Registration(matrix=motion.tolist(), similarity=round(alike, 4)),
+        intensity=dict(image.metadata or {}),
+        measured={k: v for k, v in measured.items() if k in (*task.measure, "head_scaling")},
+        histogram=histogram.tolist(),
+    )
     brain = Volume(reference.brain, reference.affine).resample(Grid.of(settings.shape, affine))
     write_together(
         {
             paths.figure: figure(image, brain.array > 0.5),
             paths.image: Volume(image.array, affine).to_nifti(),
             # The sidecar last: it says that the rest is there.
-            paths.sidecar: to_json(sidecar),
+            paths.sidecar: to_json(prepared_sidecar(provenance)),
         }
     )
-    return ours
+    return provenance
 
 
 @cache
