@@ -112,7 +112,7 @@ def test_every_bad_row_is_listed_with_its_line(tmp_path: Path) -> None:
         "line 6: age is 12 years",
         "line 7: participant_id is that of line 2 again",
         "line 8: seed is that of line 2 again",
-        "line 9: has 5 cells: expected 6",
+        "line 9: expected 6 cells, as the header has, got 5",
         "line 10: age is nan: expected a finite number",
     ):
         assert expected in said, said

@@ -20,7 +20,8 @@ from brainldm.cohort.draw import describe
 from brainldm.cohort.plan import SEED, Plan
 from brainldm.cohort.records import MANIFEST, WORK, Records
 from brainldm.config import ModelConfig, Variable
-from brainldm.dataset.bids import VERSION, cell
+from brainldm.dataset.bids import VERSION
+from brainldm.dataset.table import write_row
 from brainldm.errors import BrainLDMError
 from brainldm.files import make_folder, to_json, write_aside, write_together
 
@@ -65,7 +66,7 @@ def open_cohort(out: Path, settings: Settings, config: ModelConfig, plan: Plan) 
         BrainLDMError: something else is there, or a cohort with other settings.
     """
     wanted = json.loads(json.dumps(asdict(settings)))
-    table = out / "code" / f"plan{plan.file.suffix}"
+    table = out / "code" / f"plan{plan.table.file.suffix}"
     if (out / COHORT).is_file():
         differ = sorted(_differences(read_settings(out), wanted))
         if differ:
@@ -81,9 +82,9 @@ def open_cohort(out: Path, settings: Settings, config: ModelConfig, plan: Plan) 
         )
     make_folder(out / WORK)
     if not (out / COHORT).is_file():
-        _copy(plan.file, table)
-        if plan.file.with_suffix(".json").is_file():
-            _copy(plan.file.with_suffix(".json"), table.with_suffix(".json"))
+        _copy(plan.table.file, table)
+        if plan.table.file.with_suffix(".json").is_file():
+            _copy(plan.table.file.with_suffix(".json"), table.with_suffix(".json"))
         write_together({out / MODEL: config.to_json().encode()})
         write_together({out / COHORT: to_json(wanted)})  # last: with it, the cohort is begun
     return plan.at(table)
@@ -155,13 +156,13 @@ def close_cohort(
     columns = [v.name for v in variables]
     header = ["participant_id", *columns, SEED, *(f"{m}_measured" for m in measures), "flags"]
     with write_aside(out / "participants.tsv") as table, write_aside(out / MANIFEST) as manifest:
-        table.write(("\t".join(header) + "\n").encode())
+        table.write(write_row(header))
         for record in records:
             measured = (record.measured.get(m) for m in measures)
-            flags = "; ".join(record.flags) or "n/a"
-            values = (record.values[name] for name in columns)
-            cells = (*map(cell, values), str(record.seed), *map(cell, measured), flags)
-            table.write(("\t".join((f"sub-{record.label}", *cells)) + "\n").encode())
+            flags = "; ".join(record.flags)
+            values = (record.values[each] for each in columns)
+            name = f"sub-{record.label}"
+            table.write(write_row((name, *values, str(record.seed), *measured, flags)))
             manifest.write(record.to_line())
     write_together(
         {

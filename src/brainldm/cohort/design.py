@@ -21,7 +21,7 @@ from brainldm.config import (
     Uniform,
     Variable,
 )
-from brainldm.errors import BrainLDMError
+from brainldm.errors import UsageError
 
 ASKED = "asked for in the plan"
 Array = NDArray[np.float64]
@@ -69,7 +69,7 @@ def _named(variables: Sequence[Variable], name: str) -> Variable:
     for variable in variables:
         if variable.name == name:
             return variable
-    raise BrainLDMError(
+    raise UsageError(
         f"This model has no condition {name!r}: expected {', '.join(v.name for v in variables)}."
     )
 
@@ -85,7 +85,7 @@ def _distribution(variable: Variable, text: str) -> Any:
             expected = ",".join(
                 f"{label}:{1 / len(variable.labels):.3g}" for label in variable.labels
             )
-            raise BrainLDMError(
+            raise UsageError(
                 f"The distribution of {variable.name} is {text!r}: expected a share for each "
                 f"label, together 1, as in {expected}."
             )
@@ -106,7 +106,7 @@ def _distribution(variable: Variable, text: str) -> Any:
             return LogNormal(median=first, sd=second, source=ASKED)
     except ValueError:
         pass
-    raise BrainLDMError(
+    raise UsageError(
         f"The distribution of {variable.name} is {text!r}: expected uniform, normal:MEAN:SD or, "
         "for what is above 0, lognormal:MEDIAN:SD with the deviation of the natural logarithm."
     )
@@ -122,7 +122,7 @@ def _within(variable: Variable, text: str) -> Within:
     if variable.labels:
         labels = frozenset(text.split(","))
         if not labels <= set(variable.labels):
-            raise BrainLDMError(
+            raise UsageError(
                 f"The limit of {variable.name} is {text!r}: expected labels among "
                 f"{', '.join(variable.labels)}, with commas between."
             )
@@ -139,12 +139,12 @@ def _edges(variable: Variable, text: str, what: str) -> list[float]:
     rising = all(a < b for a, b in pairwise(edges))
     if len(edges) < 2 or (what == "limit" and len(edges) > 2) or not rising:
         more = "" if what == "limit" else ":...:HIGH, its groups' edges"
-        raise BrainLDMError(
+        raise UsageError(
             f"The {what} of {variable.name} is {text!r}: expected LOW:HIGH{more}, in "
             f"{variable.unit or 'its unit'}, rising."
         )
     if edges[0] < variable.low or edges[-1] > variable.high:
-        raise BrainLDMError(
+        raise UsageError(
             f"The {what} of {variable.name} is {text!r}: expected it within what the model knows, "
             f"{variable.low:g} to {variable.high:g} {variable.unit}."
         )
@@ -158,7 +158,7 @@ def groups_of(design: Design, variables: Sequence[Variable]) -> dict[str, dict[s
         variable = _named(variables, name)
         if variable.labels:
             if text:
-                raise BrainLDMError(f"To balance {name}, name it alone: its groups are its labels.")
+                raise UsageError(f"To balance {name}, name it alone: its groups are its labels.")
             allowed = design.limits.get(name, "").split(",")
             labels = [x for x in variable.labels if allowed == [""] or x in allowed]
             parts.append([(name, label, frozenset({label})) for label in labels])
@@ -180,7 +180,7 @@ def copula_of(design: Design, variables: Sequence[Variable]) -> Array:
     for (a, b), r in design.correlations.items():
         i, j = names.index(_named(variables, a).name), names.index(_named(variables, b).name)
         if i == j or not -1 < r < 1:
-            raise BrainLDMError(
+            raise UsageError(
                 f"The correlation of {a} and {b} is {r:g}: expected two conditions, and a number "
                 "between -1 and 1."
             )
@@ -188,7 +188,7 @@ def copula_of(design: Design, variables: Sequence[Variable]) -> Array:
     try:
         root: Array = np.linalg.cholesky(matrix).astype(np.float64)
     except np.linalg.LinAlgError:
-        raise BrainLDMError(
+        raise UsageError(
             "No people have these correlations together: expected a positive definite matrix, "
             f"got {matrix.tolist()}. Choose smaller ones."
         ) from None

@@ -29,8 +29,9 @@ from brainldm.cohort.design import (
 from brainldm.cohort.plan import ID, NOISES, SEED
 from brainldm.conditions import ConditionRanges, quantile
 from brainldm.config import ModelConfig, Variable
-from brainldm.dataset.columns import conditions_of, find_conditions, read_header, split
-from brainldm.errors import BrainLDMError
+from brainldm.dataset.columns import conditions_of, find_conditions
+from brainldm.dataset.table import open_table, write_table
+from brainldm.errors import DataError, UsageError
 from brainldm.files import to_json, write_together
 
 PATIENCE = 1000
@@ -44,21 +45,23 @@ def draw_plan(design: Design, config: ModelConfig, out: Path) -> dict[str, int]:
         The number of rows of each group, by its name.
 
     Raises:
-        BrainLDMError: a design that cannot be met, or that names what the model does not have.
+        UsageError: a design that cannot be met, or that names what the model does not have.
+        DataError: a table to draw from that is damaged or lacks what is needed.
+        StorageError: the plan cannot be written.
     """
     if out.suffix != ".tsv":
-        raise BrainLDMError(f"Cannot write a plan as {out.name!r}: expected a name ending in .tsv.")
+        raise UsageError(f"Cannot write a plan as {out.name!r}: expected a name ending in .tsv.")
     if not 1 <= design.number < NOISES:
-        raise BrainLDMError(f"The number of volumes is {design.number}: expected 1 or more.")
+        raise UsageError(f"The number of volumes is {design.number}: expected 1 or more.")
     if design.seed < 0:
-        raise BrainLDMError(f"The seed is {design.seed}: expected a whole number from 0.")
+        raise UsageError(f"The seed is {design.seed}: expected a whole number from 0.")
     variables = variables_of(design, config)
     groups = groups_of(design, variables)
     limits = limits_of(design, variables)
     rng = np.random.default_rng(design.seed)
     if design.like:
         if design.distributions or design.correlations:
-            raise BrainLDMError(
+            raise UsageError(
                 "A table to draw rows from has its own distributions and correlations: give the "
                 "table, or these."
             )
@@ -69,13 +72,13 @@ def draw_plan(design: Design, config: ModelConfig, out: Path) -> dict[str, int]:
     people = people[rng.permutation(len(people))]
     seeds = rng.choice(NOISES, len(people), replace=False)
     width = max(4, len(str(len(people))))
-    lines = ["\t".join((ID, SEED, *(v.name for v in variables)))]
-    for i, (person, seed) in enumerate(zip(people, seeds, strict=True), 1):
-        cells = (_cell(v, x) for v, x in zip(variables, person, strict=True))
-        lines.append("\t".join((f"sub-{i:0{width}d}", str(seed), *cells)))
+    rows = (
+        (f"sub-{i:0{width}d}", str(seed), *map(_cell, variables, person))
+        for i, (person, seed) in enumerate(zip(people, seeds, strict=True), 1)
+    )
     write_together(
         {
-            out: ("\n".join(lines) + "\n").encode(),
+            out: write_table((ID, SEED, *(v.name for v in variables)), rows),
             out.with_suffix(".json"): _description(design, config, variables),
         }
     )
@@ -107,46 +110,41 @@ def _rows_of(
     people = _people(table, variables)
     inside = people[_inside(people, variables, limits)]
     if not len(inside):
-        raise BrainLDMError(f"{table} has nobody within the limits: expected at least one row.")
+        raise DataError(f"{table} has nobody within the limits: expected at least one row.")
     while True:
         yield inside[rng.integers(0, len(inside), 4096)]
 
 
-def _people(table: Path, variables: Sequence[Variable]) -> Array:
+def _people(file: Path, variables: Sequence[Variable]) -> Array:
     """The rows of a table that have every condition, within the model's ranges."""
     ranges = ConditionRanges(variables)
-    header, delimiter = read_header(table)
-    columns, others = find_conditions(table, header, ranges)
+    table = open_table(file)
+    columns, others = find_conditions(table, ranges)
     known = {column.name for column in columns}
     missing = [v.name for v in variables if v.name not in known]
     if missing:
         hints = [f"{name!r} {why}" for name, why in others.items() if "no condition" not in why]
-        raise BrainLDMError(
-            f"{table} has no column {', '.join(missing)}: expected every condition of the model. "
+        raise DataError(
+            f"{file} has no column {', '.join(missing)}: expected every condition of the model. "
             + " ".join(hints)
         )
     rows, problems, incomplete = [], [], 0
-    with table.open("rb") as stream:
-        stream.readline()
-        for number, line in enumerate(stream, 2):
-            if not line.strip():
-                continue
-            cells = split(line.rstrip(b"\r\n"), delimiter)
-            if len(cells) != len(header):
-                problems.append(f"  line {number}: expected {len(header)} cells.")
-                continue
-            person, wrong = conditions_of(cells, columns)
-            given = person.given
-            wrong = wrong or ranges.problems(person)
-            if not wrong and len(given) == len(variables):
-                rows.append([_number(v, given[v.name]) for v in variables])
-            elif not wrong:
-                incomplete += 1
-            problems += [f"  line {number}: {problem}" for problem in wrong]
+    for row in table.rows():
+        if misfit := table.misfit(row):
+            problems.append(f"  line {row.number}: {misfit}.")
+            continue
+        person, wrong = conditions_of(row.cells, columns)
+        given = person.given
+        wrong = wrong or ranges.problems(person)
+        if not wrong and len(given) == len(variables):
+            rows.append([_number(v, given[v.name]) for v in variables])
+        elif not wrong:
+            incomplete += 1
+        problems += [f"  line {row.number}: {problem}" for problem in wrong]
     if problems:
-        raise BrainLDMError(f"{table} cannot be drawn from as it is:\n" + "\n".join(problems))
+        raise DataError(f"{file} cannot be drawn from as it is:\n" + "\n".join(problems))
     if incomplete:
-        warnings.warn(f"{incomplete} rows of {table} lack a condition: not drawn.", stacklevel=2)
+        warnings.warn(f"{incomplete} rows of {file} lack a condition: not drawn.", stacklevel=2)
     people: Array = np.array(rows, np.float64).reshape(len(rows), len(variables))
     return people
 
@@ -176,7 +174,7 @@ def _fill(
         looked += len(block)
         if looked > PATIENCE * (number + 1000):
             short = next(name for name in groups if counts[name] < wanted[name])
-            raise BrainLDMError(
+            raise UsageError(
                 f"Of {looked} people drawn, {counts[short]} are "
                 f"{short or 'within the limits'}, and {wanted[short]} are wanted. Widen the "
                 "limits or the group, or choose distributions that reach it."

@@ -2,7 +2,7 @@
 
 participant_id   sub-LABEL or LABEL, letters and digits, each once
 seed             each once, in its lowest 32 bits (`brainldm.sampling.noise`)
-...              conditions, as `cohort.columns` reads them; one that is left out is drawn
+...              conditions, as `dataset.columns` reads them; one that is left out is drawn
 
 Of each row only its place in the file is kept in memory, and a hash while it is checked.
 """
@@ -15,14 +15,17 @@ from array import array
 from collections.abc import Callable, Iterator, Sequence
 from dataclasses import dataclass, replace
 from functools import partial
+from itertools import islice
 from pathlib import Path
 
 import numpy as np
 from numpy.typing import NDArray
 
 from brainldm.conditions import ConditionRanges, Conditions
-from brainldm.dataset.columns import Column, conditions_of, find_conditions, read_header, split
-from brainldm.errors import BrainLDMError
+from brainldm.dataset.columns import Column, conditions_of, find_conditions
+from brainldm.dataset.table import Row as Line
+from brainldm.dataset.table import Table, open_table
+from brainldm.errors import DataError
 from brainldm.sampling.noise import SEED_LIMIT
 
 ID, SEED = "participant_id", "seed"
@@ -53,18 +56,14 @@ class Plan:
     """A table that was checked.
 
     Args:
-        file: the table.
-        delimiter: between its cells.
-        width: cells of a row.
+        table: its header was read.
         columns: its conditions.
         places: (id, seed): indices of these columns.
         offsets: where each row begins, in bytes.
         sha256: of the rows and of what their columns mean.
     """
 
-    file: Path
-    delimiter: str
-    width: int
+    table: Table
     columns: tuple[Column, ...]
     places: tuple[int, int]
     offsets: NDArray[np.uint64]
@@ -75,36 +74,37 @@ class Plan:
 
     def at(self, file: Path) -> Plan:
         """The same plan, read from a copy of its file."""
-        return replace(self, file=file)
+        return replace(self, table=replace(self.table, file=file))
 
     def rows(self, start: int, stop: int) -> list[Row]:
-        """Read rows again, in order."""
-        with self.file.open("rb") as stream:
-            return [self._row(stream, index) for index in range(start, min(stop, len(self)))]
+        """Read rows again, in order.
 
-    def _row(self, stream: object, index: int) -> Row:
-        stream.seek(int(self.offsets[index]))  # type: ignore[attr-defined]
-        row, problems = self.parse(stream.readline(), index)  # type: ignore[attr-defined]
-        if row is None:
-            raise BrainLDMError(f"{self.file} was changed while it was in use: {problems[0]}")
-        return row
+        Raises:
+            DataError: the table is another now.
+        """
+        offsets = self.offsets[start:stop].tolist()
+        lines = islice(self.table.rows(offsets[0]), len(offsets)) if offsets else iter(())
+        rows = [self.parse(line, start + i)[0] for i, line in enumerate(lines)]
+        found = [row for row in rows if row is not None]
+        if len(found) != len(offsets):
+            raise DataError(
+                f"{self.table.file} was changed while it was in use: expected a volume's row at "
+                f"each of the bytes {offsets}. Put back what was there."
+            )
+        return found
 
     def parse(
         self,
-        line: bytes,
+        line: Line,
         index: int,
         check: Callable[[Conditions], list[str]] = lambda conditions: [],
     ) -> tuple[Row | None, list[str]]:
         """A row, or None; and a message for each thing wrong with it, by `check` as well."""
-        try:
-            cells = split(line.rstrip(b"\r\n"), self.delimiter)
-        except BrainLDMError as error:
-            return None, [str(error)]
-        if len(cells) != self.width:
-            return None, [f"has {len(cells)} cells: expected {self.width}, as in the header."]
-        conditions, problems = conditions_of(cells, self.columns)
+        if misfit := self.table.misfit(line):
+            return None, [f"{misfit}."]
+        conditions, problems = conditions_of(line.cells, self.columns)
         problems += check(conditions)
-        name, text = (cells[place].strip() for place in self.places)
+        name, text = (line.cells[place].strip() for place in self.places)
         label = name.removeprefix("sub-")
         if not _LABEL.fullmatch(label):
             problems.append(
@@ -126,10 +126,11 @@ def read_plan(file: Path, ranges: ConditionRanges, *, extrapolate: bool = False)
         extrapolate: accept values outside the model's ranges.
 
     Raises:
-        BrainLDMError: anything is wrong; every column and every row is listed with its line.
+        StorageError: it cannot be read.
+        DataError: anything is wrong; every column and every row is listed with its line.
     """
-    header, delimiter = read_header(file)
-    columns, others = find_conditions(file, header, ranges)
+    table = open_table(file)
+    columns, others = find_conditions(table, ranges)
     problems = [
         f"line 1, column {name!r} {problem}"
         for name, problem in others.items()
@@ -139,46 +140,34 @@ def read_plan(file: Path, ranges: ConditionRanges, *, extrapolate: bool = False)
         f"line 1: there is no column {name!r}. Expected {ID}, {SEED} and conditions; "
         "`brainldm cohort plan` draws such a table."
         for name in (ID, SEED)
-        if name not in header
+        if name not in table.header
     ]
     if problems:
         raise _refusal(file, problems)
-    places = (header.index(ID), header.index(SEED))
-    empty = np.zeros(0, np.uint64)
-    plan = Plan(file, delimiter, len(header), columns, places, empty, "")
+    places = (table.header.index(ID), table.header.index(SEED))
+    plan = Plan(table, columns, places, np.zeros(0, np.uint64), "")
     check = partial(ranges.problems, extrapolate=extrapolate)
 
-    meaning = hashlib.sha256(repr((delimiter, columns, places)).encode())
+    meaning = hashlib.sha256(repr((columns, places)).encode())
     offsets, labels, noises, lines = array("Q"), array("Q"), array("Q"), array("Q")
-    for number, offset, line in _lines(file):
-        meaning.update(line)
+    for line in table.rows():
+        meaning.update(repr(line.cells).encode())
         row, wrong = plan.parse(line, len(offsets), check)
         if row is not None:
             # Some disks take "a" and "A" for one name.
             digest = hashlib.blake2b(row.label.lower().encode(), digest_size=8).digest()
             labels.append(int.from_bytes(digest))
             noises.append(row.seed % NOISES)
-            lines.append(number)
-        offsets.append(offset)
-        problems += [f"line {number}: {problem}" for problem in wrong]
+            lines.append(line.number)
+        offsets.append(line.offset)
+        problems += [f"line {line.number}: {problem}" for problem in wrong]
     problems += _twice(labels, lines, ID, "files are named by it")
     problems += _twice(noises, lines, SEED, "a multiple of 2**32 more is the same")
     if problems:
         raise _refusal(file, sorted(problems, key=_line_of))
     if not offsets:
-        raise BrainLDMError(f"{file} has no rows: expected one for each volume.")
-    found = np.frombuffer(offsets, np.uint64)
-    return Plan(file, delimiter, len(header), columns, places, found, meaning.hexdigest())
-
-
-def _lines(file: Path) -> Iterator[tuple[int, int, bytes]]:
-    """Number, place and content of each row that is not blank."""
-    with file.open("rb") as stream:
-        offset = len(stream.readline())
-        for number, line in enumerate(stream, 2):
-            if line.strip():
-                yield number, offset, line
-            offset += len(line)
+        raise DataError(f"{file} has no rows: expected one for each volume.")
+    return replace(plan, offsets=np.frombuffer(offsets, np.uint64), sha256=meaning.hexdigest())
 
 
 def _twice(hashes: Sequence[int], lines: Sequence[int], name: str, why: str) -> Iterator[str]:
@@ -195,6 +184,6 @@ def _line_of(problem: str) -> int:
     return int(problem.removeprefix("line ").split(":")[0].split(",")[0])
 
 
-def _refusal(file: Path, problems: Sequence[str]) -> BrainLDMError:
+def _refusal(file: Path, problems: Sequence[str]) -> DataError:
     listed = "\n".join(f"  {problem}" for problem in problems)
-    return BrainLDMError(f"{file} cannot be used as it is; nothing was started:\n{listed}")
+    return DataError(f"{file} cannot be used as it is; nothing was started:\n{listed}")

@@ -5,7 +5,6 @@ from __future__ import annotations
 import re
 from pathlib import Path
 
-from brainldm.dataset.table import cell as cell
 from brainldm.image.volume import nifti_stem
 
 VERSION = "1.10.0"

@@ -8,16 +8,14 @@ fields are known by their numbers.
 
 from __future__ import annotations
 
-import csv
 import re
 from collections.abc import Collection, Mapping, Sequence
 from dataclasses import dataclass, field
-from pathlib import Path
 
 from brainldm.conditions import ConditionRanges, Conditions
 from brainldm.config import Variable
-from brainldm.dataset.table import Table, open_table, value
-from brainldm.errors import BrainLDMError, DataError
+from brainldm.dataset.table import Table, value
+from brainldm.errors import DataError
 
 UNITS = {
     "years": ("years", 1.0),
@@ -285,32 +283,11 @@ def conditions_of(cells: Sequence[str], columns: Sequence[Column]) -> tuple[Cond
     return Conditions.of(values), problems
 
 
-def split(line: bytes, delimiter: str) -> list[str]:
-    """The cells of a line; `Table.rows` takes its place.
-
-    Raises:
-        BrainLDMError: it is not UTF-8, or a quoted cell does not end on it.
-    """
-    try:
-        (cells,) = csv.reader([line.decode("utf-8")], delimiter=delimiter, strict=True)
-    except (UnicodeDecodeError, csv.Error) as error:
-        raise BrainLDMError(f"cannot be read ({error}): expected a line of UTF-8 text.") from None
-    return cells
-
-
-def read_header(file: Path) -> tuple[list[str], str]:
-    """The names of a table's columns, and its delimiter; `open_table` takes its place."""
-    return list(open_table(file).header), "," if file.suffix.lower() == ".csv" else "\t"
-
-
 def find_conditions(
-    file: Path, header: Sequence[str], ranges: ConditionRanges
+    table: Table, ranges: ConditionRanges
 ) -> tuple[tuple[Column, ...], dict[str, str]]:
-    """The columns that are conditions of a model, and what is the matter with each other one.
-
-    `find_columns` takes its place.
-    """
-    found = find_columns(open_table(file), [Quantity.of(v) for v in ranges.variables])
+    """The columns that are conditions of a model, and what is the matter with each other one."""
+    found = find_columns(table, [Quantity.of(v) for v in ranges.variables])
     expected = ", ".join(v.name for v in ranges.variables)
     unknown = f"is no condition of this model: expected {expected}. Take it out."
     return found.known, {**found.wrong, **{n: why or unknown for n, why in found.unread.items()}}
