@@ -151,12 +151,12 @@ def overhead(folder: Path, rounds: int) -> dict[str, Any]:
     """The bare pipeline and the engine in turn, on the same rows."""
     from brainldm.cohort import run
     from brainldm.cohort.local import Local
-    from brainldm.cohort.maker import Loading, Sampling
     from brainldm.cohort.plan import read_plan
+    from brainldm.pipeline.choice import Model, Sampling
 
-    engine = Local(Loading())
+    engine = Local(Model())
     pipeline = engine._pipeline
-    run.Local = lambda loading: engine  # type: ignore[misc,assignment]
+    run.Local = lambda model: engine  # type: ignore[misc,assignment]
     plan = read_plan(folder / "plan.tsv", pipeline.ranges)
     size = engine.facts.batch
     times: dict[str, list[float]] = {"bare": [], "engine": []}
@@ -168,7 +168,7 @@ def overhead(folder: Path, rounds: int) -> dict[str, Any]:
         times["bare"].append(time.monotonic() - start)
         start = time.monotonic()
         run.run_cohort(
-            run.Request(folder / "plan.tsv", folder / f"engine-{number}", Loading(), Sampling())
+            run.Request(folder / "plan.tsv", folder / f"engine-{number}", Model(), Sampling())
         )
         times["engine"].append(time.monotonic() - start)
     overheads = [e / b - 1 for e, b in zip(times["engine"], times["bare"], strict=True)]
@@ -180,8 +180,8 @@ def ray(folder: Path, workers: int) -> dict[str, Any]:
     import psutil
     from ray.cluster_utils import Cluster
 
-    from brainldm.cohort.maker import Loading, Sampling
     from brainldm.cohort.run import Request, run_cohort
+    from brainldm.pipeline.choice import Model, Sampling
 
     os.environ["RAY_USAGE_STATS_ENABLED"] = "0"
     cluster = Cluster(
@@ -201,7 +201,7 @@ def ray(folder: Path, workers: int) -> dict[str, Any]:
                     os.sched_setaffinity(thread.id, {core})
 
     out = folder / f"ray-{workers}"
-    request = Request(folder / "plan.tsv", out, Loading(), Sampling(), batch=1)
+    request = Request(folder / "plan.tsv", out, Model(), Sampling(), batch=1)
     run_cohort(Request(**{**vars(request), "ray": cluster.address, "cores": 1}), progress)
     cluster.shutdown()
     settled = times[2 * workers :]  # after the first volume of each, which warms it up

@@ -15,7 +15,7 @@ import psutil
 from ray.cluster_utils import Cluster
 
 from brainldm.cohort.run import Request, run_cohort
-from tests.cohorts import SLOW, loading
+from tests.cohorts import SLOW, choice
 
 KILLS = 2
 WORKER = "ray::_Worker"
@@ -47,7 +47,7 @@ def main() -> None:
         initialize_head=True, head_node_args={"num_cpus": 1, "include_dashboard": False}
     )
     nodes = [cluster.add_node(num_cpus=1) for _ in range(2)]
-    request = Request(table, out, loading(model), SLOW, ray=cluster.address, cores=1)
+    request = Request(table, out, choice(model), SLOW, ray=cluster.address, cores=1)
     killed: list[str] = []
     threading.Thread(target=disturb, args=(out, cluster, nodes[-1], killed), daemon=True).start()
     try:

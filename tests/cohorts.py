@@ -6,11 +6,11 @@ import multiprocessing
 from multiprocessing.process import BaseProcess
 from pathlib import Path
 
-from brainldm.cohort.maker import Loading, Sampling
 from brainldm.cohort.run import Request, run_cohort
+from brainldm.pipeline.choice import Model, Sampling
 
 HEADER = "participant_id\tseed\tsex\tage\tventricular_volume_ml\tbrain_volume_ml"
-SAMPLING, SLOW = Sampling("ddim", 2), Sampling("ddim", 25)
+SAMPLING, SLOW = Sampling(sampler="ddim", steps=2), Sampling(sampler="ddim", steps=25)
 
 
 def write_plan(file: Path, count: int) -> Path:
@@ -24,9 +24,9 @@ def write_plan(file: Path, count: int) -> Path:
     return file
 
 
-def loading(model: Path) -> Loading:
+def choice(model: Path) -> Model:
     """A toy model on the CPU."""
-    return Loading(str(model), "cpu", "float32")
+    return Model(source=str(model), device="cpu", dtype="float32")
 
 
 def contents(folder: Path) -> dict[str, bytes]:

@@ -23,7 +23,7 @@ from brainldm.cohort.records import Journal
 from brainldm.cohort.run import Request, run_cohort
 from brainldm.dataset.bids import t1w
 from brainldm.errors import BrainLDMError
-from tests.cohorts import SAMPLING, contents, loading, started, write_plan
+from tests.cohorts import SAMPLING, choice, contents, started, write_plan
 from tests.conftest import Cli, Run
 from tests.toy import SHAPE, write_toy_model
 
@@ -40,7 +40,7 @@ def model(tmp_path_factory: pytest.TempPathFactory) -> Path:
 def request_(model: Path, tmp_path_factory: pytest.TempPathFactory) -> Request:
     """A cohort of toy volumes, to be made somewhere."""
     table = write_plan(tmp_path_factory.mktemp("plan") / "people.tsv", ROWS)
-    return Request(table, Path("nowhere"), loading(model), SAMPLING)
+    return Request(table, Path("nowhere"), choice(model), SAMPLING)
 
 
 @pytest.fixture(scope="module")
@@ -203,7 +203,7 @@ def test_another_plan_model_or_version_is_refused(
         run_cohort(replace(request_, out=undisturbed, table=table))
     plan = tmp_path / "demo.tsv"
     plan.write_text("participant_id\tseed\nsub-1\t1\n")
-    demo = replace(request_, out=undisturbed, table=plan, loading=loading(Path("demo")))
+    demo = replace(request_, out=undisturbed, table=plan, model=choice(Path("demo")))
     with pytest.raises(BrainLDMError, match=r"(?s)model hash.*model name: toy there, demo now"):
         run_cohort(demo)
     described = undisturbed.parent / "older"

@@ -10,7 +10,7 @@ import numpy as np
 import pytest
 
 from brainldm.cohort.run import Request, run_cohort
-from tests.cohorts import SLOW, contents, loading, write_plan
+from tests.cohorts import SLOW, choice, contents, write_plan
 from tests.conftest import ROOT, Run
 from tests.toy import write_toy_model
 
@@ -21,13 +21,13 @@ ROWS = 48
 def request_(tmp_path_factory: pytest.TempPathFactory) -> Request:
     folder = tmp_path_factory.mktemp("cohort")
     model = write_toy_model(folder / "toy")
-    return Request(write_plan(folder / "people.tsv", ROWS), folder / "one", loading(model), SLOW)
+    return Request(write_plan(folder / "people.tsv", ROWS), folder / "one", choice(model), SLOW)
 
 
 def test_workers_may_be_lost(request_: Request, run: Run) -> None:
     out = request_.out.with_name("many")
     result = run(
-        *(sys.executable, "-m", "tests.cohort_on_ray", request_.loading.model),
+        *(sys.executable, "-m", "tests.cohort_on_ray", request_.model.source),
         *(str(request_.table), str(out)),
         cwd=ROOT,
     )
@@ -48,7 +48,7 @@ def test_workers_may_be_lost(request_: Request, run: Run) -> None:
 
 
 def test_a_cluster_that_is_not_there(request_: Request, run: Run) -> None:
-    command = ("brainldm", "cohort", "run", str(request_.table), "--model", request_.loading.model)
+    command = ("brainldm", "cohort", "run", str(request_.table), "--model", request_.model.source)
     result = run(*command, "--out", "none", "--ray", "127.0.0.1:1")
     assert result.returncode == 2
     assert "Cannot reach a Ray cluster at '127.0.0.1:1'" in result.stderr

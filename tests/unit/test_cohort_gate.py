@@ -2,7 +2,7 @@
 
 from __future__ import annotations
 
-from collections.abc import Callable
+from collections.abc import Callable, Iterator
 from dataclasses import dataclass, replace
 from pathlib import Path
 
@@ -11,14 +11,15 @@ import pytest
 import torch
 
 from brainldm.cohort.gate import Gate
-from brainldm.cohort.maker import REDRAWS, Batch, Loading, Maker, Making, Sampling, redrawn
+from brainldm.cohort.maker import REDRAWS, Batch, Maker, Making, redrawn
 from brainldm.cohort.plan import Row
 from brainldm.conditions import Conditions
 from brainldm.demo.model import GRID
 from brainldm.errors import NotFiniteError
 from brainldm.image.volume import Volume
 from brainldm.pipeline.brain import BrainLDM
-from brainldm.pipeline.request import Sample
+from brainldm.pipeline.choice import Sampling
+from brainldm.pipeline.request import Request, Sample
 from brainldm.register.template import load_template
 from brainldm.simulate.head import simulate
 from tests.toy import write_toy_model
@@ -90,7 +91,8 @@ class Pretends:
 
 @pytest.fixture(scope="module")
 def pipeline(tmp_path_factory: pytest.TempPathFactory) -> BrainLDM:
-    return Loading(str(write_toy_model(tmp_path_factory.mktemp("toy"))), "cpu", "float32").load()
+    model = write_toy_model(tmp_path_factory.mktemp("toy"))
+    return BrainLDM.from_pretrained(model, "cpu", "float32")
 
 
 @pytest.fixture
@@ -100,7 +102,7 @@ def heads_everywhere(monkeypatch: pytest.MonkeyPatch) -> None:
 
 
 def made(pipeline: BrainLDM, out: Path, gate: Gate) -> list[tuple[int, int, tuple[str, ...]]]:
-    making = Making(Sampling("ddim", 1), gate, out, frozenset())
+    making = Making(Sampling(sampler="ddim", steps=1), gate, out, frozenset())
     results = Maker(pipeline, making).make([Batch(ROWS, frozenset({0, 1, 2}))])
     return [(r.record.seed, r.record.redraws, r.record.flags) for r in results]
 
@@ -132,14 +134,13 @@ def test_what_is_not_finite_is_drawn_again(
 ) -> None:
     real = BrainLDM.sample
 
-    def sample(self: BrainLDM, people: object, seeds: list[int], **how: object) -> list[Sample]:
-        samples = real(self, people, seeds, **how)  # type: ignore[arg-type]
-        if 1 in seeds:
+    def sample(self: BrainLDM, requests: list[Request], sampling: Sampling) -> Iterator[Sample]:
+        if 1 in [request.seed for request in requests]:
             raise NotFiniteError("NaN")
-        return [
-            replace(s, latent=torch.full_like(s.latent, torch.nan)) if s.request.seed == 2 else s
-            for s in samples
-        ]
+        for s in real(self, requests, sampling):
+            if s.request.seed == 2:
+                s = replace(s, latent=torch.full_like(s.latent, torch.nan))
+            yield s
 
     monkeypatch.setattr(BrainLDM, "sample", sample)
     found = made(pipeline, tmp_path, Gate("redraw"))

@@ -7,7 +7,7 @@ from typing import Annotated, Literal, cast
 
 import typer
 
-from brainldm.cli.options import Device, Dtype, Guidance, Memory, Model, Sampler, Steps, integer
+from brainldm.cli.options import Device, Dtype, Guidance, Memory, ModelName, Sampler, Steps, integer
 from brainldm.errors import BrainLDMError
 
 cohort = typer.Typer(no_args_is_help=True, help="Many volumes: draw a plan, make it, resume it.")
@@ -46,7 +46,7 @@ def plan(
         int,
         typer.Option(parser=integer, metavar="INTEGER", help="The same seed gives the same plan."),
     ] = 0,
-    model: Model = "demo",
+    model: ModelName = "demo",
     like: Annotated[
         Path | None,
         typer.Option(
@@ -121,7 +121,7 @@ def run(
         ),
     ],
     out: Folder,
-    model: Model = "demo",
+    model: ModelName = "demo",
     steps: Steps = None,
     sampler: Sampler = "unipc",
     guidance: Guidance = 1.0,
@@ -181,8 +181,8 @@ def run(
     Started again, it goes on where it was stopped, in whatever way; the result is the same.
     """
     from brainldm.cli.progress import volumes
-    from brainldm.cohort.maker import Loading, Sampling
     from brainldm.cohort.run import Request, run_cohort
+    from brainldm.pipeline.choice import Model, Sampling
 
     if gate not in (None, "redraw", "flag"):
         raise BrainLDMError(f"--gate is {gate!r}: expected redraw or flag.")
@@ -192,8 +192,8 @@ def run(
     request = Request(
         table,
         out,
-        Loading(model, device, dtype, memory),
-        Sampling(sampler, steps, guidance, extrapolate),
+        Model(source=model, device=device, dtype=dtype, memory=memory),
+        Sampling(sampler=sampler, steps=steps, guidance=guidance, extrapolate=extrapolate),
         batch,
         cast(Literal["off", "redraw", "flag"], gate or "off"),
         measure,

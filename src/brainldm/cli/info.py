@@ -7,12 +7,12 @@ from typing import Annotated
 
 import typer
 
-from brainldm.cli.options import Device, Model
+from brainldm.cli.options import Device, ModelName
 from brainldm.config import Bernoulli, Categorical, LogNormal, ModelConfig, Normal, Variable
 
 
 def info(
-    model: Model = "demo",
+    model: ModelName = "demo",
     estimate: Annotated[
         bool,
         typer.Option("--estimate", help="Say only how much memory a head needs, and is there."),

@@ -24,7 +24,7 @@ def number(text: str) -> float:
         raise typer.BadParameter(f"{text!r} is not a number, such as 65 or 0.5.") from None
 
 
-Model = Annotated[
+ModelName = Annotated[
     str,
     typer.Option(
         metavar="demo|published|DIR",

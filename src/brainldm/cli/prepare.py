@@ -7,7 +7,7 @@ from typing import Annotated
 
 import typer
 
-from brainldm.cli.options import Model
+from brainldm.cli.options import ModelName
 
 
 def prepare(
@@ -25,7 +25,7 @@ def prepare(
             metavar="DIR", help="The data set to write; one that was begun before is gone on with."
         ),
     ],
-    model: Model = "published",
+    model: ModelName = "published",
     table: Annotated[
         Path | None,
         typer.Option(

@@ -7,7 +7,7 @@ from typing import Annotated
 
 import typer
 
-from brainldm.cli.options import Device, Dtype, Model, Out, Overwrite, Preview
+from brainldm.cli.options import Device, Dtype, ModelName, Out, Overwrite, Preview
 from brainldm.files import make_folder, refuse_existing
 from brainldm.image.volume import Volume, nifti_stem, output_paths
 
@@ -17,7 +17,7 @@ def reconstruct(
         Path, typer.Argument(metavar="FILE", help="A 3-D NIfTI of a head in MNI152 space.")
     ],
     out: Out = Path("."),
-    model: Model = "demo",
+    model: ModelName = "demo",
     device: Device = "auto",
     dtype: Dtype = "auto",
     preview: Preview = False,

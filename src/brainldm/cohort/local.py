@@ -4,21 +4,23 @@ from __future__ import annotations
 
 from collections.abc import Iterable, Iterator
 
-from brainldm.cohort.maker import Batch, Facts, Loading, Made, Maker, Making
+from brainldm.cohort.maker import Batch, Facts, Made, Maker, Making
+from brainldm.pipeline.brain import BrainLDM
+from brainldm.pipeline.choice import Model
 
 
 class Local:
     """Makes volumes in this process.
 
     Args:
-        loading: the model.
+        model: that makes them.
 
     Raises:
         BrainLDMError: a model that cannot be loaded.
     """
 
-    def __init__(self, loading: Loading) -> None:
-        self._pipeline = loading.load()
+    def __init__(self, model: Model) -> None:
+        self._pipeline = BrainLDM.load(model)
         self.facts = Facts.of(self._pipeline)
 
     def make(self, making: Making, batches: Iterable[Batch]) -> Iterator[Made]:

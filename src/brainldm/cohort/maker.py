@@ -10,7 +10,7 @@ import hashlib
 from collections import deque
 from collections.abc import Collection, Iterable, Iterator
 from concurrent.futures import Future, ThreadPoolExecutor
-from dataclasses import asdict, dataclass, replace
+from dataclasses import dataclass, replace
 from pathlib import Path
 from typing import Self
 
@@ -27,35 +27,16 @@ from brainldm.dataset.sidecar import Checked, Provenance
 from brainldm.errors import NotFiniteError
 from brainldm.files import remove_partial, write_together
 from brainldm.image.volume import Volume
-from brainldm.models.memory import batch_size
 from brainldm.pipeline.brain import BrainLDM
-from brainldm.pipeline.request import Sample
+from brainldm.pipeline.choice import Sampling
+from brainldm.pipeline.request import Sample, match_requests
 from brainldm.sampling.noise import SEED_LIMIT
-from brainldm.sampling.solvers import DEFAULT_SAMPLER
 
 REDRAWS = 5
 """Seeds that are tried after the plan's own."""
 WRITERS = 2
 WAITING = 6
 """Volumes that may wait for a writer: memory is bounded, and a slow disk is waited for."""
-
-
-@dataclass(frozen=True)
-class Loading:
-    """Which model, as `BrainLDM.from_pretrained` takes it."""
-
-    model: str = "demo"
-    device: str = "auto"
-    dtype: str = "auto"
-    memory: str = "auto"
-
-    def load(self) -> BrainLDM:
-        """Load it.
-
-        Raises:
-            BrainLDMError: as `BrainLDM.from_pretrained`.
-        """
-        return BrainLDM.from_pretrained(self.model, self.device, self.dtype, self.memory)
 
 
 @dataclass(frozen=True)
@@ -78,18 +59,7 @@ class Facts:
     def of(cls, pipeline: BrainLDM) -> Self:
         """Those of a model."""
         dtype = str(pipeline.dtype).removeprefix("torch.")
-        size = batch_size(pipeline.config, pipeline.device, pipeline.dtype)
-        return cls(pipeline.hash, dtype, size)
-
-
-@dataclass(frozen=True)
-class Sampling:
-    """How latents are drawn, as `BrainLDM.generate` takes it."""
-
-    sampler: str = DEFAULT_SAMPLER
-    steps: int | None = None
-    guidance: float = 1.0
-    extrapolate: bool = False
+        return cls(pipeline.hash, dtype, pipeline.networks.batch)
 
 
 @dataclass(frozen=True)
@@ -184,7 +154,9 @@ class Maker:
             return None
 
     def _denoise(self, conditions: list[Conditions], seeds: list[int]) -> list[Sample]:
-        samples = self.pipeline.sample(conditions, seeds, **asdict(self.making.sampling))
+        config, sampling = self.pipeline.config, self.making.sampling
+        requests = match_requests(config, conditions, seeds, sampling=sampling)
+        samples = list(self.pipeline.sample(requests, sampling))
         if self.pipeline.device.type == "cuda":
             torch.cuda.current_stream(self.pipeline.device).synchronize()
         return samples

@@ -15,9 +15,10 @@ from dataclasses import dataclass, field
 from typing import Any
 
 from brainldm.cohort.dataset import COHORT
-from brainldm.cohort.maker import Batch, Facts, Loading, Made, Maker, Making
+from brainldm.cohort.maker import Batch, Facts, Made, Maker, Making
 from brainldm.errors import BrainLDMError, require
 from brainldm.pipeline.brain import BrainLDM
+from brainldm.pipeline.choice import Model
 
 AHEAD = 2
 """Batches that a worker has at a time."""
@@ -36,12 +37,12 @@ class _Worker:
     comes back as it was raised.
     """
 
-    def __init__(self, loading: Loading) -> None:
-        self._loading = loading
+    def __init__(self, model: Model) -> None:
+        self._model = model
         self._pipeline: BrainLDM | None = None
 
     def facts(self) -> Facts:
-        self._pipeline = self._pipeline or self._loading.load()
+        self._pipeline = self._pipeline or BrainLDM.load(self._model)
         return Facts.of(self._pipeline)
 
     def begin(self, making: Making, settled: Facts) -> None:
@@ -70,7 +71,7 @@ class OnRay:
     """Makes volumes on a Ray cluster.
 
     Args:
-        loading: the model; each worker loads it once.
+        model: that makes them; each worker loads it once.
         address: "local" starts Ray on this machine; else a cluster's, such as auto or HOST:6379.
         cores: of each worker; None takes up to `CORES` where there is no GPU, and one beside one.
 
@@ -78,7 +79,7 @@ class OnRay:
         BrainLDMError: no such cluster, no worker could be started, or they do not agree.
     """
 
-    def __init__(self, loading: Loading, address: str, cores: int | None) -> None:
+    def __init__(self, model: Model, address: str, cores: int | None) -> None:
         self._ray = _import_ray()
         try:
             host, colon, port = address.removeprefix("ray://").rpartition(":")
@@ -97,7 +98,7 @@ class OnRay:
                 "Python."
             ) from error
         try:
-            self._start = self._starter(loading, cores)
+            self._start = self._starter(model, cores)
             self._workers = [_Handle(self._start()) for _ in range(self._places)]
             self.facts = self._settle()
         except BaseException:
@@ -120,11 +121,11 @@ class OnRay:
             raise _plain(failure, "No worker could be started") from failure
         return _agreed(found)
 
-    def _starter(self, loading: Loading, cores: int | None) -> Any:
+    def _starter(self, model: Model, cores: int | None) -> Any:
         """What starts a worker; counts how many there is room for."""
         nodes = [n["Resources"] for n in self._ray.nodes() if n["Alive"]]
         gpus = int(sum(node.get("GPU", 0) for node in nodes))
-        on_gpu = gpus > 0 and loading.device in ("auto", "cuda")
+        on_gpu = gpus > 0 and model.device in ("auto", "cuda")
         most = int(max((node.get("CPU", 0) for node in nodes), default=0))
         each = cores or (1 if on_gpu else max(1, min(CORES, most)))
         rooms = [int(node.get("CPU", 0)) // each for node in nodes]
@@ -141,7 +142,7 @@ class OnRay:
         actor = self._ray.remote(_Worker).options(
             num_cpus=each, num_gpus=int(on_gpu), max_restarts=0
         )
-        return lambda: actor.remote(loading)
+        return lambda: actor.remote(model)
 
     def make(self, making: Making, batches: Iterable[Batch]) -> Iterator[Made]:
         """Make volumes, each given back once it is whole on the disk, in no order.

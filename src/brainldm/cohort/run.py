@@ -11,7 +11,6 @@ from dataclasses import dataclass
 from pathlib import Path
 from typing import Literal, Protocol
 
-from brainldm.checkpoint import load_config
 from brainldm.cohort.dataset import (
     Settings,
     open_cohort,
@@ -20,7 +19,7 @@ from brainldm.cohort.dataset import (
 from brainldm.cohort.finish import Progress, finish, verify
 from brainldm.cohort.gate import TOLERANCE, Gate, describe_gate
 from brainldm.cohort.local import Local
-from brainldm.cohort.maker import Batch, Facts, Loading, Made, Making, Sampling
+from brainldm.cohort.maker import Batch, Facts, Made, Making
 from brainldm.cohort.on_ray import OnRay
 from brainldm.cohort.plan import Plan, read_plan
 from brainldm.cohort.records import WORK, Journal, Records
@@ -30,7 +29,7 @@ from brainldm.conditions import ConditionRanges
 from brainldm.config import ModelConfig
 from brainldm.errors import BrainLDMError
 from brainldm.image.grid import Grid
-from brainldm.pipeline.request import choose_sampling
+from brainldm.pipeline.choice import Model, Sampling
 from brainldm.segment.segmenter import check_segmentation, segmenter
 
 
@@ -53,7 +52,7 @@ class Request:
     Args:
         table: the plan.
         out: the data set.
-        loading: the model.
+        model: that makes the volumes.
         sampling: of latents.
         batch: rows that are denoised together; None takes what suits the device.
         on_failure: what the quality gate does: "redraw", "flag" or "off".
@@ -66,7 +65,7 @@ class Request:
 
     table: Path
     out: Path
-    loading: Loading
+    model: Model
     sampling: Sampling
     batch: int | None = None
     on_failure: Literal["off", "flag", "redraw"] = "off"
@@ -108,14 +107,12 @@ def run_cohort(request: Request, progress: Progress = lambda done, total, name: 
         BrainLDMError: a plan with mistakes (each is listed), a folder that holds something else,
             a model that cannot be loaded, a disk that is full. What was made is kept.
     """
-    config = load_config(request.loading.model)
+    config = request.model.config()
     _check(request, config)
     extrapolate = request.sampling.extrapolate
     plan = read_plan(request.table, ConditionRanges(config.conditions), extrapolate=extrapolate)
     engine: Engine = (
-        OnRay(request.loading, request.ray, request.cores)
-        if request.ray
-        else Local(request.loading)
+        OnRay(request.model, request.ray, request.cores) if request.ray else Local(request.model)
     )
     try:
         settings = _settings(request, config, plan, engine.facts)
@@ -127,8 +124,7 @@ def run_cohort(request: Request, progress: Progress = lambda done, total, name: 
 
 def _check(request: Request, config: ModelConfig) -> None:
     """Refuse what cannot be made before a model is loaded or a folder made."""
-    asked = request.sampling
-    choose_sampling(config, asked.sampler, asked.steps, asked.guidance)
+    request.sampling.check(config)
     check_segmentation(request.measure, Grid.of(config.shape, config.affine))
     if request.shard:
         k, n = request.shard
@@ -161,14 +157,11 @@ def _gate(request: Request, config: ModelConfig, progress: Progress) -> Gate:
 
 
 def _settings(request: Request, config: ModelConfig, plan: Plan, facts: Facts) -> Settings:
-    asked = request.sampling
-    solver, steps = choose_sampling(config, asked.sampler, asked.steps, asked.guidance)
-    sampling = {**solver.describe(), "steps": steps, "guidance": asked.guidance}
     return Settings(
         {"name": config.name, "hash": facts.hash},
         {"sha256": plan.sha256, "rows": len(plan)},
-        sampling,
-        asked.extrapolate,
+        request.sampling.describe(),
+        request.sampling.extrapolate,
         facts.dtype,
         request.batch or _begun_with(request.out) or facts.batch,
         describe_gate(request.on_failure, request.measure, request.tolerances),

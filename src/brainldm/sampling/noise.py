@@ -9,7 +9,7 @@ import torch
 from jaxtyping import Float
 from torch import Tensor
 
-from brainldm.errors import BrainLDMError
+from brainldm.errors import UsageError
 
 SEED_LIMIT = 2**63
 
@@ -25,18 +25,11 @@ class NoiseSource:
         seeds: one for each sample, whole numbers from 0 to 2**63 - 1.
 
     Raises:
-        BrainLDMError: no seeds, or one that is not such a number.
+        UsageError: no seeds, or one that is not such a number.
     """
 
     def __init__(self, seeds: Sequence[int]) -> None:
-        if isinstance(seeds, str | bytes) or not hasattr(seeds, "__iter__"):
-            raise BrainLDMError(
-                f"seeds is {seeds!r}: expected a sequence of whole numbers, one for each sample, "
-                "for instance [7]."
-            )
-        self._generators = [torch.Generator().manual_seed(_checked(seed)) for seed in seeds]
-        if not self._generators:
-            raise BrainLDMError("seeds is empty: expected one for each sample, for instance [7].")
+        self._generators = [torch.Generator().manual_seed(seed) for seed in check_seeds(seeds)]
 
     def __len__(self) -> int:
         return len(self._generators)
@@ -50,6 +43,23 @@ class NoiseSource:
         return torch.stack([torch.randn(tuple(shape), generator=g) for g in self._generators])
 
 
+def check_seeds(seeds: Sequence[int]) -> list[int]:
+    """Seeds as Python's integers.
+
+    Raises:
+        UsageError: no seeds, or one that is not a whole number from 0 to 2**63 - 1.
+    """
+    if isinstance(seeds, str | bytes) or not hasattr(seeds, "__iter__"):
+        raise UsageError(
+            f"seeds is {seeds!r}: expected a sequence of whole numbers, one for each sample, "
+            "for instance [7]."
+        )
+    numbers = [_checked(seed) for seed in seeds]
+    if not numbers:
+        raise UsageError("seeds is empty: expected one for each sample, for instance [7].")
+    return numbers
+
+
 def _checked(seed: object) -> int:
     # True and False are integers to Python, but nobody means them as seeds.
     if not isinstance(seed, bool):
@@ -60,7 +70,7 @@ def _checked(seed: object) -> int:
         else:
             if 0 <= number < SEED_LIMIT:
                 return number
-    raise BrainLDMError(
+    raise UsageError(
         f"The seed {seed!r} cannot be used: expected a whole number from 0 to 2**63 - 1, "
         "for instance 7."
     )

@@ -1,0 +1,203 @@
+"""The two networks of a model on a device, and what is done where memory is short.
+
+In the mode low the U-Net is let go once a call's latents are denoised, and read again for the next
+call. A GPU that has too little memory changes to that mode by itself.
+"""
+
+from __future__ import annotations
+
+import warnings
+from collections.abc import Callable
+from typing import Self
+
+import torch
+from torch import Tensor
+
+from brainldm.checkpoint import LoadedModel, load_into, load_model
+from brainldm.config import ModelConfig
+from brainldm.errors import ModelError
+from brainldm.models import slabs
+from brainldm.models.autoencoder import AutoencoderKL
+from brainldm.models.device import pick_device, pick_dtype
+from brainldm.models.memory import Memory, batch_size, pick_memory, shortage
+from brainldm.models.unet import DiffusionUNet, with_context
+from brainldm.pipeline.choice import Model
+
+
+class Networks:
+    """An autoencoder and a U-Net that compute.
+
+    Args:
+        config: what the model is.
+        autoencoder: its weights loaded.
+        unet: its weights loaded; they are cast to the precision.
+        hash: identifies the weights.
+        device: where they compute.
+        dtype: the precision.
+        memory: "normal" or "low", to begin with.
+        compile: compile the U-Net when it is first called.
+        read_unet: reads the U-Net again; without it, it is never let go.
+    """
+
+    def __init__(
+        self,
+        config: ModelConfig,
+        autoencoder: AutoencoderKL,
+        unet: DiffusionUNet,
+        *,
+        hash: str,
+        device: torch.device,
+        dtype: torch.dtype,
+        memory: Memory,
+        compile: bool = False,
+        read_unet: Callable[[], DiffusionUNet] | None = None,
+    ) -> None:
+        self.config, self.hash = config, hash
+        self.device, self.dtype, self.memory, self.compile = device, dtype, memory, compile
+        self.autoencoder = autoencoder.to(device).eval().requires_grad_(False)
+        self._unet: DiffusionUNet | None = self._ready(unet)
+        self._read_unet = read_unet
+        self._most: int | None = None
+        """Latents that the U-Net takes at a time; None for any number."""
+
+    @classmethod
+    def read(cls, choice: Model) -> Self:
+        """Read a model's weights; what is wrong is refused before that, where it can be told.
+
+        Raises:
+            BrainLDMError: as `BrainLDM.load`.
+
+        Warns:
+            UserWarning: the memory will probably not suffice to generate.
+        """
+        device = pick_device(choice.device)
+        dtype = pick_dtype(choice.dtype, device)
+        config = choice.config()
+        memory = pick_memory(choice.memory, config, device, dtype)
+        if warning := shortage(config, device, dtype, memory):
+            warnings.warn(warning, stacklevel=3)
+
+        def read_unet() -> DiffusionUNet:
+            return _unet(load_model(choice.source, dtype=dtype), dtype)
+
+        loaded = load_model(choice.source, dtype=dtype)
+        with torch.device("meta"):  # the networks take over the loaded weights
+            autoencoder = AutoencoderKL(config.autoencoder)
+        load_into(autoencoder, loaded.autoencoder, "the autoencoder")
+        return cls(
+            config,
+            autoencoder,
+            _unet(loaded, dtype),
+            hash=loaded.hash,
+            device=device,
+            dtype=dtype,
+            memory=memory,
+            compile=choice.compile,
+            read_unet=read_unet,
+        )
+
+    @property
+    def unet(self) -> DiffusionUNet:
+        """The diffusion network, read again if it was let go."""
+        if self._unet is None:
+            assert self._read_unet is not None
+            self._unet = self._ready(self._read_unet())
+        return self._unet
+
+    def let_unet_go(self) -> None:
+        """Free the U-Net's memory, if it can be read again."""
+        if self._read_unet:
+            self._unet = None
+
+    @property
+    def batch(self) -> int:
+        """Latents that are denoised at a time."""
+        return self._most or batch_size(self.config, self.device, self.dtype)
+
+    def predict(self, z: Tensor, t: float, context: Tensor) -> Tensor:
+        """The U-Net's output, float32, of the latents' shape.
+
+        Args:
+            z: noisy latents, (B, C, X, Y, Z).
+            t: their timestep.
+            context: (B, V).
+
+        Raises:
+            ModelError: a GPU has too little memory for one latent.
+
+        Warns:
+            UserWarning: a GPU has too little memory for all: one by one, and in the mode low, from
+                now on.
+        """
+        try:
+            size = min(self._most or len(z), len(z))
+            parts = zip(torch.split(z, size), torch.split(context, size), strict=True)
+            outputs = [self._predict(part, t, each) for part, each in parts]
+            return outputs[0] if len(outputs) == 1 else torch.cat(outputs)
+        except torch.OutOfMemoryError:
+            if size == 1:
+                raise ModelError(
+                    f"{self.device} has too little memory to denoise a latent of shape "
+                    f"{tuple(z[:1].shape)}. Use the CPU."
+                ) from None
+        # Out here, since the exception holds what did not fit.
+        warnings.warn(
+            f"{self.device} has too little memory for {len(z)} heads at a time; going on one by "
+            "one in the mode low.",
+            stacklevel=2,
+        )
+        self._most, self.memory = 1, "low"
+        return self.predict(z, t, context)
+
+    def _predict(self, z: Tensor, t: float, context: Tensor) -> Tensor:
+        x, token = with_context(z.to(self.dtype), context.to(self.dtype))
+        output: Tensor = self.unet(x, torch.full((len(z),), t, device=z.device), token)
+        # A compiled network writes where it wrote before.
+        return output.to(torch.float32, copy=True)
+
+    def encode(self, x: Tensor) -> Tensor:
+        """The posterior's mean, (B, C, X, Y, Z) and float32, of images (B, 1, X, Y, Z)."""
+        with torch.autocast(self.device.type, self.dtype, enabled=self.dtype != torch.float32):
+            mean: Tensor = self.autoencoder.encode(x.to(self.device))[0]
+        return mean.float()
+
+    def decode(self, z: Tensor) -> Tensor:
+        """Images (B, 1, X, Y, Z), float32, of the autoencoder's latents (B, C, X, Y, Z).
+
+        Raises:
+            ModelError: a GPU has too little memory, even in the mode low.
+
+        Warns:
+            UserWarning: a GPU has too little memory, and the mode is low from now on.
+        """
+        z = z.to(self.device)
+        try:
+            return slabs.decode(self.autoencoder, z, self.dtype, low_memory=self.memory == "low")
+        except torch.OutOfMemoryError:
+            if self.memory == "low":
+                raise ModelError(
+                    f"{self.device} has too little memory to decode a latent of shape "
+                    f"{tuple(z.shape)}, even in the mode low. Use the CPU."
+                ) from None
+        # Out here, since the exception holds what did not fit.
+        warnings.warn(
+            f"{self.device} has too little memory; decoding again in the mode low.", stacklevel=2
+        )
+        self.memory = "low"
+        return self.decode(z)
+
+    def _ready(self, unet: DiffusionUNet) -> DiffusionUNet:
+        unet = unet.to(self.device, self.dtype).eval().requires_grad_(False)
+        if self.dtype != torch.float32:  # where it measured a quarter faster; slower in float32
+            for kernel in (p for p in unet.parameters() if p.ndim == 5):
+                kernel.data = kernel.contiguous(memory_format=torch.channels_last_3d)
+        if self.compile:
+            unet.compile(mode="reduce-overhead" if self.device.type == "cuda" else "default")
+        return unet
+
+
+def _unet(loaded: LoadedModel, dtype: torch.dtype) -> DiffusionUNet:
+    with torch.device("meta"):
+        unet = DiffusionUNet(loaded.config.unet).to(dtype)
+    load_into(unet, loaded.unet, "the diffusion U-Net")
+    return unet
