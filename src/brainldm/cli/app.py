@@ -8,13 +8,14 @@ import typer
 
 from brainldm._version import __version__
 from brainldm.cli.cohort import cohort
-from brainldm.cli.convert import convert
-from brainldm.cli.download import download
-from brainldm.cli.evaluate import evaluate
-from brainldm.cli.generate import generate
-from brainldm.cli.info import info
-from brainldm.cli.prepare import prepare
-from brainldm.cli.reconstruct import reconstruct
+from brainldm.cli.command import add
+from brainldm.cli.convert import Convert
+from brainldm.cli.download import Download
+from brainldm.cli.evaluate import Evaluate
+from brainldm.cli.generate import Generate
+from brainldm.cli.info import Info
+from brainldm.cli.prepare import Prepare
+from brainldm.cli.reconstruct import Reconstruct
 from brainldm.cli.train import train
 
 app = typer.Typer(
@@ -24,14 +25,9 @@ app = typer.Typer(
     pretty_exceptions_enable=False,
     context_settings={"help_option_names": ["-h", "--help"]},
 )
-app.command()(generate)
-app.command()(reconstruct)
-app.command()(info)
-app.command()(convert)
-app.command()(download)
-app.command()(prepare)
+for command in (Generate, Reconstruct, Info, Convert, Download, Prepare, Evaluate):
+    add(app, command)
 app.add_typer(train, name="train")
-app.command()(evaluate)
 app.add_typer(cohort, name="cohort")
 
 

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+from dataclasses import dataclass
 from enum import StrEnum
 from pathlib import Path
 from typing import Annotated
@@ -17,28 +18,34 @@ class Layout(StrEnum):
     GENERATIVEMODELS = "generativemodels"
 
 
-def convert(
+@dataclass(frozen=True, kw_only=True)
+class Convert:
+    """Convert a model's weights between the published layout, MONAI's and brainldm's own."""
+
     source: Annotated[
         str,
         typer.Argument(
             metavar="SOURCE",
-            help="demo, published, or a directory with a model's files, recognised by itself.",
+            help="Model to convert: demo, published, or a directory with a model's files, whose "
+            "layout is recognised.",
         ),
-    ],
-    out: Annotated[Path, typer.Option(metavar="DIR", help="The directory to write.")],
+    ]
+    out: Annotated[Path, typer.Option(metavar="DIR", help="Directory for the converted model.")]
     to: Annotated[
         Layout,
         typer.Option(
-            help="brainldm: safetensors and config.json. monai: autoencoder.pt and model.pt with "
-            "the names of MONAI >= 1.4. generativemodels: the same files with the original names."
+            help="Layout to write. brainldm: safetensors and config.json. monai: autoencoder.pt "
+            "and model.pt with the names of MONAI >= 1.4. generativemodels: the same files with "
+            "the original names."
         ),
-    ] = Layout.BRAINLDM,
+    ] = Layout.BRAINLDM
     overwrite: Annotated[
         bool, typer.Option("--overwrite", help="Replace a model that is in the directory.")
-    ] = False,
-) -> None:
-    """Convert a model's weights between the published layout, MONAI's and brainldm's own."""
-    from brainldm.checkpoint import convert as convert_checkpoint
+    ] = False
 
-    convert_checkpoint(source, out, to=to.value, overwrite=overwrite)
-    typer.echo(f"Saved {source} as {to.value} in {out.resolve()}")
+    def run(self) -> None:
+        """Convert, and say where the model is."""
+        from brainldm.checkpoint import convert
+
+        convert(self.source, self.out, to=self.to.value, overwrite=self.overwrite)
+        typer.echo(f"Saved {self.source} as {self.to.value} in {self.out.resolve()}")

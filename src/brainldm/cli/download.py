@@ -2,19 +2,24 @@
 
 from __future__ import annotations
 
+from dataclasses import dataclass
+
 import typer
 
 
-def download() -> None:
+@dataclass(frozen=True, kw_only=True)
+class Download:
     """Fetch the published weights into the cache; an interrupted transfer continues.
 
     The cache is $BRAINLDM_CACHE, else $XDG_CACHE_HOME/brainldm, else ~/.cache/brainldm.
     """
-    from brainldm.checkpoint.download import download as fetch_all
-    from brainldm.checkpoint.download import notice
-    from brainldm.cli.progress import transfers
 
-    typer.echo(notice())
-    with transfers() as progress:
-        folder = fetch_all(progress=progress)
-    typer.echo(f"Saved in {folder}; use them with --model published")
+    def run(self) -> None:
+        """Say what is fetched and under which licence, then fetch it."""
+        from brainldm.checkpoint.download import download, notice
+        from brainldm.cli.progress import transfers
+
+        typer.echo(notice())
+        with transfers() as progress:
+            folder = download(progress=progress)
+        typer.echo(f"Saved in {folder}; use them with --model published")

@@ -2,156 +2,200 @@
 
 from __future__ import annotations
 
+from dataclasses import dataclass
 from pathlib import Path
 from typing import Annotated
 
 import typer
 
 from brainldm.cli.options import Device
+from brainldm.errors import UsageError
 
 QUICK_SCANS, QUICK_PAIRS, PAIRS = 80, 50, 1000
-Folder = Path | None
+MEASURES = "How it is measured"
 
 
-def evaluate(
+@dataclass(frozen=True, kw_only=True)
+class Evaluate:
+    """Compare generated heads with real ones: FID, MS-SSIM, 4-G-R-SSIM, conditions, copies.
+
+    The same command resumes an evaluation that was interrupted.
+    """
+
     generated: Annotated[
-        Folder, typer.Option(metavar="DIR", help="Generated heads, with their sidecars.")
-    ] = None,
+        Path | None,
+        typer.Option(metavar="DIR", help="Folder of generated heads, with their sidecars."),
+    ] = None
     real: Annotated[
-        Folder,
+        Path | None,
         typer.Option(
             metavar="DIR",
-            help="Real scans that the model was not trained on, with a participants.tsv.",
+            help="Folder of real scans that the model was not trained on, with a participants.tsv.",
         ),
-    ] = None,
+    ] = None
     out: Annotated[
-        Folder, typer.Option(metavar="DIR", help="Where report.html and report.json go.")
-    ] = None,
-    compare: Annotated[
-        tuple[Path, Path] | None,
-        typer.Option(metavar="A.json B.json", help="Put two reports side by side instead."),
-    ] = None,
+        Path | None,
+        typer.Option(metavar="DIR", help="Folder for the report: report.html and report.json."),
+    ] = None
     training: Annotated[
-        Folder, typer.Option(metavar="DIR", help="The training scans, to look for copies.")
-    ] = None,
+        Path | None,
+        typer.Option(
+            metavar="DIR", help="Folder of the training scans, in which copies are looked for."
+        ),
+    ] = None
     model: Annotated[
         str | None,
         typer.Option(
-            metavar="demo|published|DIR", help="Whose autoencoder reconstructs real scans."
+            metavar="demo|published|DIR",
+            help="Model whose autoencoder reconstructs real scans, to see what is lost by it.",
         ),
-    ] = None,
+    ] = None
+    compare: Annotated[
+        tuple[Path, Path] | None,
+        typer.Option(
+            metavar="A.json B.json",
+            help="Two reports to put side by side, in place of an evaluation.",
+        ),
+    ] = None
     quick: Annotated[
         bool,
         typer.Option(
             "--quick",
-            help=f"A first answer in minutes: at most {QUICK_SCANS} scans a set, {QUICK_PAIRS} "
-            "pairs, no volumes unless asked for.",
+            help=f"Give a first answer in minutes: at most {QUICK_SCANS} scans a set, "
+            f"{QUICK_PAIRS} pairs, volumes only if asked for.",
         ),
-    ] = False,
+    ] = False
+    resample: Annotated[
+        bool,
+        typer.Option("--resample", help="Bring scans on other grids to the first real scan's."),
+    ] = False
+    jobs: Annotated[
+        int,
+        typer.Option(min=1, metavar="INTEGER", help="Number of processes, each on one core."),
+    ] = 1
+    device: Device = "auto"
+    cache: Annotated[
+        Path | None,
+        typer.Option(
+            metavar="DIR",
+            help="Folder for what was measured on each scan; cache in the folder of --out if left "
+            "out.",
+        ),
+    ] = None
     extractor: Annotated[
         str,
         typer.Option(
-            metavar="NAME", help="Of features: random (no download), medicalnet or resnet-2.5d."
+            metavar="NAME",
+            help="Network that extracts features for FID: random (nothing to download), "
+            "medicalnet or resnet-2.5d.",
+            rich_help_panel=MEASURES,
         ),
-    ] = "random",
+    ] = "random"
     extractor_weights: Annotated[
-        Folder,
+        Path | None,
         typer.Option(
             metavar="FILE",
-            help="The extractor's weights; \"download\" fetches MedicalNet's from Hugging Face.",
+            help='Weights of that network; "download" fetches those of medicalnet from Hugging '
+            "Face.",
+            rich_help_panel=MEASURES,
         ),
-    ] = None,
+    ] = None
     shrinkage: Annotated[
         float,
-        typer.Option(help="Of covariances, for FID of fewer scans than features, such as 0.1."),
-    ] = 0.0,
+        typer.Option(
+            metavar="NUMBER",
+            help="Shrinkage of the features' covariances, such as 0.1, for an FID of fewer scans "
+            "than features.",
+            rich_help_panel=MEASURES,
+        ),
+    ] = 0.0
     segmentation: Annotated[
         str | None,
         typer.Option(
             metavar="ants|simulated|none",
-            help="How volumes are measured: with ANTsPy, or by a rule that holds for simulated "
-            "heads alone. Default: ants, with --quick none.",
+            help="Method that measures volumes: ANTsPy, or a rule that holds for simulated heads "
+            "alone; ants if left out, and none with --quick.",
+            rich_help_panel=MEASURES,
         ),
-    ] = None,
+    ] = None
     volumes: Annotated[
         list[Path] | None,
         typer.Option(
             metavar="FILE",
-            help="Volumes that SynthSeg, FreeSurfer or FSL measured, .csv or .tsv; may be given "
-            "again. Instead of --segmentation.",
+            help="Table (.csv or .tsv) of volumes that SynthSeg, FreeSurfer or FSL measured, in "
+            "place of --segmentation. Repeatable.",
+            rich_help_panel=MEASURES,
         ),
-    ] = None,
+    ] = None
     pairs: Annotated[
         int | None,
-        typer.Option(min=1, help=f"Random pairs of each set. Default: {PAIRS}, as in the paper."),
-    ] = None,
-    resample: Annotated[
-        bool,
-        typer.Option("--resample", help="Bring scans on other grids to the first real scan's."),
-    ] = False,
-    seed: Annotated[int, typer.Option(min=0, help="Of the pairs and of the samples shown.")] = 0,
-    jobs: Annotated[int, typer.Option(min=1, help="Processes, each on one core.")] = 1,
-    device: Device = "auto",
-    cache: Annotated[
-        Folder,
         typer.Option(
-            metavar="DIR",
-            help="What was measured on each scan is kept here. Default: cache in the folder of "
-            "--out.",
+            min=1,
+            metavar="INTEGER",
+            help=f"Number of random pairs of each set; {PAIRS} if left out, as in the paper.",
+            rich_help_panel=MEASURES,
         ),
-    ] = None,
-) -> None:
-    """Compare generated heads with real ones: FID, MS-SSIM, 4-G-R-SSIM, conditions, copies.
+    ] = None
+    seed: Annotated[
+        int,
+        typer.Option(
+            min=0,
+            metavar="INTEGER",
+            help="Seed for the pairs and the samples shown.",
+            rich_help_panel=MEASURES,
+        ),
+    ] = 0
 
-    An interrupted evaluation goes on where it was when the same command is given again.
-    """
-    if compare:
-        _compare(*compare, out)
-        return
-    if generated is None or real is None or out is None:
-        raise typer.BadParameter(
-            "Expected --generated DIR, --real DIR and --out DIR, or --compare A.json B.json."
+    def run(self) -> None:
+        """Evaluate, or compare two evaluations."""
+        if self.compare:
+            _compare(*self.compare, self.out)
+            return
+        if self.generated is None or self.real is None or self.out is None:
+            raise UsageError(
+                "Expected --generated DIR, --real DIR and --out DIR, or --compare A.json B.json."
+            )
+        if self.volumes and self.segmentation:
+            raise UsageError("Expected --volumes or --segmentation, and got both.")
+
+        from brainldm.cli.progress import parts
+        from brainldm.evaluate.report import write_report
+        from brainldm.evaluate.run import Question, evaluate
+        from brainldm.files import make_folder
+        from brainldm.models.device import pick_device
+
+        make_folder(self.out)
+        question = Question(
+            generated=self.generated,
+            real=self.real,
+            training=self.training,
+            model=self.model,
+            extractor=self.extractor,
+            extractor_weights=self._extractor_weights(),
+            shrinkage=self.shrinkage,
+            segmentation=self.segmentation or ("none" if self.quick else "ants"),
+            volumes=tuple(self.volumes or ()),
+            pairs=self.pairs or (QUICK_PAIRS if self.quick else PAIRS),
+            most=QUICK_SCANS if self.quick else None,
+            resample=self.resample,
+            seed=self.seed,
         )
-    if volumes and segmentation:
-        raise typer.BadParameter("Give --volumes or --segmentation, not both.")
+        cache, device = self.cache or self.out / "cache", str(pick_device(self.device))
+        with parts() as progress:
+            result, plan = evaluate(question, cache, self.jobs, device, progress)
+        html, machine = write_report(result, plan.grid, self.out)
+        for warning in result.warnings:
+            typer.echo(f"Warning: {warning}", err=True)
+        for figure in result.figures:
+            typer.echo(str(figure))
+        typer.echo(f"Wrote {html.resolve()} and {machine.name}")
 
-    from brainldm.cli.progress import parts
-    from brainldm.evaluate.report import write_report
-    from brainldm.evaluate.run import Question
-    from brainldm.evaluate.run import evaluate as answer
-    from brainldm.files import make_folder
-    from brainldm.models.device import pick_device
-
-    make_folder(out)
-    if str(extractor_weights) == "download":
+    def _extractor_weights(self) -> Path | None:
+        if str(self.extractor_weights) != "download":
+            return self.extractor_weights
         from brainldm.evaluate.extractors import download_medicalnet
 
-        extractor_weights = download_medicalnet(extractor)
-    question = Question(
-        generated,
-        real,
-        training,
-        model,
-        extractor,
-        extractor_weights,
-        shrinkage,
-        segmentation or ("none" if quick else "ants"),
-        tuple(volumes or ()),
-        pairs or (QUICK_PAIRS if quick else PAIRS),
-        QUICK_SCANS if quick else None,
-        resample,
-        seed,
-    )
-    with parts() as progress:
-        result, plan = answer(
-            question, cache or out / "cache", jobs, str(pick_device(device)), progress
-        )
-    html, machine = write_report(result, plan.grid, out)
-    for warning in result.warnings:
-        typer.echo(f"Warning: {warning}", err=True)
-    for figure in result.figures:
-        typer.echo(str(figure))
-    typer.echo(f"Wrote {html.resolve()} and {machine.name}")
+        return download_medicalnet(self.extractor)
 
 
 def _compare(first: Path, second: Path, out: Path | None) -> None:

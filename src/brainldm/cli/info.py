@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 from collections.abc import Iterator
+from dataclasses import dataclass
 from typing import Annotated
 
 import typer
@@ -11,20 +12,27 @@ from brainldm.cli.options import Device, ModelName
 from brainldm.config import Bernoulli, Categorical, LogNormal, ModelConfig, Normal, Variable
 
 
-def info(
-    model: ModelName = "demo",
+@dataclass(frozen=True, kw_only=True)
+class Info:
+    """Say what a model is: size, ranges in units, geometry, provenance, licence."""
+
+    model: ModelName = "demo"
     estimate: Annotated[
         bool,
-        typer.Option("--estimate", help="Say only how much memory a head needs, and is there."),
-    ] = False,
-    device: Device = "auto",
-) -> None:
-    """Say what a model is: size, ranges in units, geometry, provenance, licence."""
-    from brainldm.checkpoint import load_config
+        typer.Option(
+            "--estimate", help="Say only how much memory a head needs, and how much is available."
+        ),
+    ] = False
+    device: Device = "auto"
 
-    config = load_config(model)
-    for line in _estimates(config, device) if estimate else _describe(config):
-        typer.echo(line)
+    def run(self) -> None:
+        """Print it."""
+        from brainldm.checkpoint import load_config
+
+        config = load_config(self.model)
+        lines = _estimates(config, self.device) if self.estimate else _describe(config)
+        for line in lines:
+            typer.echo(line)
 
 
 def _estimates(config: ModelConfig, device_name: str) -> Iterator[str]:

@@ -1,11 +1,18 @@
-"""Options that several verbs share."""
+"""Options that several verbs share, in groups that a command inherits, or one by one."""
 
 from __future__ import annotations
 
+from dataclasses import dataclass
 from pathlib import Path
-from typing import Annotated
+from typing import TYPE_CHECKING, Annotated
 
 import typer
+
+if TYPE_CHECKING:
+    from brainldm.pipeline.choice import Model, Sampling
+
+SAMPLING = "Sampling"
+COMPUTING = "Model and computing"
 
 
 def integer(text: str) -> int:
@@ -28,42 +35,119 @@ ModelName = Annotated[
     str,
     typer.Option(
         metavar="demo|published|DIR",
-        help="The model that ships with brainldm, the one that `brainldm download` fetches, or a "
-        "directory with a model's files: brainldm's own or the published ones.",
-    ),
-]
-Out = Annotated[Path, typer.Option(metavar="DIR", help="Folder for the files; made if missing.")]
-Steps = Annotated[
-    int | None,
-    typer.Option(
-        parser=integer,
-        metavar="INTEGER",
-        help="Denoising steps; as many as are usual for the sampler if left out.",
-    ),
-]
-Sampler = Annotated[str, typer.Option(help="unipc, dpm++2m, ddim or ddpm.")]
-Guidance = Annotated[
-    float,
-    typer.Option(
-        parser=number,
-        metavar="NUMBER",
-        help="How far to follow the conditions: 1 as trained, more beyond; for models trained "
-        "with condition dropout.",
+        help="Model: the one that ships with brainldm, the one that `brainldm download` fetches, "
+        "or a directory with a model's files (brainldm's own or the published ones).",
+        rich_help_panel=COMPUTING,
     ),
 ]
 Device = Annotated[
-    str, typer.Option(help="auto (a CUDA GPU where there is one), cpu, cuda, cuda:1 or mps.")
-]
-Dtype = Annotated[
     str,
     typer.Option(
-        help="auto (half precision where the processor has it), float32, bfloat16 or float16."
+        metavar="DEVICE",
+        help="Device to compute on: auto (a CUDA GPU where there is one), cpu, cuda, cuda:1 or "
+        "mps.",
+        rich_help_panel=COMPUTING,
     ),
 ]
-Memory = Annotated[
-    str, typer.Option(help="auto, or low (less than half the memory, somewhat slower).")
+Out = Annotated[
+    Path, typer.Option(metavar="DIR", help="Folder for the files; made if it is missing.")
 ]
 Preview = Annotated[
-    bool, typer.Option("--preview", help="Also draw a PNG of three orthogonal slices.")
+    bool, typer.Option("--preview", help="Also draw a picture (.png) of three slices.")
 ]
 Overwrite = Annotated[bool, typer.Option("--overwrite", help="Replace files that exist.")]
+
+
+@dataclass(frozen=True, kw_only=True)
+class ModelOptions:
+    """Which model, and where it computes."""
+
+    model: ModelName = "demo"
+    device: Device = "auto"
+    dtype: Annotated[
+        str,
+        typer.Option(
+            metavar="PRECISION",
+            help="Precision to compute in: auto (half precision where the processor has it), "
+            "float32, bfloat16 or float16.",
+            rich_help_panel=COMPUTING,
+        ),
+    ] = "auto"
+    memory: Annotated[
+        str,
+        typer.Option(
+            metavar="auto|normal|low",
+            help="Use of memory: low takes less than half of normal and is somewhat slower; auto "
+            "is normal where that fits.",
+            rich_help_panel=COMPUTING,
+        ),
+    ] = "auto"
+
+    def choice(self) -> Model:
+        """The model that the options name."""
+        from brainldm.pipeline.choice import Model
+
+        return Model(source=self.model, device=self.device, dtype=self.dtype, memory=self.memory)
+
+
+@dataclass(frozen=True, kw_only=True)
+class SamplingOptions:
+    """How heads are sampled."""
+
+    steps: Annotated[
+        int | None,
+        typer.Option(
+            parser=integer,
+            metavar="INTEGER",
+            help="Number of denoising steps; the usual number of the sampler if left out.",
+            rich_help_panel=SAMPLING,
+        ),
+    ] = None
+    sampler: Annotated[
+        str,
+        typer.Option(
+            metavar="NAME",
+            help="Sampler: unipc, dpm++2m, ddim or ddpm.",
+            rich_help_panel=SAMPLING,
+        ),
+    ] = "unipc"
+    eta: Annotated[
+        float | None,
+        typer.Option(
+            parser=number,
+            metavar="NUMBER",
+            help="Noise that ddim adds at each step, from 0 (none, the default) to 1 (as much as "
+            "ddpm).",
+            rich_help_panel=SAMPLING,
+        ),
+    ] = None
+    guidance: Annotated[
+        float,
+        typer.Option(
+            parser=number,
+            metavar="NUMBER",
+            help="Strength of the conditions: 1 as in training, more to exaggerate them. For "
+            "models trained with condition dropout.",
+            rich_help_panel=SAMPLING,
+        ),
+    ] = 1.0
+    extrapolate: Annotated[
+        bool,
+        typer.Option(
+            "--extrapolate",
+            help="Accept conditions outside the model's ranges.",
+            rich_help_panel=SAMPLING,
+        ),
+    ] = False
+
+    def sampling(self) -> Sampling:
+        """How the options say that heads are sampled."""
+        from brainldm.pipeline.choice import Sampling
+
+        return Sampling(
+            sampler=self.sampler,
+            steps=self.steps,
+            guidance=self.guidance,
+            eta=self.eta,
+            extrapolate=self.extrapolate,
+        )

@@ -24,24 +24,13 @@ LINE_EVERY = 60.0
 
 
 @contextmanager
-def phases(calls: int) -> Iterator[Callable[[int, int, str], None]]:
-    """A bar for each phase of `BrainLDM.generate`, over a number of calls of it."""
-    columns = (
-        TextColumn("{task.description:>8}"),
-        BarColumn(),
-        MofNCompleteColumn(),
-        TimeRemainingColumn(),
-        TextColumn("left"),
-    )
-    with Progress(*columns, console=Console(stderr=True)) as bars:
+def phases() -> Iterator[Callable[[int, int, str], None]]:
+    """A bar for each phase of `BrainLDM.stream`."""
+    with _bars(MofNCompleteColumn()) as bars:
         tasks = {phase: bars.add_task(phase, total=None) for phase in ("denoise", "decode")}
-        advanced = dict.fromkeys(tasks, 0)
 
         def progress(done: int, total: int, phase: str) -> None:
-            task = tasks[phase]
-            bars.update(task, total=total * calls, completed=advanced[phase] + done)
-            if done == total:
-                advanced[phase] += total
+            bars.update(tasks[phase], total=total, completed=done)
 
         yield progress
 

@@ -2,45 +2,47 @@
 
 from __future__ import annotations
 
+from dataclasses import dataclass
 from pathlib import Path
 from typing import Annotated
 
 import typer
 
-from brainldm.cli.options import Device, Dtype, ModelName, Out, Overwrite, Preview
+from brainldm.cli.options import ModelOptions, Out, Overwrite, Preview
 from brainldm.files import make_folder, refuse_existing
 from brainldm.image.volume import Volume, nifti_stem, output_paths
 
 
-def reconstruct(
-    file: Annotated[
-        Path, typer.Argument(metavar="FILE", help="A 3-D NIfTI of a head in MNI152 space.")
-    ],
-    out: Out = Path("."),
-    model: ModelName = "demo",
-    device: Device = "auto",
-    dtype: Dtype = "auto",
-    preview: Preview = False,
-    overwrite: Overwrite = False,
-) -> None:
+@dataclass(frozen=True, kw_only=True)
+class Reconstruct(ModelOptions):
     """Send a real scan through the autoencoder: what the model can represent at best.
 
     The scan is resampled to the model's grid as its header says (no registration), and its
     intensities are scaled to [0, 1].
     """
-    path = out / f"{nifti_stem(file)}_reconstruction.nii.gz"
-    scan = Volume.load(file)
-    make_folder(out)
-    if not overwrite:
-        refuse_existing(output_paths(path))
 
-    from brainldm.metrics.similarity import psnr
-    from brainldm.pipeline.brain import BrainLDM
+    file: Annotated[
+        Path, typer.Argument(metavar="FILE", help="Scan of a head in MNI152 space, a 3-D NIfTI.")
+    ]
+    out: Out = Path(".")
+    preview: Preview = False
+    overwrite: Overwrite = False
 
-    pipeline = BrainLDM.from_pretrained(model, device=device, dtype=dtype)
-    prepared = pipeline.prepare(scan)
-    reconstruction = pipeline.reconstruct(scan)
-    reconstruction.save(path, overwrite=overwrite, preview=preview)
-    decibels = psnr(reconstruction.array, prepared.array)
-    typer.echo(f"PSNR against the scan on the model's grid: {decibels:.2f} dB")
-    typer.echo(f"Saved {path.name} in {out.resolve()}")
+    def run(self) -> None:
+        """Read the scan, then the model."""
+        path = self.out / f"{nifti_stem(self.file)}_reconstruction.nii.gz"
+        scan = Volume.load(self.file)
+        if not self.overwrite:
+            refuse_existing(output_paths(path))
+        make_folder(self.out)
+
+        from brainldm.metrics.similarity import psnr
+        from brainldm.pipeline.brain import BrainLDM
+
+        model = BrainLDM.load(self.choice())
+        prepared = model.prepare(scan)
+        reconstruction = model.reconstruct(scan)
+        reconstruction.save(path, overwrite=self.overwrite, preview=self.preview)
+        decibels = psnr(reconstruction.array, prepared.array)
+        typer.echo(f"PSNR against the scan on the model's grid: {decibels:.2f} dB")
+        typer.echo(f"Saved {path.name} in {self.out.resolve()}")

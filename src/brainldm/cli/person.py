@@ -1,0 +1,106 @@
+"""Options that say who a head is of."""
+
+from __future__ import annotations
+
+from dataclasses import dataclass
+from typing import Annotated
+
+import typer
+
+from brainldm.cli.options import number
+from brainldm.conditions import STANDARD, Conditions
+from brainldm.config import ModelConfig
+from brainldm.errors import UsageError
+
+PERSON = "Person (what is left out is drawn with the seed)"
+
+
+@dataclass(frozen=True, kw_only=True)
+class PersonOptions:
+    """The conditions of a head."""
+
+    sex: Annotated[
+        str | None,
+        typer.Option(metavar="F|M", help="Sex: F (female) or M (male).", rich_help_panel=PERSON),
+    ] = None
+    age: Annotated[
+        float | None,
+        typer.Option(parser=number, metavar="YEARS", help="Age in years.", rich_help_panel=PERSON),
+    ] = None
+    ventricular_volume_ml: Annotated[
+        float | None,
+        typer.Option(
+            parser=number,
+            metavar="ML",
+            help="Volume of the ventricles (cerebrospinal fluid) in mL.",
+            rich_help_panel=PERSON,
+        ),
+    ] = None
+    brain_volume_ml: Annotated[
+        float | None,
+        typer.Option(
+            parser=number,
+            metavar="ML",
+            help="Volume of the brain in mL, normalised for head size.",
+            rich_help_panel=PERSON,
+        ),
+    ] = None
+    condition: Annotated[
+        list[str] | None,
+        typer.Option(
+            metavar="NAME=VALUE",
+            help="Further condition of the model, as `brainldm info` lists them. Repeatable.",
+            rich_help_panel=PERSON,
+        ),
+    ] = None
+    normalised: Annotated[
+        bool,
+        typer.Option(
+            "--normalised",
+            help="Take the values above on the model's own scale, where 0 and 1 are the ends of "
+            "its ranges (sex: 0 female, 1 male), not in years and mL.",
+            rich_help_panel=PERSON,
+        ),
+    ] = False
+
+    def conditions(self, config: ModelConfig) -> Conditions:
+        """What the options ask of a model.
+
+        Raises:
+            UsageError: a further condition is not NAME=VALUE, is given twice, or has an option of
+                its own.
+        """
+        return Conditions(
+            _number_or_label(self.sex) if self.sex and self.normalised else self.sex,
+            self.age,
+            self.ventricular_volume_ml,
+            self.brain_volume_ml,
+            others=self._others(config),
+            normalised=self.normalised,
+        )
+
+    def _others(self, config: ModelConfig) -> dict[str, str | float]:
+        labels = {variable.name: variable.labels or () for variable in config.conditions}
+        others: dict[str, str | float] = {}
+        for text in self.condition or ():
+            name, equals, value = text.partition("=")
+            if not (name and equals and value):
+                raise UsageError(
+                    f"--condition is {text!r}: expected NAME=VALUE, such as field_strength_t=3."
+                )
+            if name in STANDARD:
+                raise UsageError(
+                    f"--condition {text}: give it as --{name.replace('_', '-')} {value} instead."
+                )
+            if name in others:
+                raise UsageError(f"--condition {name} was given twice: expected one value for it.")
+            others[name] = value if value in labels.get(name, ()) else _number_or_label(value)
+        return others
+
+
+def _number_or_label(text: str) -> str | float:
+    """A number where it reads as one; on the model's own scale, a sex may be one."""
+    try:
+        return float(text)
+    except ValueError:
+        return text
