@@ -57,14 +57,14 @@ def prepare(folder: Path, size: str) -> None:
     import torch
 
     from brainldm.checkpoint import convert, save_model
-    from brainldm.config import PUBLISHED
+    from brainldm.config import published_config
     from brainldm.models.autoencoder import AutoencoderKL
     from brainldm.models.unet import DiffusionUNet
 
     folder.mkdir(parents=True, exist_ok=True)
     if (folder / "noise.pt").exists():
         return
-    config = PUBLISHED
+    config = published_config()
     if size == "reduced":
         latent = config.latent.model_copy(update={"shape": (3, 12, 16, 12)})
         config = config.model_copy(

@@ -212,7 +212,7 @@ def plan(folder: Path, rows: int) -> dict[str, Any]:
     """Read and check a plan."""
     from brainldm.cohort.plan import read_plan
     from brainldm.conditions import ConditionRanges
-    from brainldm.config import PUBLISHED
+    from brainldm.config import published_config
 
     table = folder / f"plan-{rows}.tsv"
     with table.open("w") as file:
@@ -221,7 +221,7 @@ def plan(folder: Path, rows: int) -> dict[str, Any]:
             cells = (f"sub-{i:07d}", i, "FM"[i % 2], 45 + i % 36, 10 + i % 150, 1200 + i % 500)
             file.write("\t".join(map(str, cells)) + "\n")
     start = time.monotonic()
-    found = read_plan(table, ConditionRanges(PUBLISHED.conditions))
+    found = read_plan(table, ConditionRanges(published_config().conditions))
     assert len(found) == rows
     seconds = time.monotonic() - start
     # Not getrusage: its peak counts what the process that started this one had.

@@ -17,7 +17,7 @@ import time
 from collections.abc import Callable
 from pathlib import Path
 
-from brainldm.config import PUBLISHED
+from brainldm.config import published_config
 from brainldm.evaluate.extractors import Extractor
 from brainldm.evaluate.measures import Plan, compare_all, measure_all
 from brainldm.evaluate.sets import common_grid, find_heads
@@ -36,7 +36,8 @@ def main() -> None:
     parser.add_argument("--work", type=Path, default=Path("build/evaluation-cost"))
     arguments = parser.parse_args()
     work, n, jobs = arguments.work, arguments.heads, arguments.jobs
-    write_heads(work / "heads", range(n), Grid.of(PUBLISHED.shape, PUBLISHED.affine))
+    config = published_config()
+    write_heads(work / "heads", range(n), Grid.of(config.shape, config.affine))
     heads = find_heads(work / "heads", "real")
     grid = common_grid({"real": heads}, False)
     pairs = [(a, b) for i, a in enumerate(heads) for b in heads[i + 1 :]]

@@ -9,17 +9,18 @@ from torch import Tensor, nn
 
 from brainldm.checkpoint import load_model, save_model
 from brainldm.config import (
-    PUBLISHED,
     AutoencoderConfig,
     LatentConfig,
     ModelConfig,
     UNetConfig,
     Variable,
+    published_config,
 )
 from brainldm.models.autoencoder import AutoencoderKL
 from brainldm.models.unet import DiffusionUNet
 from brainldm.train.settings import DiffusionSettings, load_settings
 
+PUBLISHED = published_config()
 SHAPE = (32, 48, 32)
 VOXEL = 5.0
 

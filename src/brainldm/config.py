@@ -1,21 +1,23 @@
 """What a model is: architecture, noise schedule, latent space, conditions, geometry, provenance.
 
-A `ModelConfig` is saved as `config.json` beside the weights; a model without it does not load.
-`PUBLISHED` is the model of Pinaya et al. 2022, "Brain Imaging Generation with Latent Diffusion
-Models", arXiv 2209.07162. Nothing here imports torch.
+A `ModelConfig` is saved as `config.json` beside the weights; a model without it does not load. The
+published model's (Pinaya et al. 2022, arXiv 2209.07162) ships. Nothing here imports torch.
 """
 
 from __future__ import annotations
 
 import math
+from functools import cache
+from pathlib import Path
 from typing import Annotated, Literal, Self
 
 from pydantic import BaseModel, ConfigDict, Field, ValidationError, model_validator
 
-from brainldm.errors import BrainLDMError
+from brainldm.errors import ModelError
 
 Positive = Annotated[int, Field(gt=0)]
 Row = tuple[float, float, float, float]
+_PUBLISHED = Path(__file__).with_name("weights") / "published" / "config.json"
 
 
 class _Config(BaseModel):
@@ -227,7 +229,7 @@ class ModelConfig(_Config):
         """Read a configuration; `where` names its origin in an error.
 
         Raises:
-            BrainLDMError: not JSON, an unknown key, or a value that is missing or wrong; every
+            ModelError: not JSON, an unknown key, or a value that is missing or wrong; every
                 one is listed with its path.
         """
         try:
@@ -236,7 +238,7 @@ class ModelConfig(_Config):
             lines = [
                 f"  {'.'.join(map(str, e['loc'])) or 'file'}: {e['msg']}" for e in error.errors()
             ]
-            raise BrainLDMError(
+            raise ModelError(
                 f"{where} does not describe a brainldm model:\n" + "\n".join(lines) + "\n"
                 "Convert the original weights again with `brainldm convert`, or correct the file."
             ) from error
@@ -292,75 +294,7 @@ def _determinant(affine: tuple[Row, ...]) -> float:
     return a * (e * i - f * h) - b * (d * i - f * g) + c * (d * h - e * g)
 
 
-PUBLISHED = ModelConfig(
-    name="brain_image_synthesis_latent_diffusion_model",
-    autoencoder=AutoencoderConfig(),
-    unet=UNetConfig(),
-    schedule=ScheduleConfig(),
-    latent=LatentConfig(),
-    conditions=(
-        Variable(
-            name="sex",
-            kind="category",
-            labels=("F", "M"),
-            distribution=Bernoulli(
-                probability=0.47,
-                source="47 % male in the training data (Pinaya et al. 2022)",
-            ),
-        ),
-        Variable(
-            name="age",
-            unit="years",
-            low=44,
-            high=82,
-            distribution=Normal(
-                mean=63.6,
-                sd=7.5,
-                source="63.6 +- 7.5 years in the training data (Pinaya et al. 2022)",
-            ),
-        ),
-        Variable(
-            name="ventricular_volume_ml",
-            unit="mL",
-            low=6.99568,
-            high=171.375,
-            distribution=LogNormal(
-                median=35,
-                sd=0.5,
-                source="an assumption of brainldm, not published: median 35 mL with a long "
-                "upper tail, as in population studies of this age",
-            ),
-        ),
-        Variable(
-            name="brain_volume_ml",
-            unit="mL",
-            low=1144.240,
-            high=1793.910,
-            distribution=Normal(
-                mean=1500,
-                sd=75,
-                source="an assumption of brainldm, not published: about 1500 +- 75 mL, "
-                "normalised for head size",
-            ),
-        ),
-    ),
-    affine=(
-        (-1, 0, 0, 80.48149872),
-        (0, 1, 0, -125.47715759),
-        (0, 0, 1, -60.55375671),
-        (0, 0, 0, 1),
-    ),
-    shape=(160, 224, 160),
-    provenance={
-        "description": "Latent diffusion model of T1-weighted brain MRI (whole head, 1 mm), "
-        "as published in the MONAI model zoo",
-        "training_data": "31,740 T1-weighted heads of UK Biobank, 44-82 years, 47 % male, "
-        "rigidly registered to MNI152 space with UniRes",
-        "licence": "Apache-2.0",
-        "citation": "Pinaya et al. 2022, Brain Imaging Generation with Latent Diffusion Models, "
-        "arXiv 2209.07162",
-        "limitations": "For research; not for diagnosis. Knows only the ages, volumes and scanners "
-        "of UK Biobank. The conditions are its training data's measures: brain volume is "
-        "normalised for head size (UK Biobank field 25009).",
-    },
-)
+@cache
+def published_config() -> ModelConfig:
+    """The model of Pinaya et al. 2022, from the file that ships; its weights need not be there."""
+    return ModelConfig.from_json(_PUBLISHED.read_text(encoding="utf-8"), str(_PUBLISHED))

@@ -21,9 +21,9 @@ from PIL import Image
 
 from brainldm.checkpoint.download import RemoteFile
 from brainldm.cli import main
-from brainldm.config import PUBLISHED, Bernoulli, Categorical, Uniform, Variable
+from brainldm.config import Bernoulli, Categorical, Uniform, Variable
 from tests.conftest import Run
-from tests.toy import SHAPE, toy_config, write_toy_model
+from tests.toy import PUBLISHED, SHAPE, toy_config, write_toy_model
 
 PERSON = (
     *("--sex", "F"),
@@ -247,7 +247,7 @@ def test_outside_the_range(generate: Cli, tmp_path: Path) -> None:
         (("--sampler", "euler"), "Unknown sampler 'euler': expected one of"),
         (
             ("--sampler", "ddpm", "--eta", "0.5"),
-            "eta is 0.5, and the sampler ddpm has none: leave it out, or choose",
+            "eta is 0.5, and the sampler ddpm has none",
         ),
         (("--sampler", "ddim", "--eta", "-1"), "eta is -1.0: expected a number from 0"),
         (("--device", "tpu"), "Unknown device 'tpu': expected auto, cpu, cuda"),
@@ -364,6 +364,18 @@ def test_estimate_of_the_memory(cli: Cli, toy: str) -> None:
     assert result.code == 0
     assert re.search(r"float32.*: \d+\.\d GB, \d+\.\d GB with --memory low", result.out)
     assert re.search(r"available: \d+\.\d GB", result.out)
+
+
+def test_the_published_model_is_known_without_its_weights(
+    cli: Cli, tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    monkeypatch.setenv("BRAINLDM_CACHE", str(tmp_path / "empty"))
+    result = cli("info", "--model", "published", "--estimate", "--device", "cpu")
+    assert result.code == 0
+    assert re.search(r"float32.*: [5-9]\.\d GB, [3-5]\.\d GB with --memory low", result.out)
+    assert "160 x 224 x 160" in cli("info", "--model", "published").out
+    refused(cli("generate", "--model", "published", "--sex", "X"), 'expected "F" or "M"')
+    refused(cli("generate", "--model", "published"), "published weights are not in")
 
 
 def test_a_warning_is_one_line_for_users(run: Run, toy: str) -> None:

@@ -10,8 +10,8 @@ import numpy as np
 import pytest
 
 from brainldm import BrainLDM, Conditions, Volume
-from brainldm.config import PUBLISHED
 from tests.conftest import Run
+from tests.toy import PUBLISHED
 
 
 @pytest.fixture(scope="module")

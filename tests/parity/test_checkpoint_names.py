@@ -19,10 +19,10 @@ from brainldm.checkpoint import (
     to_current_names,
     to_old_names,
 )
-from brainldm.config import PUBLISHED, AutoencoderConfig, ModelConfig, UNetConfig
+from brainldm.config import AutoencoderConfig, ModelConfig, UNetConfig
 from brainldm.models.autoencoder import AutoencoderKL
 from brainldm.models.unet import DiffusionUNet
-from tests.toy import toy_config
+from tests.toy import PUBLISHED, toy_config
 
 with warnings.catch_warnings():
     warnings.simplefilter("ignore")  # GenerativeModels uses names that torch has deprecated

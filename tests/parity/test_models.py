@@ -9,9 +9,10 @@ import torch
 from monai.networks.nets import AutoencoderKL as MonaiAutoencoder
 from monai.networks.nets import DiffusionModelUNet as MonaiUNet
 
-from brainldm.config import PUBLISHED, AutoencoderConfig, UNetConfig
+from brainldm.config import AutoencoderConfig, UNetConfig
 from brainldm.models.autoencoder import AutoencoderKL
 from brainldm.models.unet import DiffusionUNet
+from tests.toy import PUBLISHED
 
 TOLERANCE = 1e-5
 TOY_AUTOENCODER = AutoencoderConfig(channels=(8, 16, 24), norm_num_groups=4, num_res_blocks=2)

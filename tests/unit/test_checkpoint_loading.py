@@ -11,9 +11,8 @@ import pytest
 import torch
 
 from brainldm.checkpoint import convert, layouts, load_config, load_model, to_old_names
-from brainldm.config import PUBLISHED
 from brainldm.errors import BrainLDMError, ModelError, StorageError
-from tests.toy import states, toy_config, write_toy_model
+from tests.toy import PUBLISHED, states, toy_config, write_toy_model
 
 
 @pytest.fixture(scope="module")

@@ -15,8 +15,9 @@ from brainldm.cohort.design import Design
 from brainldm.cohort.draw import draw_plan
 from brainldm.cohort.plan import Plan, read_plan
 from brainldm.conditions import ConditionRanges
-from brainldm.config import PUBLISHED, Categorical, Variable
+from brainldm.config import Categorical, Variable
 from brainldm.errors import BrainLDMError
+from tests.toy import PUBLISHED
 
 RANGES = ConditionRanges(PUBLISHED.conditions)
 HEADER = "participant_id\tseed\tsex\tage\tventricular_volume_ml\tbrain_volume_ml\n"

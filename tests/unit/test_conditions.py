@@ -7,8 +7,9 @@ import numpy as np
 import pytest
 
 from brainldm.conditions import ConditionRanges, Conditions
-from brainldm.config import PUBLISHED, Bernoulli, Categorical, Uniform, Variable
+from brainldm.config import Bernoulli, Categorical, Uniform, Variable
 from brainldm.errors import BrainLDMError
+from tests.toy import PUBLISHED
 
 RANGES = ConditionRanges(PUBLISHED.conditions)
 WHOLE = {"sex": "F", "age": 65, "ventricular_volume_ml": 30, "brain_volume_ml": 1450}

@@ -10,7 +10,6 @@ import pytest
 from pydantic import ValidationError
 
 from brainldm.config import (
-    PUBLISHED,
     Bernoulli,
     Categorical,
     ModelConfig,
@@ -19,7 +18,7 @@ from brainldm.config import (
     Variable,
 )
 from brainldm.errors import BrainLDMError, MissingExtraError, require
-from tests.toy import toy_config
+from tests.toy import PUBLISHED, toy_config
 
 
 def published_dict(**changes: Any) -> dict[str, Any]:

@@ -8,10 +8,9 @@ import pytest
 import torch
 
 from brainldm import BrainLDM
-from brainldm.config import PUBLISHED
 from brainldm.models import memory
 from brainldm.models.memory import batch_size, estimate, pick_memory, shortage
-from tests.toy import toy_config
+from tests.toy import PUBLISHED, toy_config
 
 CPU = torch.device("cpu")
 

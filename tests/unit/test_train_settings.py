@@ -6,7 +6,6 @@ from pathlib import Path
 
 import pytest
 
-from brainldm.config import PUBLISHED
 from brainldm.errors import BrainLDMError
 from brainldm.train.settings import (
     AutoencoderSettings,
@@ -16,6 +15,7 @@ from brainldm.train.settings import (
     preset_names,
     to_yaml,
 )
+from tests.toy import PUBLISHED
 
 STAGES = (AutoencoderSettings, DiffusionSettings)
 

@@ -20,7 +20,7 @@ from brainldm.checkpoint.layouts import CARD, CONFIG, FILES, MODEL_ZOO, OURS, La
 from brainldm.checkpoint.names import to_current_names, to_old_names
 from brainldm.checkpoint.reading import read_state_dict
 from brainldm.checkpoint.writing import write_directory
-from brainldm.config import PUBLISHED, ModelConfig
+from brainldm.config import ModelConfig, published_config
 from brainldm.errors import ModelError, StorageError, UsageError
 from brainldm.files import sha256
 from brainldm.models.autoencoder import AutoencoderKL
@@ -78,8 +78,11 @@ def load_model(
 
 
 def load_config(source: str | Path) -> ModelConfig:
-    """What a model is, without its weights; `source` and errors as in `load_model`."""
-    return _read_config(*locate(source))
+    """What a model is; `source` and errors as in `load_model`.
+
+    The published model's configuration is known without its weights.
+    """
+    return published_config() if source == "published" else _read_config(*locate(source))
 
 
 def save_model(
@@ -149,7 +152,7 @@ def _read_config(folder: Path, layout: Layout) -> ModelConfig:
     path = folder / CONFIG
     if not path.is_file():
         if layout != OURS:
-            return PUBLISHED
+            return published_config()
         raise ModelError(
             f"{folder} has {layout} but no {CONFIG}: expected all three, since the weights do not "
             "tell their latent scale, condition ranges or affine, and a guess gives plausible "

@@ -132,9 +132,8 @@ def _check_place(source: Path, out: Path, inputs: Inputs) -> None:
 
 def _settings(model: str, registered: bool, bias_field: bool) -> Settings:
     from brainldm.checkpoint import load_config
-    from brainldm.config import PUBLISHED
 
-    config = PUBLISHED if model == "published" else load_config(model)
+    config = load_config(model)
     return Settings(config.name, config.shape, config.affine, registered, bias_field)
 
 
