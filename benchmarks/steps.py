@@ -34,8 +34,9 @@ from brainldm import BrainLDM, Conditions
 from brainldm.demo.figures import HELD_OUT, RULE_HEADS
 from brainldm.image.grid import Grid
 from brainldm.register.template import load_template
+from brainldm.sampling.loop import sample
 from brainldm.sampling.noise import NoiseSource
-from brainldm.sampling.solvers import DDIM, DPMSolverPP2M, Solver, UniPC, sample
+from brainldm.sampling.solvers import DDIM, DPMSolverPP2M, Solver, UniPC
 from brainldm.segment.rule import VolumeRule
 from brainldm.simulate.head import simulate
 

@@ -16,10 +16,12 @@ from torch import Tensor, nn
 
 from brainldm.checkpoint import read_state_dict, to_current_names
 from brainldm.conditions import Conditions
-from brainldm.errors import BrainLDMError
+from brainldm.errors import BrainLDMError, UsageError
 from brainldm.files import refuse_existing
 from brainldm.image.volume import output_paths
 from brainldm.pipeline.brain import BrainLDM
+from brainldm.pipeline.choice import Model, Sampling
+from brainldm.pipeline.request import match_requests
 
 WEIGHTS = {"autoencoder": "autoencoder.pt", "unet": "model.pt"}
 """The bundle's weights files, by the network that each holds."""
@@ -37,16 +39,16 @@ class Generator(nn.Module):
         steps: denoising steps (DDIM).
 
     Raises:
-        BrainLDMError: one file of the two is missing, they contradict `load_old`, or they do not
-            load.
+        UsageError: the files contradict `load_old`.
+        ModelError: one file of the two is missing, or they do not load.
     """
 
     def __init__(
         self, model_dir: str | Path, *, load_old: int = 1, device: str = "auto", steps: int = 50
     ) -> None:
         super().__init__()
-        self.pipeline = _load(Path(model_dir), bool(load_old), device)
-        self.steps = steps
+        self.pipeline = _load(_choice(Path(model_dir), device), bool(load_old))
+        self.sampling = Sampling(sampler="ddim", steps=steps)
 
     def forward(self, conditions: Tensor) -> Tensor:
         """Generate one image for each row; the row's number is its seed.
@@ -58,12 +60,12 @@ class Generator(nn.Module):
             (B, 1, X, Y, Z) float32 in [0, 1], on the device of `conditions`.
 
         Raises:
-            BrainLDMError: a condition outside [0, 1], or steps that the schedule does not have.
+            UsageError: a condition outside [0, 1], or steps that the schedule does not have.
         """
         people = [Conditions.from_normalised(*row) for row in conditions.tolist()]
-        volumes = self.pipeline.generate(
-            people, range(len(people)), steps=self.steps, sampler="ddim"
-        )
+        config, seeds = self.pipeline.config, range(len(people))
+        requests = match_requests(config, people, seeds, sampling=self.sampling)
+        volumes = self.pipeline.stream(requests, self.sampling)
         images = torch.stack([torch.from_numpy(volume.array) for volume in volumes])
         return images[:, None].to(conditions.device)
 
@@ -111,10 +113,10 @@ def generate(
     if not overwrite:
         refuse_existing(output_paths(path))  # before minutes of computing, not after
     person = Conditions.from_normalised(gender, age, ventricular_vol, brain_vol)
-    pipeline = _load(Path(model_dir), bool(load_old), device)
-    [volume] = pipeline.generate(
-        person, [seed], steps=steps, sampler="ddim", extrapolate=bool(extrapolate)
-    )
+    sampling = Sampling(sampler="ddim", steps=steps, extrapolate=bool(extrapolate))
+    choice = _choice(Path(model_dir), device)
+    requests = match_requests(choice.config(), person, [seed], sampling=sampling)
+    [volume] = _load(choice, bool(load_old)).stream(requests, sampling)
     return volume.save(path, overwrite=bool(overwrite))
 
 
@@ -131,20 +133,27 @@ def run(model_dir: str | Path, output_dir: str | Path, **options: Any) -> None:
         raise SystemExit(2) from None
 
 
-def _load(model_dir: Path, load_old: bool, device: str) -> BrainLDM:
-    paths = {network: model_dir / name for network, name in WEIGHTS.items()}
-    if not any(path.exists() for path in paths.values()):
-        print(
-            f"{' and '.join(map(str, paths.values()))} are not there: using the demo model, which "
-            "knows only simulated heads. For the published model, put its weights there; "
-            "`brainldm download` fetches them and says where they are.",
-            file=sys.stderr,
-        )
-        return BrainLDM.from_pretrained("demo", device=device)
-    for network, path in paths.items():
-        if path.exists():  # if not, the loader says which one is missing
-            _check_names(path, network, load_old)
-    return BrainLDM.from_pretrained(model_dir, device=device)
+def _choice(model_dir: Path, device: str) -> Model:
+    """The model in a folder; the demo model if there is none, with a line that says so."""
+    paths = [model_dir / name for name in WEIGHTS.values()]
+    if any(path.exists() for path in paths):
+        return Model(source=model_dir, device=device)
+    print(
+        f"{' and '.join(map(str, paths))} are not there: using the demo model, which knows only "
+        "simulated heads. For the published model, put its weights there; `brainldm download` "
+        "fetches them and says where they are.",
+        file=sys.stderr,
+    )
+    return Model(device=device)
+
+
+def _load(choice: Model, load_old: bool) -> BrainLDM:
+    if isinstance(choice.source, Path):
+        for network, name in WEIGHTS.items():
+            path = choice.source / name
+            if path.exists():  # if not, the loader says which one is missing
+                _check_names(path, network, load_old)
+    return BrainLDM.load(choice)
 
 
 def _check_names(path: Path, network: str, load_old: bool) -> None:
@@ -154,7 +163,7 @@ def _check_names(path: Path, network: str, load_old: bool) -> None:
     if is_old != load_old:
         names = "GenerativeModels" if is_old else "MONAI >= 1.4"
         expected = "GenerativeModels" if load_old else "MONAI >= 1.4"
-        raise BrainLDMError(
+        raise UsageError(
             f"{path} has the parameter names of {names}, but --load_old {int(load_old)} announces "
             f"those of {expected}. Run again with --load_old {int(is_old)}."
         )

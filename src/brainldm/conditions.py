@@ -20,7 +20,7 @@ import numpy as np
 from numpy.typing import NDArray
 
 from brainldm.config import Variable
-from brainldm.errors import BrainLDMError
+from brainldm.errors import UsageError
 
 STANDARD = ("sex", "age", "ventricular_volume_ml", "brain_volume_ml")
 """The published model's conditions, in the order of its context."""
@@ -39,7 +39,7 @@ class Conditions:
         normalised: the values are on the model's own scale; set by `from_normalised`.
 
     Raises:
-        BrainLDMError: `others` names one of the four above.
+        UsageError: `others` names one of the four above.
     """
 
     sex: str | float | None = None
@@ -52,7 +52,7 @@ class Conditions:
     def __post_init__(self) -> None:
         twice = [name for name in STANDARD if name in self.others]
         if twice:
-            raise BrainLDMError(
+            raise UsageError(
                 f"others has {', '.join(twice)}: expected only what has no argument of its own."
             )
 
@@ -106,7 +106,7 @@ class ConditionRanges:
             those that were drawn.
 
         Raises:
-            BrainLDMError: a condition that this model does not have.
+            UsageError: a condition that this model does not have.
         """
         self._refuse_unknown(conditions)
         given = conditions.given
@@ -134,7 +134,7 @@ class ConditionRanges:
             extrapolate: accept values outside the model's ranges.
 
         Raises:
-            BrainLDMError: a value is missing, not a number, not finite, an unknown label, outside
+            UsageError: a value is missing, not a number, not finite, an unknown label, outside
                 the model's range, or of a condition that the model does not have.
         """
         for each in conditions:
@@ -157,7 +157,7 @@ class ConditionRanges:
             if variable.name in given:
                 try:
                     self._context(variable, conditions, extrapolate)
-                except BrainLDMError as error:
+                except UsageError as error:
                     found.append(str(error))
         return found
 
@@ -192,7 +192,7 @@ class ConditionRanges:
         known = [variable.name for variable in self.variables]
         unknown = [name for name in conditions.given if name not in known]
         if unknown:
-            raise BrainLDMError(
+            raise UsageError(
                 f"This model has no condition {', '.join(unknown)}: expected "
                 f"{', '.join(known) or 'none'}. Leave it out, or choose a model that has it."
             )
@@ -202,7 +202,7 @@ class ConditionRanges:
     ) -> list[float]:
         value = conditions.given.get(variable.name)
         if value is None:
-            raise BrainLDMError(
+            raise UsageError(
                 f"{variable.name} is missing: expected {_expected(variable)}. Give it, or complete "
                 "the conditions with a seed."
             )
@@ -212,7 +212,7 @@ class ConditionRanges:
                 return [float(value == label) for label in variable.labels]
             return [float(variable.labels.index(str(value)))]
         if many or (variable.labels and not conditions.normalised):
-            raise BrainLDMError(
+            raise UsageError(
                 f"{variable.name} is {value!r}: expected {_expected(variable)}."
                 + (
                     ""
@@ -222,17 +222,17 @@ class ConditionRanges:
                 )
             )
         if isinstance(value, bool | np.bool_) or not isinstance(value, Real):
-            raise BrainLDMError(
+            raise UsageError(
                 f"{variable.name} is {value!r}: expected a number, {_expected(variable)}."
             )
         number = float(value)
         if not math.isfinite(number):
-            raise BrainLDMError(
+            raise UsageError(
                 f"{variable.name} is {number}: expected a finite number, {_expected(variable)}."
             )
         context = number if conditions.normalised else _normalise(variable, number)
         if not (extrapolate or 0 <= context <= 1):
-            raise BrainLDMError(
+            raise UsageError(
                 f"{variable.name} is {_in_both_units(variable, context)}, outside what this model "
                 f"knows: expected {_expected(variable)}. Choose a value inside, or ask for "
                 "extrapolation (extrapolate=True, --extrapolate)."

@@ -424,7 +424,7 @@ def test_download(cli: Cli, tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> 
     with ThreadingHTTPServer(("127.0.0.1", 0), handler) as server:
         Thread(target=server.serve_forever, daemon=True).start()
         url = f"http://127.0.0.1:{server.server_port}/model.pt"
-        file = RemoteFile("model.pt", 7, hashlib.md5(b"weights").hexdigest(), (url,))
+        file = RemoteFile("model.pt", 7, f"md5:{hashlib.md5(b'weights').hexdigest()}", (url,))
         monkeypatch.setattr("brainldm.checkpoint.download.PUBLISHED_FILES", (file,))
         monkeypatch.setenv("BRAINLDM_CACHE", str(tmp_path / "cache"))
         result = cli("download")

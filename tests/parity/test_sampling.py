@@ -12,9 +12,10 @@ from diffusers import DPMSolverMultistepScheduler, UniPCMultistepScheduler
 from monai.networks.schedulers import DDIMScheduler, DDPMScheduler
 from torch import Tensor, nn
 
+from brainldm.sampling.loop import sample
 from brainldm.sampling.noise import NoiseSource
 from brainldm.sampling.schedules import Schedule
-from brainldm.sampling.solvers import DDIM, DDPM, DPMSolverPP2M, Solver, UniPC, sample
+from brainldm.sampling.solvers import DDIM, DDPM, DPMSolverPP2M, Solver, UniPC
 
 BETAS = {"beta_start": 0.0015, "beta_end": 0.0205}
 SHAPE = (2, 4, 5, 4)

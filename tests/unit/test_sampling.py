@@ -14,10 +14,11 @@ import torch
 from torch import Tensor
 
 from brainldm.errors import BrainLDMError
+from brainldm.sampling.loop import sample
 from brainldm.sampling.noise import NoiseSource
 from brainldm.sampling.predictions import PREDICTIONS
 from brainldm.sampling.schedules import CLEAN, Schedule, Spacing
-from brainldm.sampling.solvers import DDIM, DDPM, SAMPLERS, DPMSolverPP2M, Solver, UniPC, sample
+from brainldm.sampling.solvers import DDIM, DDPM, SAMPLERS, DPMSolverPP2M, Solver, UniPC
 
 SCHEDULE = Schedule.scaled_linear()
 EVERY_SOLVER = [DDPM(), DDIM(), DDIM(eta=0.5), DPMSolverPP2M(), UniPC()]

@@ -157,7 +157,7 @@ class AutoencoderKL(nn.Module):
             Two tensors (B, latent_channels, X/f, Y/f, Z/f).
 
         Raises:
-            BrainLDMError: a side that is not such a multiple.
+            DataError: a side that is not such a multiple.
         """
         check_sides(x.shape[2:], self.factor, "The image")
         h = self.encoder(x)

@@ -4,7 +4,7 @@ from __future__ import annotations
 
 import torch
 
-from brainldm.errors import BrainLDMError
+from brainldm.errors import UsageError
 
 DTYPES = ("auto", "float32", "bfloat16", "float16")
 
@@ -13,7 +13,7 @@ def pick_device(name: str) -> torch.device:
     """The device called "auto" (CUDA where there is one, else the CPU), "cpu", "cuda:1" or "mps".
 
     Raises:
-        BrainLDMError: an unknown name, or a device that this machine or this PyTorch lacks.
+        UsageError: an unknown name, or a device that this machine or this PyTorch lacks.
     """
     if name == "auto":
         return torch.device("cuda" if torch.cuda.is_available() else "cpu")
@@ -22,17 +22,17 @@ def pick_device(name: str) -> torch.device:
     except RuntimeError:
         device = torch.device("meta")
     if device.type not in ("cpu", "cuda", "mps"):
-        raise BrainLDMError(
+        raise UsageError(
             f"Unknown device {name!r}: expected auto, cpu, cuda, cuda:N (N = 0, 1, ...) or mps."
         )
     if device.type == "cuda" and (device.index or 0) >= torch.cuda.device_count():
-        raise BrainLDMError(
+        raise UsageError(
             f"There is no device {name!r}: PyTorch {torch.__version__} sees "
             f"{torch.cuda.device_count()} CUDA devices here. Use cpu, or install a PyTorch built "
             "for your GPU."
         )
     if device.type == "mps" and not torch.backends.mps.is_available():
-        raise BrainLDMError(
+        raise UsageError(
             f"There is no device {name!r}: PyTorch {torch.__version__} sees no Apple GPU here. "
             "Use cpu."
         )
@@ -45,12 +45,12 @@ def pick_dtype(name: str, device: torch.device) -> torch.dtype:
     "auto" is bfloat16 where the processor computes in it, else float16 on a CUDA GPU, else float32.
 
     Raises:
-        BrainLDMError: another name, or float16 without a CUDA GPU.
+        UsageError: another name, or float16 without a CUDA GPU.
     """
     if name not in DTYPES:
-        raise BrainLDMError(f"Unknown dtype {name!r}: expected one of {', '.join(DTYPES)}.")
+        raise UsageError(f"Unknown dtype {name!r}: expected one of {', '.join(DTYPES)}.")
     if name == "float16" and device.type != "cuda":
-        raise BrainLDMError(
+        raise UsageError(
             f"The dtype float16 is for CUDA GPUs, and the device is {device}: choose bfloat16, "
             "float32 or auto."
         )

@@ -8,7 +8,7 @@ import psutil
 import torch
 
 from brainldm.config import ModelConfig
-from brainldm.errors import BrainLDMError
+from brainldm.errors import UsageError
 from brainldm.models.autoencoder import AutoencoderKL
 from brainldm.models.unet import DiffusionUNet
 
@@ -73,10 +73,10 @@ def pick_memory(name: str, config: ModelConfig, device: torch.device, dtype: tor
     """The mode called "auto" (normal where that fits, else low), "normal" or "low".
 
     Raises:
-        BrainLDMError: another name.
+        UsageError: another name.
     """
     if name not in MODES:
-        raise BrainLDMError(f"Unknown memory {name!r}: expected one of {', '.join(MODES)}.")
+        raise UsageError(f"Unknown memory {name!r}: expected one of {', '.join(MODES)}.")
     if name == "low":
         return "low"
     free = available(device)

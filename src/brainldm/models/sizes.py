@@ -4,7 +4,7 @@ from __future__ import annotations
 
 from collections.abc import Sequence
 
-from brainldm.errors import BrainLDMError
+from brainldm.errors import DataError
 
 
 def check_sides(sides: Sequence[int], factor: int, what: str) -> None:
@@ -16,13 +16,13 @@ def check_sides(sides: Sequence[int], factor: int, what: str) -> None:
         what: is of that size, as the subject of the message.
 
     Raises:
-        BrainLDMError: names the nearest smaller and larger size.
+        DataError: names the nearest smaller and larger size.
     """
     if all(side > 0 and side % factor == 0 for side in sides):
         return
     smaller = tuple(max(side // factor, 1) * factor for side in sides)
     larger = tuple(max(-(-side // factor), 1) * factor for side in sides)
-    raise BrainLDMError(
+    raise DataError(
         f"{what} has the size {tuple(sides)}: expected sides that are multiples of {factor}. The "
         f"nearest sizes that work are {smaller} and {larger}."
     )

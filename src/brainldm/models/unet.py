@@ -309,7 +309,7 @@ class DiffusionUNet(nn.Module):
             (B, out_channels, X, Y, Z).
 
         Raises:
-            BrainLDMError: a side that is not such a multiple.
+            DataError: a side that is not such a multiple.
         """
         check_sides(x.shape[2:], self.factor, "The latent")
         embedding = timestep_embedding(timesteps, self.width)

@@ -30,8 +30,9 @@ from brainldm.pipeline.batches import Progress, after_unet, batches, steps_of
 from brainldm.pipeline.choice import Model, Sampling
 from brainldm.pipeline.loading import Networks
 from brainldm.pipeline.request import Request, Sample, contexts, initial_noise, match_requests
+from brainldm.sampling.loop import sample
 from brainldm.sampling.schedules import Schedule
-from brainldm.sampling.solvers import DEFAULT_SAMPLER, Solver, sample
+from brainldm.sampling.solvers import DEFAULT_SAMPLER, Solver
 
 
 class BrainLDM:

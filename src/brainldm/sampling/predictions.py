@@ -10,7 +10,7 @@ from collections.abc import Callable
 from jaxtyping import Float
 from torch import Tensor
 
-from brainldm.errors import BrainLDMError
+from brainldm.errors import UsageError
 from brainldm.sampling.schedules import NoiseLevel
 
 Prediction = Callable[[Tensor, Tensor, NoiseLevel], tuple[Tensor, Tensor]]
@@ -45,10 +45,10 @@ def pick_prediction(name: str) -> Prediction:
     """The prediction of that name.
 
     Raises:
-        BrainLDMError: there is none.
+        UsageError: there is none.
     """
     if name not in PREDICTIONS:
-        raise BrainLDMError(
+        raise UsageError(
             f"Unknown prediction {name!r}: expected one of {', '.join(PREDICTIONS)}, "
             "whichever the model was trained for."
         )

@@ -14,7 +14,7 @@ from numpy.typing import NDArray
 from torch import Tensor
 
 from brainldm.config import ScheduleConfig
-from brainldm.errors import BrainLDMError
+from brainldm.errors import UsageError
 
 Spacing = Literal["leading", "linspace", "karras"]
 SPACINGS: tuple[Spacing, ...] = ("leading", "linspace", "karras")
@@ -67,14 +67,14 @@ class Schedule:
         The defaults are those of Pinaya et al. 2022 (2209.07162).
 
         Raises:
-            BrainLDMError: no timesteps, or betas that do not rise between 0 and 1.
+            UsageError: no timesteps, or betas that do not rise between 0 and 1.
         """
         if num_train_timesteps < 1:
-            raise BrainLDMError(
+            raise UsageError(
                 f"num_train_timesteps is {num_train_timesteps}: expected 1 or more, usually 1000."
             )
         if not 0 < beta_start <= beta_end < 1:
-            raise BrainLDMError(
+            raise UsageError(
                 f"beta_start is {beta_start} and beta_end is {beta_end}: expected "
                 "0 < beta_start <= beta_end < 1, for instance 0.0015 and 0.0205."
             )
@@ -129,21 +129,19 @@ class Schedule:
                 fractions.
 
         Raises:
-            BrainLDMError: steps that are not a whole number, none or too many of them, or an
+            UsageError: steps that are not a whole number, none or too many of them, or an
                 unknown spacing.
         """
         T = self.num_train_timesteps
         if spacing not in SPACINGS:
-            raise BrainLDMError(
-                f"Unknown spacing {spacing!r}: expected one of {', '.join(SPACINGS)}."
-            )
+            raise UsageError(f"Unknown spacing {spacing!r}: expected one of {', '.join(SPACINGS)}.")
         most = T - 1 if spacing == "linspace" else T
         try:
             number = operator.index(steps)
         except TypeError:
             number = 0
         if isinstance(steps, bool) or not 1 <= number <= most:
-            raise BrainLDMError(
+            raise UsageError(
                 f"steps is {steps!r}: expected a whole number from 1 to {most}, since the model "
                 f"was trained with {T} timesteps and this sampler can take {most} of them."
             )

@@ -1,4 +1,4 @@
-"""Samplers: one signature for a step, one loop for all.
+"""Samplers: one signature for a step.
 
 A step goes from the level of noise t to the level s below it; symbols as in `brainldm.sampling`.
 """
@@ -7,19 +7,15 @@ from __future__ import annotations
 
 import math
 from abc import ABC, abstractmethod
-from collections import deque
-from collections.abc import Callable, Sequence
+from collections.abc import Sequence
 from dataclasses import dataclass, replace
-from itertools import pairwise
 from typing import ClassVar
 
-from jaxtyping import Float
 from torch import Tensor
 
-from brainldm.errors import BrainLDMError, NotFiniteError
+from brainldm.errors import UsageError
 from brainldm.sampling.noise import NoiseSource
-from brainldm.sampling.predictions import pick_prediction
-from brainldm.sampling.schedules import CLEAN, NoiseLevel, Schedule, Spacing
+from brainldm.sampling.schedules import NoiseLevel, Spacing
 
 
 @dataclass(frozen=True)
@@ -113,7 +109,7 @@ class DDIM(Solver):
         spacing: of the timesteps.
 
     Raises:
-        BrainLDMError: eta is not between 0 and 1.
+        UsageError: eta is not between 0 and 1.
     """
 
     name: ClassVar[str] = "ddim"
@@ -123,7 +119,7 @@ class DDIM(Solver):
 
     def __post_init__(self) -> None:
         if not 0 <= self.eta <= 1:
-            raise BrainLDMError(
+            raise UsageError(
                 f"eta is {self.eta}: expected a number from 0 (no noise added on the way) to 1 "
                 "(as much as DDPM adds)."
             )
@@ -246,78 +242,13 @@ def pick_solver(sampler: str | Solver) -> Solver:
     """The solver of that name, with its default parameters; a solver stays what it is.
 
     Raises:
-        BrainLDMError: no such solver.
+        UsageError: no such solver.
     """
     if isinstance(sampler, Solver):
         return sampler
     if not isinstance(sampler, str) or sampler not in SAMPLERS:
-        raise BrainLDMError(f"Unknown sampler {sampler!r}: expected one of {', '.join(SAMPLERS)}.")
+        raise UsageError(f"Unknown sampler {sampler!r}: expected one of {', '.join(SAMPLERS)}.")
     return SAMPLERS[sampler]()
-
-
-def sample(
-    denoise: Callable[[Tensor, float], Tensor],
-    z: Float[Tensor, " b *latent"],
-    *,
-    schedule: Schedule,
-    solver: str | Solver,
-    steps: int,
-    prediction: str = "epsilon",
-    noise: NoiseSource | None = None,
-    on_step: Callable[[int, int, Tensor], None] | None = None,
-) -> Float[Tensor, " b *latent"]:
-    """Go from noise to a clean latent.
-
-    Args:
-        denoise: the network, (z, t) -> output, where z and the output are (B, C, X, Y, Z).
-        z: standard normal noise, (B, C, X, Y, Z).
-        schedule: the one the network was trained with.
-        solver: one of `SAMPLERS`, or a solver.
-        steps: how often the network is evaluated.
-        prediction: what the network's output is: "epsilon", "v" or "x0".
-        noise: what a stochastic solver draws from, a generator for each sample.
-        on_step: called after each step as on_step(steps done, steps in all, z).
-
-    Returns:
-        The latent, (B, C, X, Y, Z).
-
-    Raises:
-        BrainLDMError: an unknown solver or prediction, steps that the schedule does not have, a
-            stochastic solver without a source of noise for each sample, or a step that gives NaN
-            or infinity.
-    """
-    solver = pick_solver(solver)
-    to_x0_and_epsilon = pick_prediction(prediction)
-    timesteps = schedule.timesteps(steps, solver.spacing)
-    if solver.stochastic:
-        _check_noise(solver, noise, len(z))
-
-    levels = [*map(schedule.level, timesteps), CLEAN]
-    history: deque[Estimate] = deque(maxlen=solver.order)
-    for done, (timestep, (t, s)) in enumerate(zip(timesteps, pairwise(levels), strict=True), 1):
-        x0, epsilon = to_x0_and_epsilon(denoise(z, timestep), z, t)
-        history.append(Estimate(t, z, x0, epsilon))
-        history[-1] = solver.correct(history)
-        z = solver.step(history, s, noise)
-        if not z.isfinite().all():
-            raise NotFiniteError(
-                f"The latent has values that are NaN or infinite after step {done} of "
-                f"{len(timesteps)} (timestep {timestep}): expected finite ones. Try float32, or "
-                "look at where the weights are from."
-            )
-        if on_step:
-            on_step(done, len(timesteps), z)
-    return z
-
-
-def _check_noise(solver: Solver, noise: NoiseSource | None, samples: int) -> None:
-    if noise is None or len(noise) != samples:
-        got = "none" if noise is None else f"one with seeds for {len(noise)}"
-        raise BrainLDMError(
-            f"The sampler {solver.name} draws noise on the way and needs a noise source with a "
-            f"seed for each of {samples} samples, and got {got}: give the seeds, or choose a "
-            'sampler that draws none, such as "ddim" with eta 0.'
-        )
 
 
 def _add_noise(mean: Tensor, std: float, noise: NoiseSource | None) -> Tensor:

@@ -10,9 +10,10 @@ from brainldm.config import ModelConfig
 from brainldm.image.slices import draw_slices
 from brainldm.models.autoencoder import AutoencoderKL
 from brainldm.models.unet import with_context
+from brainldm.sampling.loop import sample
 from brainldm.sampling.noise import NoiseSource
 from brainldm.sampling.schedules import Schedule
-from brainldm.sampling.solvers import DEFAULT_SAMPLER, pick_solver, sample
+from brainldm.sampling.solvers import DEFAULT_SAMPLER, pick_solver
 from brainldm.train.fidelity import ConditionReader
 from brainldm.train.stage import Findings
 
