@@ -34,6 +34,7 @@ from brainldm import BrainLDM, Conditions
 from brainldm.demo.figures import HELD_OUT, RULE_HEADS
 from brainldm.image.grid import Grid
 from brainldm.register.template import load_template
+from brainldm.sampling.guidance import denoiser
 from brainldm.sampling.loop import sample
 from brainldm.sampling.noise import NoiseSource
 from brainldm.sampling.solvers import DDIM, DPMSolverPP2M, Solver, UniPC
@@ -96,7 +97,7 @@ class Sweep:
             part = slice(start, start + 4)
             parts.append(
                 sample(
-                    self.model.denoiser(context[part]),
+                    denoiser(self.model.networks.predict, context[part]),
                     self.noise[part].to(self.model.device),
                     schedule=self.model.schedule,
                     solver=solver,

@@ -4,10 +4,12 @@ from __future__ import annotations
 
 from pathlib import Path
 
+import numpy as np
 import torch
 from torch import Tensor, nn
 
 from brainldm.checkpoint import load_model, save_model
+from brainldm.conditions import Conditions
 from brainldm.config import (
     AutoencoderConfig,
     LatentConfig,
@@ -23,6 +25,12 @@ from brainldm.train.settings import DiffusionSettings, load_settings
 PUBLISHED = published_config()
 SHAPE = (32, 48, 32)
 VOXEL = 5.0
+PERSON = Conditions(sex="F", age=65, ventricular_volume_ml=30, brain_volume_ml=1450)
+
+
+def relative(a: np.ndarray, b: np.ndarray) -> float:
+    """How far a is from b, as a part of b."""
+    return float(np.linalg.norm(a - b) / np.linalg.norm(b))
 
 
 def toy_unet(latent_channels: int, conditions: int) -> UNetConfig:

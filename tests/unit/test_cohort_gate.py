@@ -19,7 +19,8 @@ from brainldm.errors import NotFiniteError
 from brainldm.image.volume import Volume
 from brainldm.pipeline.brain import BrainLDM
 from brainldm.pipeline.choice import Sampling
-from brainldm.pipeline.request import Request, Sample
+from brainldm.pipeline.request import Request
+from brainldm.pipeline.sample import Sample
 from brainldm.register.template import load_template
 from brainldm.simulate.head import simulate
 from tests.toy import write_toy_model

@@ -29,7 +29,8 @@ from brainldm.files import remove_partial, write_together
 from brainldm.image.volume import Volume
 from brainldm.pipeline.brain import BrainLDM
 from brainldm.pipeline.choice import Sampling
-from brainldm.pipeline.request import Sample, match_requests
+from brainldm.pipeline.request import match_requests
+from brainldm.pipeline.sample import Sample
 from brainldm.sampling.noise import SEED_LIMIT
 
 REDRAWS = 5
@@ -198,7 +199,7 @@ class Maker:
             return None
         request = replace(sample.request, drawn=drawn)
         try:
-            volume = self.pipeline.develop(replace(sample, request=request))
+            volume = replace(sample, request=request).develop()
         except NotFiniteError:
             if not self._redraws:
                 raise

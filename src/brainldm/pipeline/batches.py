@@ -1,57 +1,65 @@
-"""Samples in batches: which are denoised together, in which order they come, how far they are."""
+"""Which samples are denoised together, from which noise they start, and how far they are."""
 
 from __future__ import annotations
 
-from collections.abc import Callable, Iterable, Iterator, Sequence
-from typing import TypeVar
+from collections.abc import Callable, Iterator, Sequence
 
+import numpy as np
+import torch
+from jaxtyping import Float
 from torch import Tensor
 
-from brainldm.pipeline.loading import Networks
+from brainldm.pipeline.request import Request
+from brainldm.sampling.noise import NoiseSource
 
-T = TypeVar("T")
 Progress = Callable[[int, int, str], None]
 """progress(done, total, phase), counting samples times steps in the phase "denoise" and samples in
 the phase "decode"."""
 
 
-def batches(items: Sequence[T], size: int) -> Iterator[tuple[int, Sequence[T]]]:
-    """Parts of a sequence, each with the place where it begins."""
-    for start in range(0, len(items), size):
-        yield start, items[start : start + size]
-
-
-def after_unet(denoised: Iterable[T], networks: Networks) -> Iterator[T]:
-    """Latents as they are denoised; in the mode low, all of them once the U-Net is let go.
-
-    So the U-Net and the decoder are not in memory together, and the U-Net is read once for all.
-    """
-    held: list[T] = []
-    for each in denoised:
-        held.append(each)
-        if networks.memory == "normal":
-            yield from held
-            held.clear()
-    if networks.memory == "low":
-        networks.let_unet_go()
-    yield from held
-
-
-def steps_of(
-    progress: Progress | None, before: int, batch: int, count: int
-) -> Callable[[int, int, Tensor], None] | None:
-    """Translate steps of a batch into samples times steps of the whole.
+class Batch:
+    """Requests that are denoised together.
 
     Args:
-        progress: to call; None for nobody.
-        before: samples that were denoised before the batch.
-        batch: samples in it.
+        requests: all with a seed, or all with noise.
+        before: samples that were denoised before.
         count: samples in all.
+        progress: called after each step.
     """
-    if progress is None:
-        return None
 
-    def on_step(done: int, total: int, z: Tensor) -> None:
-        progress(before * total + done * batch, count * total, "denoise")
+    def __init__(
+        self, requests: Sequence[Request], before: int, count: int, progress: Progress | None
+    ) -> None:
+        self.requests = requests
+        self._before, self._count, self._progress = before, count, progress
+        self._given = [request.noise for request in requests if request.noise is not None]
+        seeds = [request.seed for request in requests if request.seed is not None]
+        self.source = NoiseSource(seeds) if seeds else None
+        """What draws more noise on the way; None where noise was given."""
 
-    return on_step
+    @property
+    def context(self) -> Float[Tensor, "b v"]:
+        """The conditions in [0, 1]."""
+        return torch.from_numpy(np.stack([request.context for request in self.requests]))
+
+    def noise(self, shape: Sequence[int]) -> Float[Tensor, "b c x y z"]:
+        """Where the samples start: the noise given, or what the seeds draw first.
+
+        Args:
+            shape: (C, X, Y, Z) of what the seeds draw.
+        """
+        if self.source is None:
+            return torch.stack(self._given).float()
+        return self.source.draw(shape)
+
+    def on_step(self, done: int, total: int, z: Tensor) -> None:
+        """Tell of a step of this batch as samples times steps of the whole."""
+        if self._progress:
+            steps = self._before * total + done * len(self.requests)
+            self._progress(steps, self._count * total, "denoise")
+
+
+def batches(requests: Sequence[Request], size: int, progress: Progress | None) -> Iterator[Batch]:
+    """The requests in parts of at most `size`."""
+    for start in range(0, len(requests), size):
+        yield Batch(requests[start : start + size], start, len(requests), progress)

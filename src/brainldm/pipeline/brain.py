@@ -8,28 +8,31 @@ margin are the published model's.
 
 from __future__ import annotations
 
-from collections.abc import Callable, Iterator, Sequence
+from collections.abc import Iterator, Sequence
 from functools import partial
 from pathlib import Path
 from typing import Self
 
 import numpy as np
 import torch
+from jaxtyping import Float
 from numpy.typing import NDArray
 from torch import Tensor
 
 from brainldm.checkpoint import save_model
 from brainldm.conditions import ConditionRanges, Conditions
-from brainldm.dataset.sidecar import reconstruction_sidecar, synthetic_sidecar
-from brainldm.errors import ModelError, NotFiniteError
+from brainldm.dataset.sidecar import reconstruction_sidecar
+from brainldm.errors import ModelError
 from brainldm.image.fit import fit_to_grid
 from brainldm.image.grid import Grid
 from brainldm.image.volume import Volume
 from brainldm.models.unet import DiffusionUNet
-from brainldm.pipeline.batches import Progress, after_unet, batches, steps_of
+from brainldm.pipeline.batches import Progress, batches
 from brainldm.pipeline.choice import Model, Sampling
 from brainldm.pipeline.loading import Networks
-from brainldm.pipeline.request import Request, Sample, contexts, initial_noise, match_requests
+from brainldm.pipeline.request import Request, match_requests
+from brainldm.pipeline.sample import Sample
+from brainldm.sampling.guidance import denoiser
 from brainldm.sampling.loop import sample
 from brainldm.sampling.schedules import Schedule
 from brainldm.sampling.solvers import DEFAULT_SAMPLER, Solver
@@ -159,19 +162,17 @@ class BrainLDM:
         progress: Progress | None = None,
     ) -> Iterator[Volume]:
         """The volumes of `match_requests`, each as soon as it is made; otherwise as `generate`."""
-        for done, each in enumerate(self.sample(requests, sampling, progress), 1):
-            yield self.develop(each, clip)
+        for done, latent in enumerate(self.sample(requests, sampling, progress), 1):
+            yield latent.develop(clip)  # z_0 -> (160, 224, 160)
             if progress:
                 progress(done, len(requests), "decode")
 
     def sample(
-        self,
-        requests: Sequence[Request],
-        sampling: Sampling,
-        progress: Progress | None = None,
+        self, requests: Sequence[Request], sampling: Sampling, progress: Progress | None = None
     ) -> Iterator[Sample]:
-        """The first half of `stream`: latents, to `develop` at any time."""
-        return after_unet(self._denoise(requests, sampling, progress), self.networks)
+        """The first half of `stream`: latents, to develop at any time."""
+        latents = self._denoise(requests, sampling, progress)
+        return self.networks.in_turn(latents)
 
     @torch.inference_mode()
     def _denoise(
@@ -184,93 +185,41 @@ class BrainLDM:
             steps=sampling.count,
             prediction=self.config.schedule.prediction,
         )
-        for start, batch in batches(requests, self.networks.batch):
-            on_step = steps_of(progress, start, len(batch), len(requests))
-            context = contexts(batch)  # years, mL -> [0, 1]                      (B, 4)
-            z, noise = initial_noise(batch, self.config.latent.shape)  # (B, 3, 20, 28, 20)
-            denoise = self.denoiser(context, sampling.guidance)
-            z = walk(denoise, z.to(self.device), noise=noise, on_step=on_step)  # z_T -> z_0
-            for latent, request in zip(z, batch, strict=True):
-                yield Sample(latent, request, sampling.describe())
-
-    @torch.inference_mode()
-    def develop(self, sample: Sample, clip: bool = True) -> Volume:
-        """The second half of `stream`: the volume of a latent that was sampled.
-
-        Raises:
-            BrainLDMError: as `decode`.
-        """
-        x = self.decode(sample.latent[None])[0, 0].cpu()  # (160, 224, 160)
-        outside = float(((x < 0) | (x > 1)).float().mean())
-        metadata = synthetic_sidecar(
-            self.config,
-            self.hash,
-            conditions=sample.request.conditions,
-            drawn=sample.request.drawn,
-            seed=sample.request.seed,
-            sampler=dict(sample.sampling),
-            clipped=outside if clip else None,
-        )
-        array = x.clamp(0, 1) if clip else x
-        return Volume(array.numpy(), self.grid.resized(x.shape).matrix, metadata)
-
-    def denoiser(self, context: Tensor, guidance: float = 1.0) -> Callable[[Tensor, float], Tensor]:
-        """The U-Net under fixed conditions, as a sampler calls it: (z_t, t) -> output.
-
-        Args:
-            context: (B, 4).
-            guidance: w in (1 - w) output(no conditions) + w output(conditions), classifier-free
-                guidance (Ho and Salimans 2022, 2207.12598, in other symbols).
-        """
-
-        context = context.to(self.device)
-
-        def denoise(z: Tensor, t: float) -> Tensor:
-            return self.networks.predict(z, t, context)
-
-        if guidance == 1:
-            return denoise
-        null = torch.full_like(context, self.config.null_context or 0.0)
-
-        def guided(z: Tensor, t: float) -> Tensor:
-            without = self.networks.predict(z, t, null)
-            return without + guidance * (denoise(z, t) - without)
-
-        return guided
+        guided = partial(denoiser, guidance=sampling.guidance, null=self.config.null_context or 0.0)
+        for batch in batches(requests, self.networks.batch, progress):
+            context = batch.context.to(self.device)  # (B, 4), years, mL -> [0, 1]
+            z = batch.noise(self.config.latent.shape).to(self.device)  # (B, 3, 20, 28, 20)
+            denoise = guided(self.networks.predict, context)
+            z = walk(denoise, z, noise=batch.source, on_step=batch.on_step)  # z_T -> z_0
+            for latent, request in zip(z, batch.requests, strict=True):
+                yield Sample(latent, request, sampling, self.networks)
 
     def prepare(self, volume: Volume) -> Volume:
         """Bring a real scan to what the autoencoder was trained on, as `fit_to_grid` does."""
         return fit_to_grid(volume, self.grid)
 
     @torch.inference_mode()
-    def encode(self, volume: Volume) -> Tensor:
-        """The latent of a volume, (1, C, X, Y, Z): the posterior's mean, at the diffusion's scale.
+    def encode(self, volume: Volume) -> Float[Tensor, "1 c x y z"]:
+        """The latent of a volume: the posterior's mean, at the diffusion's scale.
 
         Raises:
-            BrainLDMError: as `prepare`, which the volume goes through.
+            DataError: as `prepare`, which the volume goes through.
         """
-        x = torch.from_numpy(self.prepare(volume).array)[None, None]  # (1, 1, 160, 224, 160)
-        return self.networks.encode(x) * self.config.latent.scale
+        x = torch.from_numpy(self.prepare(volume).array)
+        return self.networks.encode(x[None, None])  # (1, 1, 160, 224, 160) -> (1, 3, 20, 28, 20)
 
     @torch.inference_mode()
-    def decode(self, latent: Tensor) -> Tensor:
-        """Images (B, 1, X, Y, Z), float32 and not clipped, from latents (B, C, X, Y, Z).
+    def decode(self, latent: Float[Tensor, "b c i j k"]) -> Float[Tensor, "b 1 x y z"]:
+        """Images, float32 and not clipped, of latents at the diffusion's scale.
 
         Raises:
-            NotFiniteError: the image has values that are NaN or infinite.
+            NotFiniteError: an image has values that are NaN or infinite.
             ModelError: a GPU has too little memory.
 
         Warns:
             UserWarning: a GPU had too little memory, and the mode is low from now on.
         """
-        x = self.networks.decode(latent / self.config.latent.scale)
-        if not x.isfinite().all():
-            raise NotFiniteError(
-                "The decoded image has values that are NaN or infinite: expected finite ones. "
-                f"Try another precision than {self.dtype}, or look at where the weights and the "
-                "latent are from."
-            )
-        return x
+        return self.networks.decode(latent)
 
     def reconstruct(self, volume: Volume) -> Volume:
         """A volume after the autoencoder, encoded and decoded; intensities clipped to [0, 1].

@@ -7,21 +7,24 @@ call. A GPU that has too little memory changes to that mode by itself.
 from __future__ import annotations
 
 import warnings
-from collections.abc import Callable
-from typing import Self
+from collections.abc import Callable, Iterable, Iterator
+from typing import Self, TypeVar
 
 import torch
+from jaxtyping import Float
 from torch import Tensor
 
 from brainldm.checkpoint import LoadedModel, load_into, load_model
 from brainldm.config import ModelConfig
-from brainldm.errors import ModelError
+from brainldm.errors import ModelError, NotFiniteError
 from brainldm.models import slabs
 from brainldm.models.autoencoder import AutoencoderKL
 from brainldm.models.device import pick_device, pick_dtype
 from brainldm.models.memory import Memory, batch_size, pick_memory, shortage
 from brainldm.models.unet import DiffusionUNet, with_context
 from brainldm.pipeline.choice import Model
+
+T = TypeVar("T")
 
 
 class Networks:
@@ -104,23 +107,30 @@ class Networks:
             self._unet = self._ready(self._read_unet())
         return self._unet
 
-    def let_unet_go(self) -> None:
-        """Free the U-Net's memory, if it can be read again."""
-        if self._read_unet:
+    def in_turn(self, denoised: Iterable[T]) -> Iterator[T]:
+        """Latents as they are denoised; in the mode low, all of them once the U-Net is let go.
+
+        So the U-Net and the decoder are not in memory together, and the U-Net is read once for all.
+        """
+        held: list[T] = []
+        for each in denoised:
+            held.append(each)
+            if self.memory == "normal":
+                yield from held
+                held.clear()
+        if self.memory == "low" and self._read_unet:
             self._unet = None
+        yield from held
 
     @property
     def batch(self) -> int:
         """Latents that are denoised at a time."""
         return self._most or batch_size(self.config, self.device, self.dtype)
 
-    def predict(self, z: Tensor, t: float, context: Tensor) -> Tensor:
-        """The U-Net's output, float32, of the latents' shape.
-
-        Args:
-            z: noisy latents, (B, C, X, Y, Z).
-            t: their timestep.
-            context: (B, V).
+    def predict(
+        self, z: Float[Tensor, "b c x y z"], t: float, context: Float[Tensor, "b v"]
+    ) -> Float[Tensor, "b c x y z"]:
+        """The U-Net's output, float32, for noisy latents at a timestep.
 
         Raises:
             ModelError: a GPU has too little memory for one latent.
@@ -155,22 +165,32 @@ class Networks:
         # A compiled network writes where it wrote before.
         return output.to(torch.float32, copy=True)
 
-    def encode(self, x: Tensor) -> Tensor:
-        """The posterior's mean, (B, C, X, Y, Z) and float32, of images (B, 1, X, Y, Z)."""
+    def encode(self, x: Float[Tensor, "b 1 x y z"]) -> Float[Tensor, "b c i j k"]:
+        """Latents of images: the posterior's mean, at the diffusion's scale."""
         with torch.autocast(self.device.type, self.dtype, enabled=self.dtype != torch.float32):
             mean: Tensor = self.autoencoder.encode(x.to(self.device))[0]
-        return mean.float()
+        return mean.float() * self.config.latent.scale
 
-    def decode(self, z: Tensor) -> Tensor:
-        """Images (B, 1, X, Y, Z), float32, of the autoencoder's latents (B, C, X, Y, Z).
+    def decode(self, latent: Float[Tensor, "b c i j k"]) -> Float[Tensor, "b 1 x y z"]:
+        """Images, float32 and not clipped, of latents at the diffusion's scale.
 
         Raises:
+            NotFiniteError: an image has values that are NaN or infinite.
             ModelError: a GPU has too little memory, even in the mode low.
 
         Warns:
             UserWarning: a GPU has too little memory, and the mode is low from now on.
         """
-        z = z.to(self.device)
+        x = self._decode(latent.to(self.device) / self.config.latent.scale)
+        if not x.isfinite().all():
+            raise NotFiniteError(
+                "The decoded image has values that are NaN or infinite: expected finite ones. "
+                f"Try another precision than {self.dtype}, or look at where the weights and the "
+                "latent are from."
+            )
+        return x
+
+    def _decode(self, z: Tensor) -> Tensor:
         try:
             return slabs.decode(self.autoencoder, z, self.dtype, low_memory=self.memory == "low")
         except torch.OutOfMemoryError:
@@ -181,10 +201,10 @@ class Networks:
                 ) from None
         # Out here, since the exception holds what did not fit.
         warnings.warn(
-            f"{self.device} has too little memory; decoding again in the mode low.", stacklevel=2
+            f"{self.device} has too little memory; decoding again in the mode low.", stacklevel=3
         )
         self.memory = "low"
-        return self.decode(z)
+        return self._decode(z)
 
     def _ready(self, unet: DiffusionUNet) -> DiffusionUNet:
         unet = unet.to(self.device, self.dtype).eval().requires_grad_(False)

@@ -17,7 +17,7 @@ from brainldm.config import ModelConfig
 from brainldm.errors import UsageError
 from brainldm.models.sizes import check_sides
 from brainldm.pipeline.choice import Sampling
-from brainldm.sampling.noise import NoiseSource, check_seeds
+from brainldm.sampling.noise import check_seeds
 
 
 @dataclass(frozen=True, eq=False)
@@ -37,21 +37,6 @@ class Request:
     seed: int | None = None
     noise: Tensor | None = None
     drawn: tuple[str, ...] = ()
-
-
-@dataclass(frozen=True, eq=False)
-class Sample:
-    """A denoised latent that waits for its decoder.
-
-    Args:
-        latent: (C, X, Y, Z).
-        request: what it was made for.
-        sampling: how, for the record.
-    """
-
-    latent: Tensor
-    request: Request
-    sampling: dict[str, str | float]
 
 
 def match_requests(
@@ -90,27 +75,6 @@ def match_requests(
         "Both seeds and noise were given: expected one of them, since the noise takes the place "
         "of what the seeds draw."
     )
-
-
-def contexts(requests: Sequence[Request]) -> Tensor:
-    """Their conditions in [0, 1], (B, V)."""
-    return torch.from_numpy(np.stack([request.context for request in requests]))
-
-
-def initial_noise(
-    requests: Sequence[Request], shape: Sequence[int]
-) -> tuple[Tensor, NoiseSource | None]:
-    """Where the samples start, (B, C, X, Y, Z), and where more noise comes from, if from seeds.
-
-    Args:
-        requests: all with a seed, or all with noise.
-        shape: (C, X, Y, Z) of what the seeds draw.
-    """
-    given = [request.noise for request in requests if request.noise is not None]
-    if given:
-        return torch.stack(given).float(), None
-    source = NoiseSource([request.seed for request in requests if request.seed is not None])
-    return source.draw(shape), source
 
 
 def _from_seeds(
