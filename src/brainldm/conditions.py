@@ -17,6 +17,7 @@ from statistics import NormalDist
 from typing import Any, Self
 
 import numpy as np
+from jaxtyping import Float32
 from numpy.typing import NDArray
 
 from brainldm.config import Variable
@@ -102,7 +103,7 @@ class ConditionRanges:
         random stream is separate from that of the latent noise.
 
         Returns:
-            The conditions with nothing left out, on the scale they came in, and the names of
+            The conditions with nothing left out, on the scale they were given in, and the names of
             those that were drawn.
 
         Raises:
@@ -124,8 +125,8 @@ class ConditionRanges:
 
     def normalise(
         self, conditions: Sequence[Conditions], extrapolate: bool = False
-    ) -> NDArray[np.float32]:
-        """The context of complete conditions, (B, V): years, mL, ... to [0, 1].
+    ) -> Float32[NDArray[np.float32], "b v"]:
+        """The context of complete conditions: years, mL, ... to [0, 1].
 
         V is the number of variables, but one of more than two labels takes a number for each.
 
@@ -140,11 +141,7 @@ class ConditionRanges:
         for each in conditions:
             self._refuse_unknown(each)
         rows = [
-            [
-                number
-                for variable in self.variables
-                for number in self._context(variable, each, extrapolate)
-            ]
+            [x for variable in self.variables for x in self._context(variable, each, extrapolate)]
             for each in conditions
         ]
         columns = sum(len(variable.columns) for variable in self.variables)
@@ -212,15 +209,9 @@ class ConditionRanges:
                 return [float(value == label) for label in variable.labels]
             return [float(variable.labels.index(str(value)))]
         if many or (variable.labels and not conditions.normalised):
-            raise UsageError(
-                f"{variable.name} is {value!r}: expected {_expected(variable)}."
-                + (
-                    ""
-                    if many
-                    else " To give a normalised value, say so: "
-                    "Conditions.from_normalised, --normalised."
-                )
-            )
+            how = "Conditions.from_normalised, --normalised"
+            hint = "" if many else f" To give a normalised value, say so: {how}."
+            raise UsageError(f"{variable.name} is {value!r}: expected {_expected(variable)}.{hint}")
         if isinstance(value, bool | np.bool_) or not isinstance(value, Real):
             raise UsageError(
                 f"{variable.name} is {value!r}: expected a number, {_expected(variable)}."

@@ -32,25 +32,23 @@ class Batch:
     ) -> None:
         self.requests = requests
         self._before, self._count, self._progress = before, count, progress
-        self._given = [request.noise for request in requests if request.noise is not None]
-        seeds = [request.seed for request in requests if request.seed is not None]
-        self.source = NoiseSource(seeds) if seeds else None
-        """What draws more noise on the way; None where noise was given."""
 
     @property
     def context(self) -> Float[Tensor, "b v"]:
         """The conditions in [0, 1]."""
         return torch.from_numpy(np.stack([request.context for request in self.requests]))
 
-    def noise(self, shape: Sequence[int]) -> Float[Tensor, "b c x y z"]:
-        """Where the samples start: the noise given, or what the seeds draw first.
+    def noise(self, shape: Sequence[int]) -> tuple[Float[Tensor, "b c x y z"], NoiseSource | None]:
+        """Where the samples start, and where more noise comes from, if from seeds.
 
         Args:
             shape: (C, X, Y, Z) of what the seeds draw.
         """
-        if self.source is None:
-            return torch.stack(self._given).float()
-        return self.source.draw(shape)
+        given = [request.noise for request in self.requests if request.noise is not None]
+        if given:
+            return torch.stack(given).float(), None
+        source = NoiseSource([each.seed for each in self.requests if each.seed is not None])
+        return source.draw(shape), source
 
     def on_step(self, done: int, total: int, z: Tensor) -> None:
         """Tell of a step of this batch as samples times steps of the whole."""

@@ -188,9 +188,9 @@ class BrainLDM:
         guided = partial(denoiser, guidance=sampling.guidance, null=self.config.null_context or 0.0)
         for batch in batches(requests, self.networks.batch, progress):
             context = batch.context.to(self.device)  # (B, 4), years, mL -> [0, 1]
-            z = batch.noise(self.config.latent.shape).to(self.device)  # (B, 3, 20, 28, 20)
+            z, noise = batch.noise(self.config.latent.shape)  # (B, 3, 20, 28, 20)
             denoise = guided(self.networks.predict, context)
-            z = walk(denoise, z, noise=batch.source, on_step=batch.on_step)  # z_T -> z_0
+            z = walk(denoise, z.to(self.device), noise=noise, on_step=batch.on_step)  # z_T -> z_0
             for latent, request in zip(z, batch.requests, strict=True):
                 yield Sample(latent, request, sampling, self.networks)
 

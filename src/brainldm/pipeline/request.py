@@ -9,6 +9,7 @@ from typing import Any
 
 import numpy as np
 import torch
+from jaxtyping import Float32
 from numpy.typing import NDArray
 from torch import Tensor
 
@@ -32,7 +33,7 @@ class Request:
         drawn: names of the conditions that were drawn with the seed.
     """
 
-    context: NDArray[np.float32]
+    context: Float32[NDArray[np.float32], " v"]
     conditions: dict[str, dict[str, Any]]
     seed: int | None = None
     noise: Tensor | None = None
