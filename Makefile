@@ -62,7 +62,11 @@ packages: .venv/.installed-test
 	$(MAKE) --directory build/packages/brainldm-* test-quick
 
 demo-model: .venv/.installed-train
-	$(BIN)/python -m brainldm.demo.model --out build/demo-model
+	$(BIN)/python -m brainldm.simulate.cohort --train --seeds 0:600 --out build/demo-model/heads
+	$(BIN)/brainldm train autoencoder --data build/demo-model/heads --preset src/brainldm/demo/recipe.yaml \
+	    --out build/demo-model/autoencoder
+	$(BIN)/brainldm train diffusion --data build/demo-model/heads --autoencoder build/demo-model/autoencoder \
+	    --preset src/brainldm/demo/recipe.yaml --out build/demo-model/model
 	$(BIN)/python -m brainldm.demo.figures --model build/demo-model/model --out build/demo-figures
 
 demo-figures: .venv/.installed-train

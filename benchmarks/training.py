@@ -40,8 +40,6 @@ BATCH = {"autoencoder": 2, "diffusion": 4}
 TRAINING = {"learning_rate": 1e-4, "warmup": 0, "fall": 0, "ema_decay": 0.999}
 WARM = 2
 """Steps at the start that are not counted, if there are more."""
-CONDITIONS = 4
-HEADS = 8
 
 
 def main() -> None:
@@ -112,7 +110,9 @@ def side(
     else:
         import accelerate  # noqa: F401
 
-        import brainldm.train.run  # noqa: F401
+        import brainldm.train.fit  # noqa: F401
+    from training_tasks import Autoencoder, Diffusion
+
     program = peak_memory()
     preset, shape = SIZES[size]
     changes = [f"training.{key}={value}" for key, value in TRAINING.items()]
@@ -147,140 +147,10 @@ def peak_memory() -> float:
     return resource.getrusage(resource.RUSAGE_SELF).ru_maxrss * unit / 1e9
 
 
-class Autoencoder:
-    """Stage 1, on random images, with L1 and KL."""
-
-    def __init__(self, preset: str, shape: tuple[int, ...], changes: list[str]) -> None:
-        from brainldm.train.settings import AutoencoderSettings, load_settings
-
-        own = ["loss={}", "augment={}", "gentle_output=false"]
-        self.settings = load_settings(preset, AutoencoderSettings, [*changes, *own])
-        self.shape = shape
-
-    def ours(self) -> Any:
-        """Our network, with random weights."""
-        from brainldm.train.autoencoder import new_autoencoder
-        from brainldm.train.checkpointing import checkpoint_blocks
-
-        network = new_autoencoder(self.settings.network, seed=0)
-        if self.settings.run.checkpointing:
-            checkpoint_blocks(network)
-        return network
-
-    def reference(self) -> Any:
-        """The same of MONAI."""
-        from monai.networks.nets import AutoencoderKL
-
-        c = self.settings.network
-        return AutoencoderKL(
-            spatial_dims=3,
-            **c.model_dump(),
-            attention_levels=(False,) * len(c.channels),
-            with_encoder_nonlocal_attn=False,
-            with_decoder_nonlocal_attn=False,
-        )
-
-    def stage(self, network: Any) -> Any:
-        """What learns from what."""
-        import torch
-
-        from brainldm.train.autoencoder import AutoencoderStage
-
-        torch.manual_seed(1)
-        heads, names = list(torch.rand(HEADS, 1, *self.shape)), ["random"] * HEADS
-        affine = torch.eye(4).tolist()
-        load = heads.__getitem__
-        return AutoencoderStage(network, load, range(HEADS), (), names, self.settings, affine)
-
-    def loss(self, network: Any, batch: dict[str, Any]) -> Any:
-        """Of MONAI's network."""
-        from torch.nn import functional as F
-
-        image = batch["image"]
-        mean, sigma = network.encode(image)
-        reconstruction = network.decode(mean + sigma * batch["noise"]).float()
-        mean, sigma = mean.float(), sigma.float()
-        kl = 0.5 * (mean**2 + sigma**2 - 2 * sigma.log() - 1).sum() / len(image)
-        return F.l1_loss(reconstruction, image) + self.settings.loss.kl * kl
-
-
-class Diffusion:
-    """Stage 2, on random latents."""
-
-    def __init__(self, preset: str, shape: tuple[int, ...], changes: list[str]) -> None:
-        from brainldm.train.settings import AutoencoderSettings, DiffusionSettings, load_settings
-
-        own = ["flip=false", "explained_weight=false"]
-        self.settings = load_settings(preset, DiffusionSettings, [*changes, *own])
-        first = load_settings(preset, AutoencoderSettings).network
-        self.config = self.settings.network.complete(first.latent_channels, CONDITIONS)
-        self.shape = (first.latent_channels, *(side // first.factor for side in shape))
-
-    def ours(self) -> Any:
-        """Our network, with random weights also where they start at zero, hiding what is before."""
-        import torch
-
-        from brainldm.models.unet import DiffusionUNet
-        from brainldm.train.checkpointing import checkpoint_blocks
-        from brainldm.train.diffusion import learn_all_but_idle
-
-        torch.manual_seed(0)
-        network = learn_all_but_idle(DiffusionUNet(self.config))
-        for parameter in network.parameters():
-            if not parameter.any():
-                torch.nn.init.normal_(parameter, std=0.02)
-        if self.settings.run.checkpointing:
-            checkpoint_blocks(network)
-        return network
-
-    def reference(self) -> Any:
-        """The same of MONAI."""
-        from monai.networks.nets import DiffusionModelUNet
-
-        settings = self.config.model_dump()
-        return DiffusionModelUNet(
-            spatial_dims=3,
-            cross_attention_dim=settings.pop("context_dim"),
-            **settings,
-            resblock_updown=True,
-            with_conditioning=True,
-            upcast_attention=True,
-        )
-
-    def stage(self, network: Any) -> Any:
-        """What learns from what."""
-        import torch
-
-        from brainldm.train.diffusion import DiffusionStage
-
-        torch.manual_seed(1)
-        latents: Any = list(torch.randn(HEADS, 1, *self.shape))
-        context, names = torch.rand(HEADS, CONDITIONS), ["random"] * HEADS
-        return DiffusionStage(
-            network, latents, 1.0, context, range(HEADS), (), names, self.settings
-        )
-
-    def loss(self, network: Any, batch: dict[str, Any]) -> Any:
-        """Of MONAI's network: epsilon or v."""
-        import torch
-        from torch.nn import functional as F
-
-        z0, noise, t, context = (batch[key][:, 0] for key in ("z0", "noise", "t", "context"))
-        c = self.settings.schedule
-        betas = torch.linspace(c.beta_start**0.5, c.beta_end**0.5, c.num_train_timesteps) ** 2
-        kept = (1 - betas.double()).cumprod(0).float().to(z0.device)[t].view(-1, 1, 1, 1, 1)
-        x = kept.sqrt() * z0 + (1 - kept).sqrt() * noise
-        target = (
-            noise if c.prediction == "epsilon" else kept.sqrt() * noise - (1 - kept).sqrt() * z0
-        )
-        channels = context[:, :, None, None, None].expand(-1, -1, *z0.shape[2:])
-        output = network(torch.cat([x, channels], 1), timesteps=t, context=context[:, None])
-        return F.mse_loss(output.float(), target)
-
-
 def our_loop(task: Any, network: Any, device: str, state: Path) -> tuple[list[float], list[float]]:
     """`fit`, as `brainldm train` calls it: seconds and loss of each step."""
-    from brainldm.train.fit import accelerated, fit
+    from brainldm.train.accelerated import accelerated
+    from brainldm.train.fit import fit
     from brainldm.train.monitor import Monitor
 
     times, losses = [], []
@@ -313,14 +183,14 @@ def plain_loop(
         betas=(0.9, training.beta2),
         weight_decay=training.weight_decay,
     )
-    load = task.stage(network).load
+    samples = task.stage(network).samples
     times, losses = [time.perf_counter()], []
     for step in range(training.steps):
         draws = [
             Draw(training.seed, step, i, training.batch_size) for i in range(training.batch_size)
         ]
-        samples = [load(draw) for draw in draws]
-        batch = {key: torch.stack([s[key] for s in samples]).to(device) for key in samples[0]}
+        drawn = [samples(draw) for draw in draws]
+        batch = {key: torch.stack([s[key] for s in drawn]).to(device) for key in drawn[0]}
         with torch.autocast(device.type, dtype, enabled=dtype != torch.float32):
             loss = task.loss(network, batch)
         optimiser.zero_grad()

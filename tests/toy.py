@@ -20,7 +20,8 @@ from brainldm.config import (
 )
 from brainldm.models.autoencoder import AutoencoderKL
 from brainldm.models.unet import DiffusionUNet
-from brainldm.train.settings import DiffusionSettings, load_settings
+from brainldm.train.presets import load_settings
+from brainldm.train.settings import DiffusionSettings
 
 PUBLISHED = published_config()
 SHAPE = (32, 48, 32)

@@ -29,13 +29,15 @@ class _Config(BaseModel):
 class AutoencoderConfig(_Config):
     """The KL autoencoder (no attention), with MONAI's names; the defaults are the paper's."""
 
-    in_channels: Positive = 1
-    out_channels: Positive = 1
-    channels: tuple[Positive, ...] = (64, 128, 128, 128)
-    latent_channels: Positive = 3
-    num_res_blocks: Positive = 2
-    norm_num_groups: Positive = 32
-    norm_eps: float = 1e-6
+    in_channels: Positive = Field(default=1, description="channels of an image")
+    out_channels: Positive = Field(default=1, description="channels of a reconstruction")
+    channels: tuple[Positive, ...] = Field(
+        default=(64, 128, 128, 128), description="channels of each level, from fine to coarse"
+    )
+    latent_channels: Positive = Field(default=3, description="channels of a latent")
+    num_res_blocks: Positive = Field(default=2, description="residual blocks of a level")
+    norm_num_groups: Positive = Field(default=32, description="groups of a norm")
+    norm_eps: float = Field(default=1e-6, description="added to a norm's variance")
 
     @property
     def factor(self) -> int:
@@ -94,11 +96,20 @@ class UNetConfig(_Config):
 class ScheduleConfig(_Config):
     """The noise the U-Net was trained with, and what it predicts."""
 
-    num_train_timesteps: Positive = 1000
-    beta_start: Annotated[float, Field(gt=0, lt=1)] = 0.0015
-    beta_end: Annotated[float, Field(gt=0, lt=1)] = 0.0205
-    kind: Literal["scaled_linear"] = "scaled_linear"
-    prediction: Literal["epsilon", "v"] = "epsilon"
+    num_train_timesteps: Positive = Field(default=1000, description="timesteps, T")
+    beta_start: Annotated[float, Field(gt=0, lt=1)] = Field(
+        default=0.0015, description="variance of the noise that the first timestep adds"
+    )
+    beta_end: Annotated[float, Field(gt=0, lt=1)] = Field(
+        default=0.0205, description="variance of the noise that the last one adds"
+    )
+    kind: Literal["scaled_linear"] = Field(
+        default="scaled_linear", description="how the variances rise: linear in their square root"
+    )
+    prediction: Literal["epsilon", "v"] = Field(
+        default="epsilon",
+        description="what the U-Net predicts: epsilon, the noise, or the velocity v",
+    )
 
 
 class LatentConfig(_Config):

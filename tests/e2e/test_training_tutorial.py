@@ -10,8 +10,9 @@ import nibabel as nib
 import numpy as np
 import pytest
 
-from brainldm.demo.model import CONFIG
-from brainldm.train.settings import AutoencoderSettings, DiffusionSettings, load_settings
+from brainldm.checkpoint import load_config
+from brainldm.train.presets import load_settings
+from brainldm.train.settings import AutoencoderSettings, DiffusionSettings
 from tests.conftest import Run
 from tests.documents import ROOT, commands
 
@@ -40,8 +41,9 @@ def test_from_scans_to_samples_of_a_fine_tuned_model(run: Run, tmp_path: Path) -
     assert "3 heads, 1 of them held out" in card
     assert "conditions/age: r, samples" in card
     image = nib.load(tmp_path / "heads/brain_seed-7_T1w.nii.gz")
-    np.testing.assert_allclose(image.affine, CONFIG.affine)
-    assert image.shape == CONFIG.shape
+    demo = load_config("demo")
+    np.testing.assert_allclose(image.affine, demo.affine)
+    assert image.shape == demo.shape
     made = json.loads((tmp_path / "heads/brain_seed-7_T1w.json").read_text())["brainldm"]
     assert made["conditions"]["age"]["value"] == 65
     assert "ventricular_volume_ml: 10 to 75 mL" in result.stdout

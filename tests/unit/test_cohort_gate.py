@@ -10,12 +10,13 @@ import numpy as np
 import pytest
 import torch
 
+from brainldm.checkpoint import load_config
 from brainldm.cohort.gate import Gate
 from brainldm.cohort.maker import REDRAWS, Batch, Maker, Making, redrawn
 from brainldm.cohort.plan import Row
 from brainldm.conditions import Conditions
-from brainldm.demo.model import GRID
 from brainldm.errors import NotFiniteError
+from brainldm.image.grid import Grid
 from brainldm.image.volume import Volume
 from brainldm.pipeline.brain import BrainLDM
 from brainldm.pipeline.choice import Sampling
@@ -25,6 +26,8 @@ from brainldm.register.template import load_template
 from brainldm.simulate.head import simulate
 from tests.toy import write_toy_model
 
+DEMO = load_config("demo")
+GRID = Grid.of(DEMO.shape, DEMO.affine)
 AFFINE = np.array(GRID.affine)
 ROWS = tuple(Row(i, f"{i}", i, Conditions(ventricular_volume_ml=30)) for i in range(3))
 

@@ -9,8 +9,8 @@ import numpy as np
 import pytest
 from PIL import Image
 
+from brainldm.checkpoint import load_config
 from brainldm.demo.figures import Figure, side_by_side
-from brainldm.demo.model import GRID
 from brainldm.errors import BrainLDMError, MissingExtraError
 from brainldm.image.grid import Grid
 from brainldm.image.volume import Volume
@@ -18,6 +18,9 @@ from brainldm.register.template import load_template
 from brainldm.segment.rule import VolumeRule, find_cavity
 from brainldm.segment.segmenter import check_segmentation
 from brainldm.simulate.head import SimulatedHead, simulate
+
+DEMO = load_config("demo")
+GRID = Grid.of(DEMO.shape, DEMO.affine)
 
 
 def simulated(*seeds: int) -> list[SimulatedHead]:

@@ -7,11 +7,16 @@ from pathlib import Path
 import pytest
 import torch
 
-from brainldm.demo.model import GRID
+from brainldm.checkpoint import load_config
+from brainldm.dataset.prepared import read_prepared
+from brainldm.image.grid import Grid
 from brainldm.register.template import Template, load_template
-from brainldm.simulate.cohort import load_cohort, make_cohort
+from brainldm.simulate.cohort import write_data_set
 from brainldm.simulate.fields import read_maps, smooth_field
 from brainldm.simulate.head import SimulatedHead, simulate
+
+DEMO = load_config("demo")
+GRID = Grid.of(DEMO.shape, DEMO.affine)
 
 COARSE = GRID.coarser(2)
 
@@ -46,20 +51,20 @@ def test_a_twin_differs_in_its_volumes_alone(
         assert middle[1] == pytest.approx(1455, abs=60)
 
 
-def test_a_cohort_on_disk_is_what_was_simulated(template: Template, tmp_path: Path) -> None:
-    there = [tmp_path / "head-001000.npz", tmp_path / "head-001000-twin.npz"]
-    for path in there:
-        path.touch()
-    told: list[int] = []
-    make_cohort(tmp_path, [1000, 1001], COARSE, told.append, jobs=2)
-    assert told == [3, 4]
-    assert [path.stat().st_size for path in there] == [0, 0]  # not made again
-    images, conditions = load_cohort(tmp_path, [1001])
-    assert images.shape == (2, 1, *COARSE.shape)
-    for i, twin in enumerate((False, True)):
+def test_a_data_set_on_disk_is_what_was_simulated(template: Template, tmp_path: Path) -> None:
+    write_data_set(tmp_path, [1000], COARSE, jobs=2)
+    before = {path: path.stat().st_mtime_ns for path in tmp_path.rglob("*.nii.gz")}
+    write_data_set(tmp_path, [1000, 1001], COARSE, jobs=2)
+    assert {path: path.stat().st_mtime_ns for path in before} == before  # not made again
+    heads = read_prepared(tmp_path)
+    heads.check_images()
+    assert heads.subjects == ("001000", "001000twin", "001001", "001001twin")
+    assert heads.columns["person"] == ("001000", "001000", "001001", "001001")
+    for i, twin in enumerate((False, True), 2):
         head = simulate(1001, template, COARSE, twin)
-        assert conditions[i].brain_volume_ml == pytest.approx(head.conditions.brain_volume_ml)
-        assert (images[i, 0] / 255 - head.image).abs().max() < 0.6 / 255
+        volume = float(heads.columns["brain_volume_ml"][i] or "nan")
+        assert volume == pytest.approx(head.conditions.brain_volume_ml, rel=1e-5)
+        assert (heads.image(i)[0] - head.image).abs().max() < 1e-3
 
 
 def test_the_ventricular_volume_is_that_of_the_tissue_map(heads: list[SimulatedHead]) -> None:

@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import sys
+from importlib.machinery import ModuleSpec
 from pathlib import Path
 from types import ModuleType
 from typing import Any
@@ -11,14 +12,17 @@ import pytest
 import torch
 from torch import Tensor, nn
 
-from brainldm.errors import BrainLDMError, MissingExtraError
+from brainldm.errors import MissingExtraError, ModelError, StorageError, UsageError
 from brainldm.models.autoencoder import AutoencoderKL
-from brainldm.train.autoencoder import AutoencoderStage, autoencoder_losses, new_autoencoder
+from brainldm.train.autoencoder import AutoencoderStage, check_sizes, new_autoencoder
 from brainldm.train.draws import Draw
-from brainldm.train.fit import accelerated, fit
-from brainldm.train.monitor import Monitor
-from brainldm.train.settings import AutoencoderLoss, AutoencoderSettings, load_settings
-from brainldm.train.stage import Batch
+from brainldm.train.feed import Batch
+from brainldm.train.head_samples import HeadSamples
+from brainldm.train.losses import autoencoder_losses
+from brainldm.train.phases import Course
+from brainldm.train.presets import load_settings
+from brainldm.train.settings import AutoencoderLoss, AutoencoderSettings
+from tests.learning import train
 
 AFFINE = ((-1.0, 0.0, 0.0, 0.0), (0.0, 1.0, 0.0, 0.0), (0.0, 0.0, 1.0, 0.0), (0.0, 0.0, 0.0, 1.0))
 ADVERSARIAL = "loss.adversarial={weight: 1, start: 3, layers: 1, channels: 4, learning_rate: 0.01}"
@@ -61,11 +65,10 @@ RAMP = torch.linspace(0, 1, 16).view(1, 16, 1, 1).expand(1, 16, 16, 16)
 
 
 def autoencoder_stage(*changes: str, model: AutoencoderKL | None = None) -> AutoencoderStage:
-    settings = load_settings("tiny", AutoencoderSettings, changes)
-    model = model or new_autoencoder(settings.network, 0)
-    return AutoencoderStage(
-        model, lambda i: RAMP, [0, 1], [1], ["sub-A", "sub-B"], settings, AFFINE
-    )
+    course = Course(load_settings("tiny", AutoencoderSettings, changes))
+    model = model or new_autoencoder(course.settings.network, 0)
+    samples = HeadSamples(lambda i: RAMP, [0, 1], ["sub-A", "sub-B"], course)
+    return AutoencoderStage(model, samples, course, lambda i: RAMP, [1], AFFINE)
 
 
 def test_the_autoencoder_learns_on_crops_and_whole_heads(tmp_path: Path) -> None:
@@ -74,22 +77,26 @@ def test_the_autoencoder_learns_on_crops_and_whole_heads(tmp_path: Path) -> None
     assert isinstance(model, AutoencoderKL)
     with torch.no_grad():
         before = stage.validate(model, 0).figures["held-out/psnr"]
-    for crop in ("[8, 8, 8]", "null"):
-        changes = (f"crop={crop}", "training.steps=60", "training.learning_rate=3e-3")
-        stage = autoencoder_stage(*changes, model=model)
-        with accelerated(stage.training, "cpu") as accelerator:
-            monitor = Monitor(accelerator, lambda done, total, losses: None)
-            trained = fit(stage, accelerator, tmp_path / f"{crop}.pt", monitor)
-        model.load_state_dict(trained.weights)
+    phases = "phases=[{share: 0.5, crop: [8, 8, 8]}, {share: 0.5}]"
+    changes = (phases, "training.steps=120", "training.learning_rate=3e-3")
+    trained = train(autoencoder_stage(*changes, model=model), tmp_path / "state.pt")
     assert trained.findings.figures["held-out/psnr"] > before + 6  # half the error
 
 
 def test_what_a_head_comes_with() -> None:
     stage = autoencoder_stage("crop=[8, 8, 16]")
-    batch = stage.load(Draw(0, 0, 0, 2))
+    batch = stage.samples(Draw(0, 0, 0, 2))
     assert batch["image"].shape == (1, 8, 8, 16)
     assert batch["noise"].shape == (2, 4, 4, 8)
-    assert {stage.subject(Draw(0, 3, i, 2)) for i in (0, 1)} == {"sub-A", "sub-B"}
+    assert {stage.samples.subject(Draw(0, 3, i, 2)) for i in (0, 1)} == {"sub-A", "sub-B"}
+
+
+def test_each_phase_has_its_own_crop_and_sizes_are_checked_in_all() -> None:
+    phases = "phases=[{share: 0.5, crop: [8, 8, 16]}, {share: 0.5, crop: [32, 8, 8]}]"
+    stage = autoencoder_stage(phases, "training.steps=4", "training.batch_size=1")
+    assert stage.samples(Draw(0, 1, 0, 1))["image"].shape == (1, 8, 8, 16)
+    with pytest.raises(UsageError, match=r"crop is \(32, 8, 8\), larger than the images"):
+        check_sizes((16, 16, 16), stage.course, "Each image")
 
 
 def test_the_discriminator_learns_only_from_its_start(tmp_path: Path) -> None:
@@ -104,8 +111,7 @@ def test_the_discriminator_learns_only_from_its_start(tmp_path: Path) -> None:
             assert ("discriminator/loss" in losses) == (done > 3)
             assert ("autoencoder/adversarial" in losses) == (done > 3)
 
-    with accelerated(stage.training, "cpu") as accelerator:
-        fit(stage, accelerator, tmp_path / "state.pt", Monitor(accelerator, progress))
+    train(stage, tmp_path / "state.pt", progress)
     assert learned == [False, False, False, False, True, True]
 
 
@@ -119,7 +125,11 @@ def test_least_squares_of_a_judge() -> None:
     stage = autoencoder_stage(ADVERSARIAL)
     stage.networks["discriminator"] = Undecided()
     image = RAMP[None]
-    batch: Batch = {"image": image, "noise": torch.zeros(1, 2, 8, 8, 8), "slices": torch.zeros(1)}
+    batch: Batch = {
+        "image": image,
+        "noise": torch.zeros(1, 2, 8, 8, 8),
+        "slices": torch.zeros(1).int(),
+    }
     parts = stage.loss("autoencoder", stage.networks, batch, 3)
     assert parts["adversarial"].item() == pytest.approx(1)
     total = sum(part.item() for name, part in parts.items() if name != "loss")
@@ -140,11 +150,13 @@ def test_a_perceptual_loss_needs_torchvision(
 
 
 def test_a_perceptual_loss_needs_its_file(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
-    monkeypatch.setitem(sys.modules, "torchvision", ModuleType("torchvision"))
-    with pytest.raises(BrainLDMError, match=r"There is no file .*resnet\.pth .*perceptual\.file"):
+    module = ModuleType("torchvision")
+    module.__spec__ = ModuleSpec("torchvision", None)
+    monkeypatch.setitem(sys.modules, "torchvision", module)
+    with pytest.raises(StorageError, match=r"There is no file .*resnet\.pth .*perceptual\.file"):
         perceptual(tmp_path / "resnet.pth")
     (tmp_path / "resnet.pth").write_bytes(b"damaged")
-    with pytest.raises(BrainLDMError, match=r"Cannot use .*resnet\.pth for the perceptual loss"):
+    with pytest.raises(ModelError, match=r"Cannot use .*resnet\.pth for the perceptual loss"):
         perceptual(tmp_path / "resnet.pth")
 
 
@@ -156,7 +168,7 @@ def test_a_perceptual_loss_is_weighted_and_takes_the_gradients_place(
             assert len(x) == 1
             return (x - y).abs().mean() * torch.rand(())  # MONAI draws slices from the global seed
 
-    monkeypatch.setattr("brainldm.train.autoencoder._perceptual", lambda settings: Difference())
+    monkeypatch.setattr("brainldm.train.autoencoder.load_perceptual", lambda settings: Difference())
     stage = perceptual(tmp_path / "resnet.pth")
     image = torch.cat([RAMP[None], 0.5 * RAMP[None]])
     slices = torch.tensor([3, 4])

@@ -13,18 +13,19 @@ from torch import Tensor, nn
 from brainldm.models.unet import DiffusionUNet, with_context
 from brainldm.sampling.schedules import Schedule
 from brainldm.train.diffusion import (
-    NULL_CONTEXT,
     DiffusionStage,
     explained_weight,
     learn_all_but_idle,
     min_snr_weights,
 )
 from brainldm.train.draws import Draw
-from brainldm.train.fit import accelerated, fit
-from brainldm.train.latents import Latents
-from brainldm.train.monitor import Monitor
-from brainldm.train.settings import DiffusionSettings, load_settings
-from brainldm.train.stage import Batch
+from brainldm.train.feed import Batch
+from brainldm.train.latent_samples import NULL_CONTEXT, LatentSamples
+from brainldm.train.latents import SHARD, Encoded, Latents
+from brainldm.train.phases import Course
+from brainldm.train.presets import load_settings
+from brainldm.train.settings import DiffusionSettings
+from tests.learning import train
 from tests.toy import toy_unet
 
 
@@ -43,27 +44,37 @@ def test_min_snr_weights_are_those_of_the_paper(velocity: bool) -> None:
 
 def test_voxels_count_by_what_the_conditions_explain() -> None:
     context = torch.rand(200, 2)
-    latents = torch.randn(200, 3, 2, 2, 2)
-    latents[:, :, 0, 1, 0] = 5 * context[:, :1] + 3
-    weight = explained_weight(latents, context)
+    latents = torch.randn(200, 2, 3, 2, 2, 2)
+    latents[:, :, :, 0, 1, 0] = 5 * context[:, :1, None] + 3
+    heads = range(10, 200)
+    weight = explained_weight(encode(latents, context), heads)
+    values = 2 * latents[heads].mean(1).flatten(1)
+    factors = context[heads] - context[heads].mean(0)
+    fit = factors @ torch.linalg.lstsq(factors, values).solution
+    explained = fit.var(0).view(3, 2, 2, 2).sum(0)
+    assert (weight - (1 + explained / explained.mean()) / 2).abs().max() < 1e-5
     assert weight.mean().item() == pytest.approx(1)
     assert weight.argmax() == 2
     assert weight[0, 1, 0] > 3
     assert weight.flatten()[[0, 1, 3, 4, 5, 6, 7]].max() < 0.7
 
 
+def encode(latents: Tensor, context: Tensor) -> Encoded:
+    """Latents (N, O, C, X, Y, Z), scaled by 2."""
+    shards = [latents.numpy()[i : i + SHARD] for i in range(0, len(latents), SHARD)]
+    return Encoded(Latents(shards), 2.0, context)
+
+
 def diffusion_stage(
-    model: nn.Module, latents: Tensor, context: Tensor, *changes: str, twins: int = 1
+    model: nn.Module, latents: Tensor, context: Tensor, *changes: str, together: int = 1
 ) -> DiffusionStage:
     """Latents (N, O, C, X, Y, Z), all but the last two learned from."""
-    settings = load_settings("tiny", DiffusionSettings, changes)
+    course = Course(load_settings("tiny", DiffusionSettings, changes))
     names = [f"sub-{i}" for i in range(len(latents))]
-    count = len(latents) - 2
-    shards = [latents.numpy()[i : i + 64] for i in range(0, len(latents), 64)]
-    return DiffusionStage(
-        model, Latents(shards), 2.0, context, range(count), range(count, count + 2), names,
-        settings, twins,
-    )  # fmt: skip
+    count, encoded = len(latents) - 2, encode(latents, context)
+    learn = [tuple(range(i, i + together)) for i in range(0, count, together)]
+    samples = LatentSamples(encoded, learn, names, course)
+    return DiffusionStage(model, samples, course, encoded, range(count, count + 2))
 
 
 class Remembers(nn.Module):
@@ -79,7 +90,7 @@ class Remembers(nn.Module):
 
 
 def sample_batch(stage: DiffusionStage, draws: Sequence[Draw]) -> Batch:
-    samples = [stage.load(draw) for draw in draws]
+    samples = [stage.samples(draw) for draw in draws]
     return {key: torch.stack([sample[key] for sample in samples]) for key in samples[0]}
 
 
@@ -128,17 +139,17 @@ def test_timesteps_cover_the_schedule_within_a_step(power: int, bounds: list[int
     )
     for step in range(50):
         for i in range(4):
-            t = stage.load(Draw(0, step, i, 4))["t"].item()
+            t = stage.samples(Draw(0, step, i, 4))["t"].item()
             assert bounds[i] <= t <= bounds[i + 1]
             assert t < 1000
 
 
-def test_heads_are_scaled_seen_from_both_sides_and_with_their_twins() -> None:
+def test_heads_are_scaled_seen_from_both_sides_and_in_pairs() -> None:
     latents, context = torch.randn(10, 2, 1, 4, 4, 4), torch.rand(10, 2)
-    stage = diffusion_stage(Remembers(), latents, context, twins=2)
+    stage = diffusion_stage(Remembers(), latents, context, together=2)
     seen = []
     for i in range(8):  # 4 pairs, 2 orientations
-        batch = stage.load(Draw(0, 0, i, 8))
+        batch = stage.samples(Draw(0, 0, i, 8))
         (matches,) = [
             (pair, side)
             for pair in range(4)
@@ -148,7 +159,7 @@ def test_heads_are_scaled_seen_from_both_sides_and_with_their_twins() -> None:
         seen.append(matches)
         assert torch.equal(batch["context"], context[2 * matches[0] : 2 * matches[0] + 2])
         assert torch.equal(batch["noise"][0], batch["noise"][1])
-        assert stage.subject(Draw(0, 0, i, 8)) == f"sub-{2 * matches[0]}"
+        assert stage.samples.subject(Draw(0, 0, i, 8)) == f"sub-{2 * matches[0]}"
     assert len(set(seen)) == 8
 
 
@@ -156,7 +167,7 @@ def test_conditions_are_dropped_as_often_as_asked() -> None:
     stage = diffusion_stage(
         Remembers(), torch.zeros(6, 1, 1, 2, 2, 2), torch.rand(6, 2), "condition_dropout=0.2"
     )
-    contexts = torch.cat([stage.load(Draw(0, i, 0, 1))["context"] for i in range(1000)])
+    contexts = torch.cat([stage.samples(Draw(0, i, 0, 1))["context"] for i in range(1000)])
     dropped = (contexts == NULL_CONTEXT).all(1)
     assert ((contexts == NULL_CONTEXT).any(1) == dropped).all()
     assert 0.16 < dropped.float().mean() < 0.24
@@ -195,9 +206,7 @@ def test_the_diffusion_model_learns_what_the_conditions_say(tmp_path: Path) -> N
         "training.steps=150", "training.learning_rate=8e-3", "training.batch_size=8",
         "training.ema_decay=0.95", "run.save_every=1000", "run.validate_every=1000",
     )  # fmt: skip
-    with accelerated(stage.training, "cpu") as accelerator:
-        monitor = Monitor(accelerator, lambda done, total, losses: None)
-        trained = fit(stage, accelerator, tmp_path / "state.pt", monitor)
+    trained = train(stage, tmp_path / "state.pt")
     model.load_state_dict(trained.weights)
     asked = torch.tensor([[0.1, 0.5, 0.5, 0.5], [0.9, 0.5, 0.5, 0.5]])
     x, token = with_context(torch.randn(2, 1, 4, 4, 4), asked)

@@ -6,7 +6,7 @@ import pytest
 import torch
 from torch import Tensor, nn
 
-from brainldm.errors import BrainLDMError
+from brainldm.errors import UsageError
 from brainldm.models.unet import DiffusionUNet, with_context
 from brainldm.train.diffusion import learn_all_but_idle
 from brainldm.train.finetune import add_lora, extend_conditions, merge_lora
@@ -116,5 +116,5 @@ def test_lora_learns_little() -> None:
 
 @pytest.mark.parametrize("rank", [0, -1])
 def test_a_rank_below_one(rank: int) -> None:
-    with pytest.raises(BrainLDMError, match=f"--lora is {rank}: expected a rank of 1 or more"):
+    with pytest.raises(UsageError, match=f"--lora is {rank}: expected a rank of 1 or more"):
         add_lora(unet(3), rank)

@@ -10,9 +10,9 @@ import torch
 from torch import Tensor
 
 from brainldm.config import AutoencoderConfig
-from brainldm.errors import BrainLDMError
+from brainldm.errors import ModelError, StorageError
 from brainldm.models.autoencoder import AutoencoderKL
-from brainldm.train.fit import accelerated
+from brainldm.train.accelerated import accelerated
 from brainldm.train.latents import Latents, encode_all
 from brainldm.train.settings import Training
 
@@ -48,11 +48,11 @@ def test_latents_that_are_damaged_or_not_finite(tmp_path: Path) -> None:
         with accelerated(Training(steps=1, learning_rate=1), "cpu") as accelerator:
             return encode_all(model, load, 2, False, tmp_path, accelerator)
 
-    with pytest.raises(BrainLDMError, match="latents of head 1 that are NaN"):
+    with pytest.raises(ModelError, match="latents of head 1 that are NaN"):
         encode(lambda head: torch.full((1, 8, 8, 8), float("nan")))
     assert not list(tmp_path.iterdir())
     encode(lambda head: torch.rand(1, 8, 8, 8))
     (file,) = tmp_path.iterdir()
     file.write_bytes(file.read_bytes()[:-4])
-    with pytest.raises(BrainLDMError, match=r"Cannot read the latents .*00000\.npy.*Remove"):
+    with pytest.raises(StorageError, match=r"Cannot read the latents .*00000\.npy.*Remove"):
         encode(lambda head: torch.rand(1, 8, 8, 8))

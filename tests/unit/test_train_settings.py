@@ -2,19 +2,19 @@
 
 from __future__ import annotations
 
+from collections.abc import Iterator
 from pathlib import Path
+from textwrap import indent
+from typing import get_args
 
 import pytest
+from pydantic import BaseModel
 
-from brainldm.errors import BrainLDMError
-from brainldm.train.settings import (
-    AutoencoderSettings,
-    DiffusionSettings,
-    Preset,
-    load_settings,
-    preset_names,
-    to_yaml,
-)
+from brainldm.checkpoint import load_config
+from brainldm.errors import UsageError
+from brainldm.train.phases import Phase
+from brainldm.train.presets import explained, load_settings, preset_names, to_yaml
+from brainldm.train.settings import AutoencoderSettings, DiffusionSettings, Preset
 from tests.toy import PUBLISHED
 
 STAGES = (AutoencoderSettings, DiffusionSettings)
@@ -36,6 +36,48 @@ def test_presets_are_valid_and_survive_as_text(
     )
     file.write_text("".join(sections))
     assert load_settings(str(file), stage) == load_settings(preset, stage)
+
+
+@pytest.mark.parametrize("preset", preset_names())
+def test_what_is_printed_of_settings_is_a_preset_too(preset: str, tmp_path: Path) -> None:
+    file = tmp_path / "mine.yaml"
+    texts = (explained(load_settings(preset, each)) for each in STAGES)
+    sections = zip(Preset.model_fields, texts, strict=True)
+    file.write_text("".join(f"{name}:\n{indent(text, '  ')}\n" for name, text in sections))
+    for stage in STAGES:
+        assert load_settings(str(file), stage) == load_settings(preset, stage)
+
+
+def undescribed(settings: type[BaseModel], path: str = "") -> Iterator[str]:
+    """Settings, at any depth, that do not say what they are."""
+    for name, field in settings.model_fields.items():
+        if not field.description:
+            yield path + name
+        for kind in (field.annotation, *get_args(field.annotation)):
+            if isinstance(kind, type) and issubclass(kind, BaseModel) and kind is not Phase:
+                yield from undescribed(kind, f"{path}{name}.")
+
+
+def test_every_setting_says_what_it_is() -> None:
+    assert list(undescribed(AutoencoderSettings)) == []
+    assert list(undescribed(DiffusionSettings)) == []
+    lines = explained(load_settings("tiny", AutoencoderSettings)).splitlines()
+    assert "  steps: 12             # steps of the optimiser (AdamW)" in lines
+    assert all(" # " in line for line in lines)
+
+
+def test_the_demo_model_is_trained_by_a_preset(root: Path) -> None:
+    """Which has the networks, noise and ranges of the one that ships."""
+    recipe, demo = str(root / "src/brainldm/demo/recipe.yaml"), load_config("demo")
+    first = load_settings(recipe, AutoencoderSettings)
+    second = load_settings(recipe, DiffusionSettings)
+    assert first.network == demo.autoencoder
+    assert second.network.complete(4, 4) == demo.unet
+    assert second.schedule == demo.schedule
+    ranges = {v.name: (v.low, v.high) for v in demo.conditions if not v.labels}
+    assert second.ranges == ranges
+    assert load_settings("demo-2mm", AutoencoderSettings).network == first.network
+    assert load_settings("demo-2mm", DiffusionSettings).network == second.network
 
 
 def test_the_presets_are_three() -> None:
@@ -85,10 +127,11 @@ def test_changes_reach_every_depth() -> None:
         ("crop=[8, 8]", "autoencoder.crop"),
         ("network.channels=[6, 8, 9]", "autoencoder.network: "),
         ("training=3", "autoencoder.training: Input should be a valid dictionary"),
+        ("run.weights=int8", "autoencoder.run.weights: Input should be 'float32'"),
     ],
 )
 def test_a_wrong_value_is_named_with_its_path(change: str, message: str) -> None:
-    with pytest.raises(BrainLDMError) as error:
+    with pytest.raises(UsageError) as error:
         load_settings("tiny", AutoencoderSettings, [change])
     assert message in str(error.value)
     assert "settings of tiny are wrong" in str(error.value)
@@ -98,7 +141,7 @@ def test_a_wrong_value_is_named_with_its_path(change: str, message: str) -> None
     "change", ["training.steps", "=3", "training.=3", "training.steps.deep=3", "crop=[8", ""]
 )
 def test_a_malformed_change_is_shown(change: str) -> None:
-    with pytest.raises(BrainLDMError, match=r"Cannot use --set .*: expected KEY=VALUE") as error:
+    with pytest.raises(UsageError, match=r"Cannot use --set .*: expected KEY=VALUE") as error:
         load_settings("tiny", AutoencoderSettings, [change])
     assert f"--set {change}:" in str(error.value)
 
@@ -118,17 +161,17 @@ def test_a_file_that_is_no_preset(content: str | None, message: str, tmp_path: P
     file = tmp_path / "mine.yaml"
     if content is not None:
         file.write_bytes(content.encode("latin-1"))
-    with pytest.raises(BrainLDMError, match=message):
+    with pytest.raises(UsageError, match=message):
         load_settings(str(file), AutoencoderSettings)
 
 
 def test_a_change_of_a_section_that_is_no_mapping(tmp_path: Path) -> None:
     file = tmp_path / "mine.yaml"
     file.write_text("autoencoder: [1, 2]\n")
-    with pytest.raises(BrainLDMError, match=r"Cannot use --set training.steps=3"):
+    with pytest.raises(UsageError, match=r"Cannot use --set training.steps=3"):
         load_settings(str(file), AutoencoderSettings, ["training.steps=3"])
 
 
 def test_a_name_of_no_preset() -> None:
-    with pytest.raises(BrainLDMError, match=r"Cannot read the preset huge: .*tiny"):
+    with pytest.raises(UsageError, match=r"Cannot read the preset huge: .*tiny"):
         load_settings("huge", AutoencoderSettings)

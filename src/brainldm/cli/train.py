@@ -42,7 +42,8 @@ class TrainingOptions:
     dry_run: Annotated[
         bool,
         typer.Option(
-            "--dry-run", help="Only print settings, sizes, and estimates of memory and time."
+            "--dry-run",
+            help="Only print all settings, what each is, and what memory and time they take.",
         ),
     ] = False
 
@@ -62,26 +63,24 @@ class Autoencoder(TrainingOptions):
 
     def run(self) -> None:
         """Train, or say what would be trained."""
-        from brainldm.train.settings import AutoencoderSettings, load_settings
+        from brainldm.train.presets import load_settings
+        from brainldm.train.settings import AutoencoderSettings
+        from brainldm.train.train_autoencoder import TrainAutoencoder
 
-        settings = load_settings(self.preset, AutoencoderSettings, self.changes or ())
+        training = TrainAutoencoder(
+            data=self.data,
+            settings=load_settings(self.preset, AutoencoderSettings, self.changes or ()),
+            out=self.out,
+            source=self.source,
+            device=self.device,
+        )
         if self.dry_run:
-            from brainldm.train.estimate import describe_autoencoder
-
-            typer.echo(describe_autoencoder(self.data, settings, self.source, self.device))
+            typer.echo(training.describe())
             return
         from brainldm.cli.progress import steps
-        from brainldm.train.run import train_autoencoder
 
         with steps("autoencoder") as progress:
-            folder = train_autoencoder(
-                self.data,
-                settings,
-                self.out,
-                source=self.source,
-                device=self.device,
-                progress=progress,
-            )
+            folder = training.run(progress)
         if _first_process():
             typer.echo(f"The autoencoder is in {folder.resolve()}")
 
@@ -125,35 +124,27 @@ class Diffusion(TrainingOptions):
 
     def run(self) -> None:
         """Train, or say what would be trained."""
-        from brainldm.train.settings import DiffusionSettings, load_settings
+        from brainldm.train.presets import load_settings
+        from brainldm.train.settings import DiffusionSettings
+        from brainldm.train.train_diffusion import TrainDiffusion
 
-        settings = load_settings(self.preset, DiffusionSettings, self.changes or ())
-        conditions = self.condition or ()
+        training = TrainDiffusion(
+            data=self.data,
+            settings=load_settings(self.preset, DiffusionSettings, self.changes or ()),
+            out=self.out,
+            autoencoder=self.autoencoder,
+            source=self.source,
+            conditions=self.condition or (),
+            lora=self.lora,
+            device=self.device,
+        )
         if self.dry_run:
-            from brainldm.train.estimate import describe_diffusion
-
-            typer.echo(
-                describe_diffusion(
-                    self.data, settings, self.autoencoder, self.source, conditions, self.device
-                )
-            )
+            typer.echo(training.describe())
             return
         from brainldm.cli.progress import steps
-        from brainldm.train.run import train_diffusion
 
         with steps("diffusion") as progress:
-            folder = train_diffusion(
-                self.data,
-                settings,
-                self.out,
-                autoencoder=self.autoencoder,
-                source=self.source,
-                conditions=conditions,
-                lora=self.lora,
-                device=self.device,
-                progress=progress,
-                say=lambda line: typer.echo(line, err=True),
-            )
+            folder = training.run(progress, say=lambda line: typer.echo(line, err=True))
         if _first_process():
             typer.echo(f"The model is in {folder.resolve()}; use it with --model {folder.parent}")
 

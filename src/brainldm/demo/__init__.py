@@ -1,1 +1,1 @@
-"""The demo model that ships: how it is made, and its figures."""
+"""The demo model that ships: the recipe for training it, and its figures."""

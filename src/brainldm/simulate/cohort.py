@@ -1,90 +1,86 @@
 """A simulated cohort on disk, each head made where it is missing.
 
-`make_cohort` writes small files for training the demo model, every subject twice, as itself and
-as its twin (`simulate`). `write_heads`, or `python -m brainldm.simulate.cohort --seeds 0:30 --out
-DIR`, writes NIfTI files on the demo model's grid with a participants.tsv, as a real set for
-evaluation.
+`write_data_set` (--train) writes what `brainldm train` learns from, as `brainldm prepare` would
+have written it, every subject twice, as itself and as its twin. `write_heads` writes NIfTI
+files with a participants.tsv, as a real set for evaluation. Both are on the demo model's grid.
 """
 
 from __future__ import annotations
 
 import argparse
-import io
-import json
-from collections.abc import Callable, Iterable
+import os
+from collections.abc import Iterable
 from concurrent.futures import as_completed
-from dataclasses import asdict
 from itertools import product
 from pathlib import Path
 
 import numpy as np
-import torch
-from torch import Tensor
 
 from brainldm.checkpoint import load_config
 from brainldm.conditions import STANDARD, Conditions
-from brainldm.files import write_together
+from brainldm.dataset.bids import t1w
+from brainldm.dataset.table import write_row
+from brainldm.files import to_json, write_together
 from brainldm.image.grid import Grid
 from brainldm.image.volume import Volume
 from brainldm.register.template import load_template
 from brainldm.simulate.head import simulate
 from brainldm.workers import pool_of
 
+COLUMNS = {
+    "sex": {"Description": "Sex, drawn", "Levels": {"F": "female", "M": "male"}},
+    "age": {"Description": "Age, drawn", "Units": "year"},
+    "ventricular_volume_ml": {"Description": "True volume of the ventricles", "Units": "mL"},
+    "brain_volume_ml": {"Description": "True volume, scaled to the template's head", "Units": "mL"},
+    "person": {"Description": "Equal for a subject and its twin"},
+}
 
-def make_cohort(
-    folder: Path, seeds: Iterable[int], grid: Grid, on_head: Callable[[int], None], jobs: int
-) -> None:
-    """Simulate the heads of these seeds that the folder does not have yet.
 
-    Each is `head-SEED.npz` or `head-SEED-twin.npz`: `image`, (X, Y, Z) in 0 to 255 for intensities
-    in [0, 1], and `conditions`, a JSON text.
+def write_data_set(folder: Path, seeds: Iterable[int], grid: Grid, jobs: int) -> None:
+    """Simulate the heads of these seeds, and their twins, that a data set does not have yet.
 
     Args:
-        folder: made with the first head.
+        folder: made if missing.
         seeds: a subject each.
         grid: where the voxels are.
-        on_head: called with the number of heads that are there after each new one.
         jobs: processes that share the work.
     """
-    heads = [(_path(folder, *which), *which) for which in product(seeds, (False, True))]
-    missing = [head for head in heads if not head[0].exists()]
-    if not missing:
-        return
+    heads = {_label(*which): which for which in product(seeds, (False, True))}
+    place = {"shape": list(grid.shape), "affine": [list(row) for row in grid.affine]}
+    write_together({folder / "prepare.json": to_json({"grid": place, "settings": place})})
     with pool_of(jobs) as pool:
-        made = [pool.submit(_make_head, *head, grid) for head in missing]
-        for done, head in enumerate(as_completed(made), len(heads) - len(missing) + 1):
+        made = [
+            pool.submit(_write_subject, folder, label, *which, grid)
+            for label, which in heads.items()
+            if not _row(folder, label).exists()
+        ]
+        for head in as_completed(made):
             head.result()
-            on_head(done)
-
-
-def _make_head(path: Path, seed: int, twin: bool, grid: Grid) -> None:
-    head = simulate(seed, load_template(), grid, twin)
-    content = io.BytesIO()
-    np.savez_compressed(
-        content,
-        image=(head.image * 255).round().to(torch.uint8).numpy(),
-        conditions=json.dumps(asdict(head.conditions)),
+    header = write_row(("participant_id", *COLUMNS))
+    write_together(
+        {
+            folder / "participants.json": to_json(COLUMNS),
+            folder / "participants.tsv": header
+            + b"".join(_row(folder, label).read_bytes() for label in heads),
+        }
     )
-    write_together({path: content.getvalue()})
 
 
-def load_cohort(folder: Path, seeds: Iterable[int]) -> tuple[Tensor, list[Conditions]]:
-    """Read heads that `make_cohort` wrote.
-
-    Returns:
-        Images (2N, 1, X, Y, Z), 0 to 255 as bytes, and the conditions of each: a subject, its
-        twin, the next subject, ...
-    """
-    images, conditions = [], []
-    for seed, twin in product(seeds, (False, True)):
-        with np.load(_path(folder, seed, twin)) as file:
-            images.append(torch.from_numpy(file["image"]))
-            conditions.append(Conditions(**json.loads(str(file["conditions"]))))
-    return torch.stack(images)[:, None], conditions
+def _write_subject(folder: Path, label: str, seed: int, twin: bool, grid: Grid) -> None:
+    """Write the image, and then its row, which tells that both are there."""
+    head = simulate(seed, load_template(), grid, twin)
+    volume = Volume(head.image.clamp(0, 1).numpy(), np.array(grid.affine))
+    volume.save(t1w(folder, label)[0], overwrite=True)
+    row = (f"sub-{label}", *_standard(head.conditions), _label(seed, False))
+    write_together({_row(folder, label): write_row(row)})
 
 
-def _path(folder: Path, seed: int, twin: bool) -> Path:
-    return folder / f"head-{seed:06d}{'-twin' if twin else ''}.npz"
+def _label(seed: int, twin: bool) -> str:
+    return f"{seed:06d}{'twin' if twin else ''}"
+
+
+def _row(folder: Path, label: str) -> Path:
+    return folder / f"sub-{label}" / ".row.tsv"
 
 
 def write_heads(folder: Path, seeds: Iterable[int], grid: Grid, twins: bool = False) -> None:
@@ -117,8 +113,12 @@ if __name__ == "__main__":
     parser = argparse.ArgumentParser(description=__doc__)
     parser.add_argument("--seeds", required=True, metavar="FIRST:END")
     parser.add_argument("--out", type=Path, required=True)
-    parser.add_argument("--twins", action="store_true")
+    parser.add_argument("--train", action="store_true", help="write a data set to train on")
     arguments = parser.parse_args()
     first, end = map(int, arguments.seeds.split(":"))
     demo = load_config("demo")
-    write_heads(arguments.out, range(first, end), Grid.of(demo.shape, demo.affine), arguments.twins)
+    place = Grid.of(demo.shape, demo.affine)
+    if arguments.train:
+        write_data_set(arguments.out, range(first, end), place, os.cpu_count() or 1)
+    else:
+        write_heads(arguments.out, range(first, end), place)

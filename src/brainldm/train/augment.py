@@ -5,13 +5,16 @@ from __future__ import annotations
 import math
 
 import torch
+from jaxtyping import Float
 from torch import Tensor
 from torch.nn import functional as F
 
 from brainldm.train.settings import Augment
 
 
-def augment(image: Tensor, settings: Augment, generator: torch.Generator) -> Tensor:
+def augment(
+    image: Float[Tensor, "1 x y z"], settings: Augment, generator: torch.Generator
+) -> Float[Tensor, "1 x y z"]:
     """Mirror, move and re-expose a head.
 
     Args:
@@ -30,7 +33,7 @@ def augment(image: Tensor, settings: Augment, generator: torch.Generator) -> Ten
     if settings.intensity:
         image = image.clamp(0, 1) ** (1 + settings.intensity * drawn[8])
         image = (image * (1 + settings.intensity * drawn[9])).clamp(0, 1)
-    return image
+    return image.contiguous()
 
 
 def _move(image: Tensor, settings: Augment, drawn: list[float]) -> Tensor:
@@ -53,7 +56,9 @@ def _move(image: Tensor, settings: Augment, drawn: list[float]) -> Tensor:
     return moved
 
 
-def random_crop(image: Tensor, size: tuple[int, int, int], generator: torch.Generator) -> Tensor:
+def random_crop(
+    image: Float[Tensor, "1 x y z"], size: tuple[int, int, int], generator: torch.Generator
+) -> Float[Tensor, "1 u v w"]:
     """A part of (1, X, Y, Z), anywhere in it."""
     for axis, side in enumerate(size, start=1):
         start = int(torch.randint(image.shape[axis] - side + 1, (), generator=generator))

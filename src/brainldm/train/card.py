@@ -2,7 +2,7 @@
 
 from __future__ import annotations
 
-from collections.abc import Collection, Iterator, Mapping, Sequence
+from collections.abc import Iterator, Mapping, Sequence
 from itertools import pairwise
 from typing import Any
 
@@ -13,7 +13,8 @@ from brainldm._version import __version__
 from brainldm.config import ModelConfig, Variable
 from brainldm.dataset.prepared import PreparedData
 from brainldm.train.covariates import Covariates
-from brainldm.train.settings import AutoencoderSettings, DiffusionSettings, to_yaml
+from brainldm.train.presets import to_yaml
+from brainldm.train.settings import AutoencoderSettings, DiffusionSettings
 
 BINS = 10
 BAR = 40
@@ -22,32 +23,30 @@ BAR = 40
 
 def autoencoder_card(
     data: PreparedData,
-    held_out: Collection[str],
+    held_out: int,
     settings: AutoencoderSettings,
     configuration: Mapping[str, Any],
     figures: Mapping[str, float],
 ) -> str:
-    """Of stage 1."""
+    """Of stage 1; `held_out` is how many heads are."""
     counts = [
-        f"- {len(data)} heads, {len(held_out)} of them held out, "
+        f"- {len(data)} heads, {held_out} of them held out, "
         f"{' x '.join(map(str, data.shape))} voxels"
     ]
     return _card("Autoencoder of T1-weighted heads", counts, settings, configuration, figures)
 
 
 def model_card(
-    data: PreparedData,
     covariates: Covariates,
-    held_out: Collection[str],
+    held_out: int,
     settings: DiffusionSettings,
     configuration: Mapping[str, Any],
     model: ModelConfig,
     figures: Mapping[str, float],
 ) -> str:
-    """Of a whole model."""
-    known = {data.subjects[i] for i in covariates.index}
+    """Of a whole model; `held_out` is how many heads are."""
     lines = [
-        f"- {len(known)} heads, {len(known & set(held_out))} of them held out; "
+        f"- {len(covariates.index)} heads, {held_out} of them held out; "
         f"{len(covariates.left_out)} more lacked a condition and were left out",
         f"- {' x '.join(map(str, model.shape))} voxels; latent "
         f"{' x '.join(map(str, model.latent.shape))}, scale {model.latent.scale:g}",

@@ -5,7 +5,7 @@ from __future__ import annotations
 import math
 import re
 import statistics
-from collections.abc import Sequence
+from collections.abc import Mapping, Sequence
 from dataclasses import dataclass
 
 import torch
@@ -13,11 +13,10 @@ from torch import Tensor
 
 from brainldm.conditions import STANDARD
 from brainldm.config import Bernoulli, Categorical, LogNormal, Normal, Uniform, Variable
+from brainldm.dataset.columns import UNITS
 from brainldm.dataset.prepared import PreparedData
-from brainldm.errors import BrainLDMError
+from brainldm.errors import DataError, UsageError
 
-UNITS = {"year": "years", "yr": "years", "ml": "mL"}
-"""How units are written here."""
 CATEGORY = "category"
 """Stands in the place of a unit."""
 MOST_LABELS = 20
@@ -51,15 +50,18 @@ def parse_condition(text: str) -> tuple[str, str]:
     """`NAME`, `NAME:UNIT` or `NAME:category`, which may have numbers for labels."""
     name, _, unit = text.partition(":")
     if not name.strip():
-        raise BrainLDMError(
+        raise UsageError(
             f"--condition {text}: expected a column of participants.tsv, with its unit if it has "
             "one, for instance age:years or scanner:category."
         )
-    return name.strip(), UNITS.get(unit.strip().lower(), unit.strip())
+    return name.strip(), _spelt(unit.strip())
 
 
 def read_covariates(
-    data: PreparedData, conditions: Sequence[str] = (), known: Sequence[Variable] = ()
+    data: PreparedData,
+    conditions: Sequence[str] = (),
+    known: Sequence[Variable] = (),
+    ranges: Mapping[str, tuple[float, float]] | None = None,
 ) -> Covariates:
     """Make conditions of columns.
 
@@ -68,11 +70,12 @@ def read_covariates(
         conditions: as `parse_condition` each; the standard four if empty, or those of `known`.
         known: variables of a model to start from. A condition of the same name keeps its range,
             unit and labels.
+        ranges: the low and high of others, in place of the least and the greatest value.
 
     Raises:
-        BrainLDMError: no such column, a cell that is neither a number nor a label, with its row, a
-            column that is constant, a unit other than the table's or the model's, or no subject
-            with all conditions.
+        UsageError: no such column, or a unit other than the table's or the model's.
+        DataError: a cell that is neither a number nor a label, with its row, a column that is
+            constant, or no subject with all conditions.
     """
     earlier = {variable.name: variable for variable in known}
     chosen = [parse_condition(each) for each in conditions] or [
@@ -80,10 +83,10 @@ def read_covariates(
     ]
     names = [name for name, _ in chosen]
     if len(set(names)) != len(names):
-        raise BrainLDMError(f"A condition was given twice: {', '.join(names)}. Give each once.")
+        raise UsageError(f"A condition was given twice: {', '.join(names)}. Give each once.")
     for name in names:
         if name not in data.columns:
-            raise BrainLDMError(
+            raise UsageError(
                 f"{data.folder / 'participants.tsv'} has no column {name}: expected one for each "
                 f"condition; it has {', '.join(data.columns) or 'none'}. Choose others with "
                 "--condition."
@@ -92,12 +95,20 @@ def read_covariates(
         i for i in range(len(data)) if all(data.columns[name][i] is not None for name in names)
     )
     if not index:
-        raise BrainLDMError(
+        raise DataError(
             f"{data.folder / 'participants.tsv'}: no participant has a value in all of "
             f"{', '.join(names)}. Choose other conditions with --condition."
         )
+    ranges = ranges or {}
+    if misplaced := sorted(set(ranges) - (set(names) - set(earlier))):
+        raise UsageError(
+            f"ranges has {misplaced[0]}: expected conditions that do not have a range of the model "
+            f"to start from, among {', '.join(names)}."
+        )
     variables = tuple(
-        _agree(data, earlier[name], unit) if name in earlier else _variable(data, name, unit, index)
+        _agree(data, earlier[name], unit)
+        if name in earlier
+        else _variable(data, name, unit, index, ranges.get(name))
         for name, unit in chosen
     )
     columns = [column for variable in variables for column in _scaled(data, variable, index)]
@@ -110,8 +121,13 @@ def read_covariates(
 
 
 def _unit(data: PreparedData, name: str) -> str:
-    unit = str(data.descriptions.get(name, {}).get("Units", ""))
-    return UNITS.get(unit.lower(), unit)
+    return _spelt(str(data.descriptions.get(name, {}).get("Units", "")))
+
+
+def _spelt(unit: str) -> str:
+    """A unit as it is written here; none is converted."""
+    name, factor = UNITS.get(unit.lower(), (unit, 1.0))
+    return name if factor == 1 else unit
 
 
 def _agree(data: PreparedData, variable: Variable, unit: str) -> Variable:
@@ -119,7 +135,7 @@ def _agree(data: PreparedData, variable: Variable, unit: str) -> Variable:
     expected = CATEGORY if variable.labels else variable.unit
     for got in (unit, _unit(data, variable.name)):
         if got and got != expected:
-            raise BrainLDMError(
+            raise UsageError(
                 f"{variable.name} is {_in(got)}, and the model to start from has it "
                 f"{_in(expected)}: convert the column, or give it another name."
             )
@@ -132,20 +148,28 @@ def _in(unit: str) -> str:
     return f"in {unit}" if unit else "without a unit"
 
 
-def _variable(data: PreparedData, name: str, unit: str, index: Sequence[int]) -> Variable:
+def _variable(
+    data: PreparedData,
+    name: str,
+    unit: str,
+    index: Sequence[int],
+    ends: tuple[float, float] | None,
+) -> Variable:
     described = _unit(data, name)
     if unit and described and unit != described:
-        raise BrainLDMError(
+        raise UsageError(
             f"--condition {name}:{unit}: participants.json says that the unit is {described}. Give "
             "the same one, or none."
         )
     if not NAME.fullmatch(name):
-        raise BrainLDMError(
+        raise DataError(
             f"{data.folder / 'participants.tsv'}: {name} cannot be the name of a condition: "
             "expected a letter, then letters, digits and _. Rename the column."
         )
     source = f"{len(index)} subjects of the training data"
     if labels := _labels(data, name, unit, index):
+        if ends:
+            raise UsageError(f"ranges has {name}, which has labels: {', '.join(labels)}.")
         cells = [data.columns[name][i] for i in index]
         shares = tuple(cells.count(label) / len(cells) for label in labels)
         return Variable(
@@ -157,11 +181,13 @@ def _variable(data: PreparedData, name: str, unit: str, index: Sequence[int]) ->
             else Categorical(probabilities=shares, source=source),
         )
     values = [_number(data, name, i) for i in index]
-    low, high = min(values), max(values)
-    if not low < high:
-        raise BrainLDMError(
-            f"{data.folder / 'participants.tsv'}: {name} is {low:g} for everybody, so that nothing "
-            "can be learned of it. Leave it out of the conditions."
+    low, high = ends or (min(values), max(values))
+    if ends and not low < high:
+        raise UsageError(f"ranges.{name} is {low:g} to {high:g}: expected a low and a high.")
+    if not min(values) < max(values):
+        raise DataError(
+            f"{data.folder / 'participants.tsv'}: {name} is {values[0]:g} for everybody, so that "
+            "nothing can be learned of it. Leave it out of the conditions."
         )
     return Variable(
         name=name,
@@ -186,19 +212,19 @@ def _labels(
             _number(data, name, next(i for i in index if i not in set(numbers)))
     unknown = [i for i in index if levels and data.columns[name][i] not in levels]
     if unknown:
-        raise BrainLDMError(
+        raise DataError(
             f"{data.folder / 'participants.tsv'}, row {data.row(unknown[0])}: {name} is "
             f"{data.columns[name][unknown[0]]!r}: expected one of {', '.join(levels)}, which "
             "participants.json lists."
         )
     if len(cells) > MOST_LABELS:
-        raise BrainLDMError(
+        raise DataError(
             f"{data.folder / 'participants.tsv'}: {name} has {len(cells)} labels, for instance "
             f"{cells[0]!r} and {cells[1]!r}: expected numbers, or a category of {MOST_LABELS} at "
             "most. Correct the cells, or join labels."
         )
     if len(cells) == 1:
-        raise BrainLDMError(
+        raise DataError(
             f"{data.folder / 'participants.tsv'}: {name} is {cells[0]} for everybody, so that "
             "nothing can be learned of it. Leave it out of the conditions."
         )
@@ -213,7 +239,7 @@ def _scaled(data: PreparedData, variable: Variable, index: Sequence[int]) -> lis
     cells = [str(data.columns[variable.name][i]) for i in index]
     for i, cell in zip(index, cells, strict=True):
         if cell not in variable.labels:
-            raise BrainLDMError(
+            raise DataError(
                 f"{data.folder / 'participants.tsv'}, row {data.row(i)}: {variable.name} is "
                 f"{cell!r}: expected {' or '.join(variable.labels)}."
             )
@@ -223,7 +249,7 @@ def _scaled(data: PreparedData, variable: Variable, index: Sequence[int]) -> lis
 
 def _is_number(cell: str) -> bool:
     try:
-        return math.isfinite(float(cell))
+        return "_" not in cell and math.isfinite(float(cell))  # 1_000 is a number to Python
     except ValueError:
         return False
 
@@ -231,7 +257,7 @@ def _is_number(cell: str) -> bool:
 def _number(data: PreparedData, name: str, i: int) -> float:
     cell = str(data.columns[name][i])
     if not _is_number(cell):
-        raise BrainLDMError(
+        raise DataError(
             f"{data.folder / 'participants.tsv'}, row {data.row(i)}: {name} is {cell!r}: expected "
             "a finite number without unit or comma, or n/a. If these are labels, say so: "
             f"--condition {name}:category."

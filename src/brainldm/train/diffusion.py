@@ -2,9 +2,10 @@
 
 It predicts the noise (Ho et al. 2020, 2006.11239) or the velocity v (Salimans and Ho 2022,
 2202.00512) under a mean squared error. What the conditions explain of it is a thousandth, which two
-things can bring out of the noise of training: subjects come with their twins, under the same noise,
-so that what does not follow from the conditions cancels between the two; and voxels that the
-conditions explain count more (the best prediction of a voxel does not depend on its weight).
+things can bring out of the noise of training: heads that belong together come in pairs, under the
+same noise, so that what does not follow from the conditions cancels between the two; and voxels
+that the conditions explain count more (the best prediction of a voxel does not depend on its
+weight).
 """
 
 from __future__ import annotations
@@ -12,23 +13,23 @@ from __future__ import annotations
 from collections.abc import Callable, Mapping, Sequence
 
 import torch
+from jaxtyping import Float, Int
 from torch import Tensor, nn
 
 from brainldm.models.norm import channels_last
 from brainldm.models.unet import TransformerBlock, with_context
 from brainldm.sampling.schedules import Schedule
-from brainldm.train.draws import Draw
-from brainldm.train.latents import Latents
+from brainldm.train.feed import Batch, Samples
+from brainldm.train.latents import Encoded
+from brainldm.train.phases import Course
 from brainldm.train.settings import DiffusionSettings
-from brainldm.train.stage import Batch, Findings, Stage
+from brainldm.train.stage import Findings, Stage
 
-NULL_CONTEXT = -1.0
-"""What all conditions are for a head of no conditions in particular: outside their [0, 1]."""
 BANDS = 5
 """Of noise levels, in which the held-out loss is told apart."""
 
 Look = Callable[[nn.Module], Findings]
-"""Generates with the network, and looks at what comes."""
+"""Generates with the network, and looks at what it made."""
 
 
 class DiffusionStage(Stage):
@@ -36,14 +37,10 @@ class DiffusionStage(Stage):
 
     Args:
         model: to start from; its weights are changed.
-        latents: of all heads.
-        scale: what they are multiplied by, to about unit variance.
-        context: the conditions of each head in [0, 1], (N, V).
-        learn: numbers of the heads to learn from; a subject and its twins one after another.
+        samples: to learn from, as `LatentSamples` gives them.
+        course: settings of the stage.
+        encoded: all heads.
         held_out: numbers of those to validate on.
-        names: of all heads, for messages.
-        settings: of the stage.
-        twins: how many heads in a row share noise and timestep.
         weight: how much each voxel counts, (X, Y, Z) of mean 1; evenly if None.
         look: at samples, when validating.
     """
@@ -51,50 +48,18 @@ class DiffusionStage(Stage):
     def __init__(
         self,
         model: nn.Module,
-        latents: Latents,
-        scale: float,
-        context: Tensor,
-        learn: Sequence[int],
+        samples: Samples,
+        course: Course[DiffusionSettings],
+        encoded: Encoded,
         held_out: Sequence[int],
-        names: Sequence[str],
-        settings: DiffusionSettings,
-        twins: int = 1,
-        weight: Tensor | None = None,
+        weight: Float[Tensor, "x y z"] | None = None,
         look: Look | None = None,
     ) -> None:
-        super().__init__({"unet": model}, settings.training, settings.run)
-        self.latents, self.scale, self.context = latents, scale, context
-        self.learn, self.held_out, self.names = learn, held_out, names
-        self.settings, self.twins = settings, twins
+        super().__init__({"unet": model}, samples, course)
+        self.encoded, self.held_out = encoded, held_out
         self.weight, self.look = weight, look
-        self.schedule = Schedule.of(settings.schedule)
-        self.velocity = settings.schedule.prediction == "v"
-        self.orientations = len(latents[0])
-
-    def load(self, draw: Draw) -> Batch:
-        """A subject and its twins under one noise: z0, noise, t and context, each (twins, ...)."""
-        subject, orientation = self._which(draw)
-        heads = [self.learn[subject * self.twins + i] for i in range(self.twins)]
-        z0 = torch.stack([self.latents[head][orientation] for head in heads]) * self.scale
-        # Evenly over the schedule within a step, so that the loss varies less.
-        offset = torch.rand((), generator=draw.generator("time"), dtype=torch.float64).item()
-        u = (draw.position + offset) / draw.of
-        t = int(u**self.settings.timestep_power * self.schedule.num_train_timesteps)
-        noise = torch.randn(z0.shape[1:], generator=draw.generator("noise"))
-        context = self.context[heads]
-        dropped = torch.rand((), generator=draw.generator("dropout")).item()
-        if dropped < self.settings.condition_dropout:
-            context = torch.full_like(context, NULL_CONTEXT)
-        return {
-            "z0": z0,
-            "noise": noise.expand_as(z0),
-            "t": torch.full((self.twins,), t),
-            "context": context,
-        }
-
-    def subject(self, draw: Draw) -> str:
-        """Whose latent that is."""
-        return self.names[self.learn[self._which(draw)[0] * self.twins]]
+        self.schedule = Schedule.of(course.settings.schedule)
+        self.velocity = course.settings.schedule.prediction == "v"
 
     def loss(
         self, name: str, networks: Mapping[str, nn.Module], batch: Batch, step: int
@@ -104,8 +69,9 @@ class DiffusionStage(Stage):
         errors = self._errors(networks[name], z0, noise, t, context)
         if self.weight is not None:
             errors = errors * self.weight.to(errors.device)
-        if self.settings.min_snr is not None:
-            weights = min_snr_weights(self.schedule, self.settings.min_snr, self.velocity)
+        gamma = self.course.at(step).settings.min_snr
+        if gamma is not None:
+            weights = min_snr_weights(self.schedule, gamma, self.velocity)
             errors = errors * weights.to(errors.device)[t].view(-1, 1, 1, 1, 1)
         return {"loss": errors.mean()}
 
@@ -114,20 +80,21 @@ class DiffusionStage(Stage):
         """The mean squared error of held-out heads by level of noise, and samples."""
         T = self.schedule.num_train_timesteps
         figures: dict[str, float] = {}
-        heads = self.held_out[: self.run.validate_on]
+        heads = self.held_out[: self.course.settings.run.validate_on]
         device = next(network.parameters()).device
         if heads:
-            z0 = torch.stack([self.latents[head][0] for head in heads]) * self.scale
+            z0 = torch.stack([self.encoded.z0(head) for head in heads])
             noise = torch.stack(
                 [
                     torch.randn(z0.shape[1:], generator=torch.Generator().manual_seed(h))
                     for h in heads
                 ]
             )
+            context = self.encoded.context[list(heads)]
             for band in range(BANDS):
                 low, high = band * T // BANDS, (band + 1) * T // BANDS
                 t = low + (torch.arange(len(heads)) * 2 + 1) * (high - low) // (2 * len(heads))
-                batch = (each.to(device) for each in (z0, noise, t, self.context[list(heads)]))
+                batch = (each.to(device) for each in (z0, noise, t, context))
                 errors = []
                 for one in zip(*batch, strict=True):
                     x, e, at, c = (each[None] for each in one)
@@ -137,16 +104,15 @@ class DiffusionStage(Stage):
         seen = self.look(network) if self.look else Findings()
         return Findings({**figures, **seen.figures}, seen.pictures)
 
-    def _which(self, draw: Draw) -> tuple[int, int]:
-        """The subject and the orientation of its heads."""
-        subjects = len(self.learn) // self.twins
-        orientation, subject = divmod(draw.index(subjects * self.orientations), subjects)
-        return subject, orientation
-
     def _errors(
-        self, network: nn.Module, z0: Tensor, noise: Tensor, t: Tensor, context: Tensor
-    ) -> Tensor:
-        """Squared errors, (B, C, X, Y, Z)."""
+        self,
+        network: nn.Module,
+        z0: Float[Tensor, "b c x y z"],
+        noise: Float[Tensor, "b c x y z"],
+        t: Int[Tensor, " b"],
+        context: Float[Tensor, "b v"],
+    ) -> Float[Tensor, "b c x y z"]:
+        """Squared errors."""
         x, token = with_context(self.schedule.add_noise(z0, noise, t), context)
         target = self.schedule.v_target(z0, noise, t) if self.velocity else noise
         errors: Tensor = (network(channels_last(x), t, token).float() - target) ** 2
@@ -167,24 +133,31 @@ def learn_all_but_idle(model: nn.Module) -> nn.Module:
     return model
 
 
-def min_snr_weights(schedule: Schedule, gamma: float, velocity: bool) -> Tensor:
+def min_snr_weights(schedule: Schedule, gamma: float, velocity: bool) -> Float[Tensor, " t"]:
     """min(SNR, gamma) / SNR for epsilon, / (SNR + 1) for v (Hang et al. 2023, 2303.09556), (T,)."""
     snr = schedule.alphas_cumprod / (1 - schedule.alphas_cumprod)
     return (snr.clamp(max=gamma) / (snr + 1 if velocity else snr)).float()
 
 
-def explained_weight(latents: Tensor, context: Tensor) -> Tensor:
+def explained_weight(encoded: Encoded, heads: Sequence[int]) -> Float[Tensor, "x y z"]:
     """How much each voxel counts: half evenly, half by the variance that the conditions explain.
 
+    That is found by linear regression, of which a latent at a time is in memory.
+
     Args:
-        latents: (N, C, X, Y, Z).
-        context: (N, V).
+        encoded: all heads.
+        heads: numbers of those to learn from.
 
     Returns:
         (X, Y, Z), of mean 1.
     """
+    context = encoded.context[list(heads)].double()
     factors = context - context.mean(0)
-    values = (latents - latents.mean(0)).flatten(1)
-    fit: Tensor = factors @ torch.linalg.lstsq(factors, values).solution
-    explained = fit.var(0).view(latents.shape[1:]).sum(0)
-    return (1 + explained / explained.mean()) / 2
+    solution = torch.zeros(factors.shape[1], encoded.z0(heads[0]).numel(), dtype=torch.float64)
+    for head, row in zip(heads, torch.linalg.pinv(factors).T, strict=True):
+        sides = range(encoded.latents.orientations)
+        z0 = torch.stack([encoded.z0(head, side) for side in sides]).mean(0)
+        solution += row[:, None] * z0.flatten().double()
+    explained = ((factors.T @ factors @ solution) * solution).sum(0)
+    by_voxel = explained.view(encoded.z0(heads[0]).shape).sum(0)
+    return ((1 + by_voxel / by_voxel.mean()) / 2).float()

@@ -6,18 +6,10 @@ Neither the number of processes nor an interruption changes what a sample is or 
 from __future__ import annotations
 
 import hashlib
-from collections import deque
-from collections.abc import Callable, Iterable, Iterator, Sequence
-from concurrent.futures import Future, ThreadPoolExecutor
 from dataclasses import dataclass
 from functools import lru_cache
-from typing import TypeVar
 
 import torch
-
-Sample = TypeVar("Sample")
-AHEAD = 2
-"""Steps whose samples are read before they are needed."""
 
 
 @dataclass(frozen=True)
@@ -51,21 +43,3 @@ def _order(seed: int, epoch: int, count: int) -> torch.Tensor:
 
 def _mix(*parts: str | int) -> int:
     return int.from_bytes(hashlib.sha256(repr(parts).encode()).digest()[:4], "big")
-
-
-def prefetch(
-    load: Callable[[Draw], Sample], steps: Iterable[Sequence[Draw]], workers: int
-) -> Iterator[list[Sample]]:
-    """The samples of each step, read in threads a little ahead."""
-    # One thread each: the teams of two of OpenMP's pools would keep each other from the cores.
-    pool = ThreadPoolExecutor(workers, initializer=torch.set_num_threads, initargs=(1,))
-    pending: deque[list[Future[Sample]]] = deque()
-    try:
-        for draws in steps:
-            pending.append([pool.submit(load, draw) for draw in draws])
-            if len(pending) > AHEAD:
-                yield [future.result() for future in pending.popleft()]
-        while pending:
-            yield [future.result() for future in pending.popleft()]
-    finally:
-        pool.shutdown(cancel_futures=True)

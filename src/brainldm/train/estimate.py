@@ -5,105 +5,70 @@ from __future__ import annotations
 import os
 import time
 from collections.abc import Sequence
-from pathlib import Path
-from typing import Any
+from typing import Any, TypeVar
 
 import torch
 from torch import Tensor, nn
 from torch.autograd.graph import saved_tensors_hooks
 from torch.utils.flop_counter import FlopCounterMode
 
-from brainldm.checkpoint import load_config
-from brainldm.dataset.prepared import PreparedData, read_prepared
-from brainldm.models.autoencoder import AutoencoderKL
+from brainldm.dataset.prepared import PreparedData
 from brainldm.models.device import pick_device, pick_dtype
 from brainldm.models.memory import PROGRAM
-from brainldm.models.unet import DiffusionUNet
-from brainldm.train.autoencoder import check_sizes
 from brainldm.train.checkpointing import BLOCKS
-from brainldm.train.covariates import read_covariates
-from brainldm.train.folder import load_first_stage
-from brainldm.train.model import first_stage, model_config
-from brainldm.train.settings import (
-    AutoencoderSettings,
-    DiffusionSettings,
-    Running,
-    Training,
-    to_yaml,
-)
+from brainldm.train.phases import Course
+from brainldm.train.presets import explained
+from brainldm.train.settings import AutoencoderSettings, DiffusionSettings, Running, Training
+
+Settings = TypeVar("Settings", AutoencoderSettings, DiffusionSettings)
 
 STATE_BYTES = 16
 """A parameter's value, gradient and two moments of Adam, in float32; its average is 4 more."""
 
 
-def describe_autoencoder(
-    data: str | Path, settings: AutoencoderSettings, source: str | None, device: str
-) -> str:
-    """The settings of stage 1, and what they take; errors as `train_autoencoder`."""
-    heads = read_prepared(data)
-    if source:
-        settings = settings.model_copy(update={"network": load_first_stage(source).config})
-    check_sizes(heads.shape, settings, f"{heads.folder}: each image")
-    with torch.device("meta"):
-        network = AutoencoderKL(settings.network)
-        image = torch.empty(1, 1, *(settings.crop or heads.shape))
-    note = " (without the discriminator)" if settings.loss.adversarial else ""
-    return _describe(heads, settings, network, (image,), device, len(heads), note)
-
-
-def describe_diffusion(
-    data: str | Path,
-    settings: DiffusionSettings,
-    autoencoder: str | None,
-    source: str | None,
-    conditions: Sequence[str],
-    device: str,
-) -> str:
-    """The settings of stage 2, and what they take; errors as `train_diffusion`."""
-    heads = read_prepared(data)
-    first = first_stage(autoencoder, source)
-    base = load_config(source) if source else None
-    covariates = read_covariates(heads, conditions, base.conditions if base else ())
-    config = model_config(heads, first, settings, covariates, base, "dry-run")
-    with torch.device("meta"):
-        network = DiffusionUNet(config.unet)
-        z = torch.empty(1, config.unet.in_channels, *config.latent.shape[1:])
-        inputs = (z, torch.empty(1), torch.empty(1, 1, config.unet.context_dim))
-    names = ", ".join(
-        f"{v.name} ({'/'.join(v.labels) if v.labels else f'{v.low:g} to {v.high:g} {v.unit}'})"
-        for v in config.conditions
-    )
-    count = len(covariates.index) * (2 if settings.flip else 1)
-    note = f"\nConditions: {names}; {len(covariates.left_out)} subjects lack one"
-    return _describe(heads, settings, network, inputs, device, count, note)
-
-
-def _describe(
+def describe(
     heads: PreparedData,
-    settings: AutoencoderSettings | DiffusionSettings,
+    course: Course[Settings],
     network: nn.Module,
-    inputs: tuple[Tensor, ...],
+    inputs: Sequence[tuple[Tensor, ...]],
     device_name: str,
     count: int,
     note: str,
 ) -> str:
-    training, run = settings.training, settings.run
+    """The settings of a stage, and what they take.
+
+    Args:
+        heads: to learn from.
+        course: the settings.
+        network: on the meta device.
+        inputs: of the network for one sample, likewise, in each phase.
+        device_name: where it is to run.
+        count: how many samples there are to learn from, held-out ones too.
+        note: stands after the number of parameters.
+    """
+    training, run = course.settings.training, course.settings.run
     device = pick_device(device_name)
     dtype = pick_dtype(training.precision, device)
     processes = int(os.environ.get("WORLD_SIZE", "1"))
     number = sum(p.numel() for p in network.parameters())
-    flops, activations = measure(network, inputs, run.checkpointing)
-    memory = _memory(number, activations, dtype, training, run, processes)
+    work, drawn, memory, largest = 0.0, 0, 0.0, 0
+    for span, each in zip(course.spans, inputs, strict=True):
+        own = span.settings.training
+        flops, activations = measure(network, each, run.checkpointing)
+        samples = span.steps * own.batch_size
+        # Backward takes twice the forward pass, and checkpointing one more.
+        work += flops * (4 if run.checkpointing else 3) * samples
+        drawn += samples
+        memory = max(memory, _memory(number, activations, dtype, own, run, processes))
+        largest = max(largest, activations)
     peak = _peak(device, dtype)
-    # Backward takes twice the forward pass, and checkpointing one more.
-    work = flops * (4 if run.checkpointing else 3) * training.batch_size * training.steps
-    seen = training.steps * training.batch_size / (count * (1 - training.held_out))
+    seen = drawn / (count * (1 - training.held_out))
     sides = " x ".join(map(str, heads.shape))
     return (
-        f"{to_yaml(settings)}\n"
+        f"{explained(course.settings)}\n\n"
         f"Parameters: {number:,}{note}\n"
         f"Data: {len(heads)} heads of {sides} voxels, each seen {seen:.3g} times\n"
-        f"Memory: about {memory / 1e9:.1f} GB a process, {activations / 1e9:.2f} GB of it for the "
+        f"Memory: about {memory / 1e9:.1f} GB a process, {largest / 1e9:.2f} GB of it for the "
         f"activations of a sample in float32\n"
         f"Time: {_duration(work / peak / processes)} at least, {work / training.steps / 1e12:.3g} "
         f"TFLOP a step at the {peak / 1e12:.2g} TFLOP/s that {device} reaches in {dtype}\n"

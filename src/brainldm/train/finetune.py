@@ -8,7 +8,7 @@ from typing import Any
 import torch
 from torch import Tensor, nn
 
-from brainldm.errors import BrainLDMError, require
+from brainldm.errors import UsageError, require
 
 TARGETS = (
     r".*(attn1\.(to_q|to_k|to_v|out_proj)|attn2\.out_proj|ff\.linear[12]|proj_(in|out)\.conv|"
@@ -53,11 +53,11 @@ def add_lora(network: nn.Module, rank: int) -> nn.Module:
     """Freeze a U-Net but for low-rank changes (PEFT) and the small layers that conditions enter.
 
     Raises:
-        BrainLDMError: a rank below 1.
+        UsageError: a rank below 1.
         MissingExtraError: PEFT is not installed.
     """
     if rank < 1:
-        raise BrainLDMError(f"--lora is {rank}: expected a rank of 1 or more, for instance 16.")
+        raise UsageError(f"--lora is {rank}: expected a rank of 1 or more, for instance 16.")
     require("lora", "LoRA", "peft")
     from peft import LoraConfig, inject_adapter_in_model
 

@@ -3,7 +3,7 @@
 from __future__ import annotations
 
 import contextlib
-from collections.abc import Iterator, Sequence
+from collections.abc import Iterator, Mapping, Sequence
 from dataclasses import dataclass
 from pathlib import Path
 from typing import TYPE_CHECKING, Any
@@ -11,13 +11,15 @@ from typing import TYPE_CHECKING, Any
 import torch
 from torch import Tensor, nn
 
-from brainldm.errors import BrainLDMError, require
-from brainldm.models.device import pick_device, pick_dtype
-from brainldm.train.draws import Draw, prefetch
+from brainldm.errors import ModelError
+from brainldm.train.draws import Draw
+from brainldm.train.feed import Batch, Share, feed
+from brainldm.train.learner import Learner
 from brainldm.train.monitor import Monitor
+from brainldm.train.phases import Span
 from brainldm.train.settings import Training
-from brainldm.train.stage import Batch, Findings, Stage
-from brainldm.train.state import Learner, load_state, save_state
+from brainldm.train.stage import Findings, Stage
+from brainldm.train.state import load_state, save_state
 
 if TYPE_CHECKING:
     from accelerate import Accelerator
@@ -44,53 +46,44 @@ def fit(stage: Stage, accelerator: Accelerator, state: Path, monitor: Monitor) -
         monitor: is told of every step.
 
     Returns:
-        The averaged model (AdamW, Loshchilov and Hutter 2017, 1711.05101; averages as in Ho et al.
-        2020, 2006.11239).
+        The averaged model.
 
     Raises:
-        BrainLDMError: a batch that the processes cannot share, a loss that is not finite, a sample
-            that cannot be read, or a state that cannot be written.
+        UsageError: a batch that the processes cannot share.
+        DataError: a sample that cannot be read.
+        ModelError: a loss that is not finite, or a state of other networks.
+        StorageError: a state that cannot be written.
     """
-    training, run = stage.training, stage.run
-    share, micro = _shares(training.batch_size, accelerator.num_processes, run.micro_batch)
-    learners = {
-        name: _learner(stage, name, network, accelerator)
-        for name, network in stage.networks.items()
-    }
+    course = stage.course
+    training, run = course.settings.training, course.settings.run
+    share = Share(accelerator.process_index, accelerator.num_processes, run.micro_batch)
+    for span in course.spans:  # what cannot be shared is refused before anything is learned
+        share.draws(training.seed, 0, span.settings.training.batch_size)
+    learners = _learners(stage, accelerator)
     model = next(iter(learners.values()))
-    start = load_state(state, learners, accelerator)
-    first = accelerator.process_index * share
-    steps = (
-        [Draw(training.seed, step, first + i, training.batch_size) for i in range(share)]
+    start = saved = load_state(state, learners, accelerator)
+    draws = (
+        share.draws(training.seed, step, course.at(step).settings.training.batch_size)
         for step in range(start, training.steps)
     )
-    wrapped = {name: learner.network for name, learner in learners.items()}
-    saved = start
     monitor.begin(start, training.steps)
-    for step, samples in enumerate(prefetch(stage.load, steps, run.workers), start):
-        batches = [
-            _stack(samples[i : i + micro], accelerator.device) for i in range(0, share, micro)
-        ]
+    steps = feed(stage.samples, draws, run.workers, accelerator.device)
+    for step, batches in enumerate(steps, start):
+        span = course.at(step)
         reported: dict[str, Tensor] = {}
         for name, learner in learners.items():
             if not stage.learns(name, step):
                 continue
-            learner.set_rate(stage.learning_rate(name) * _pace(step, training))
-            for i, batch in enumerate(batches, 1):
-                last = i == len(batches)
-                with contextlib.nullcontext() if last else accelerator.no_sync(learner.network):
-                    parts = stage.loss(name, wrapped, batch, step)
-                    accelerator.backward(parts["loss"] / len(batches))
-                for key, value in parts.items():
-                    each = value.detach() / len(batches)
-                    reported[f"{name}/{key}"] = reported.get(f"{name}/{key}", 0) + each
-            norm = learner.clip(training.gradient_norm, accelerator)
+            rate = stage.learning_rate(name, step) * _pace(step, span)
+            learner.prepare(rate, span.settings.training)
+            reported |= _backward(stage, name, learners, batches, step, accelerator)
+            norm = learner.clip(span.settings.training.gradient_norm, accelerator)
             losses = _everywhere(reported, accelerator)
             scaled = accelerator.scaler is not None  # which skips a step that overflows
             if not all(map(_finite, losses.values())) or not (scaled or _finite(norm)):
                 raise _diverged(stage, step, losses, norm, state, saved)
             learner.step()
-        model.average(_decay(step, training))
+        model.average(_decay(step, span.settings.training))
         monitor.step(step + 1, losses)
         ended = step + 1 == training.steps
         if ended or (step + 1) % run.save_every == 0:
@@ -106,6 +99,38 @@ def fit(stage: Stage, accelerator: Accelerator, state: Path, monitor: Monitor) -
     return Trained(weights, findings)
 
 
+def _learners(stage: Stage, accelerator: Accelerator) -> dict[str, Learner]:
+    """All networks of a stage; the first is the model, whose weights may be averaged."""
+    averages = any(span.settings.training.ema_decay for span in stage.course.spans)
+    model = next(iter(stage.networks))
+    return {
+        name: Learner.of(network, stage.gentle(name), averages and name == model, accelerator)
+        for name, network in stage.networks.items()
+    }
+
+
+def _backward(
+    stage: Stage,
+    name: str,
+    learners: Mapping[str, Learner],
+    batches: Sequence[Batch],
+    step: int,
+    accelerator: Accelerator,
+) -> dict[str, Tensor]:
+    """Gradients of a network over the parts of a batch, and the mean of its losses."""
+    networks = {each: learner.network for each, learner in learners.items()}
+    reported: dict[str, Tensor] = {}
+    for i, batch in enumerate(batches, 1):
+        last = i == len(batches)  # only then do processes exchange gradients
+        with contextlib.nullcontext() if last else accelerator.no_sync(networks[name]):
+            parts = stage.loss(name, networks, batch, step)
+            accelerator.backward(parts["loss"] / len(batches))
+        for key, value in parts.items():
+            each = value.detach() / len(batches)
+            reported[f"{name}/{key}"] = reported.get(f"{name}/{key}", 0) + each
+    return reported
+
+
 @contextlib.contextmanager
 def _looking(model: Learner, accelerator: Accelerator) -> Iterator[nn.Module]:
     """The averaged model, without gradients."""
@@ -113,45 +138,7 @@ def _looking(model: Learner, accelerator: Accelerator) -> Iterator[nn.Module]:
         yield accelerator.unwrap_model(model.network)
 
 
-def _learner(stage: Stage, name: str, network: nn.Module, accelerator: Accelerator) -> Learner:
-    slow = {id(p) for p in stage.gentle(name)}
-    learning = [p for p in network.parameters() if p.requires_grad]
-    fast = [p for p in learning if id(p) not in slow]
-    gentle = [p for p in learning if id(p) in slow]
-    groups = [{"params": fast, "pace": 1.0}, {"params": gentle, "pace": 0.1}]
-    optimiser = torch.optim.AdamW(
-        [group for group in groups if group["params"]],
-        lr=0.0,
-        betas=(0.9, stage.training.beta2),
-        weight_decay=stage.training.weight_decay,
-    )
-    prepared, wrapped = accelerator.prepare(network, optimiser)
-    is_model = name == next(iter(stage.networks))
-    return Learner(prepared, wrapped, averages=is_model and stage.training.ema_decay > 0)
-
-
-def _shares(size: int, processes: int, micro: int | None) -> tuple[int, int]:
-    """How many samples a process takes at a step, and at a time."""
-    share, rest = divmod(size, processes)
-    if rest:
-        raise BrainLDMError(
-            f"A batch of {size} cannot be shared by {processes} processes: expected a multiple. "
-            "Start another number of processes, or change training.batch_size (and with it the "
-            "result)."
-        )
-    if share % (micro or share):
-        raise BrainLDMError(
-            f"The {share} samples of a process cannot be taken {micro} at a time: expected a "
-            "divisor. Change run.micro_batch."
-        )
-    return share, micro or share
-
-
-def _stack(samples: Sequence[Batch], device: torch.device) -> Batch:
-    return {key: torch.stack([sample[key] for sample in samples]).to(device) for key in samples[0]}
-
-
-def _everywhere(values: dict[str, Tensor], accelerator: Accelerator) -> dict[str, float]:
+def _everywhere(values: Mapping[str, Tensor], accelerator: Accelerator) -> dict[str, float]:
     """The mean over all processes."""
     stacked = torch.stack([value.float() for value in values.values()])
     means: Any = accelerator.reduce(stacked, reduction="mean")
@@ -163,13 +150,14 @@ def _finite(value: float) -> bool:
 
 
 def _diverged(
-    stage: Stage, step: int, losses: dict[str, float], norm: float, state: Path, saved: int
-) -> BrainLDMError:
-    size, seed = stage.training.batch_size, stage.training.seed
-    subjects = [stage.subject(Draw(seed, step, i, size)) for i in range(size)]
+    stage: Stage, step: int, losses: Mapping[str, float], norm: float, state: Path, saved: int
+) -> ModelError:
+    training = stage.course.at(step).settings.training
+    seed, size = stage.course.settings.training.seed, training.batch_size
+    subjects = [stage.samples.subject(Draw(seed, step, i, size)) for i in range(size)]
     values = ", ".join(f"{name} {value:g}" for name, value in losses.items())
     kept = f"{state} keeps the state after step {saved}" if saved else "Nothing was saved before it"
-    return BrainLDMError(
+    return ModelError(
         f"Training diverged at step {step + 1}: {values}, gradient norm {norm:g}, where finite "
         f"numbers were expected. The batch: {', '.join(dict.fromkeys(subjects))}. {kept}. Look at "
         "these images; if they are sound, start a new run with a lower training.learning_rate or "
@@ -181,62 +169,10 @@ def _decay(step: int, training: Training) -> float:
     return min(training.ema_decay, (1 + step) / (10 + step))
 
 
-def _pace(step: int, training: Training) -> float:
-    pace = min(1.0, (step + 1) / training.warmup) if training.warmup else 1.0
+def _pace(step: int, span: Span[Any]) -> float:
+    """The learning rate at a step, as a part of its phase's highest."""
+    training, done = span.settings.training, step - span.first
+    pace = min(1.0, (done + 1) / training.warmup) if training.warmup else 1.0
     if training.fall:
-        pace = min(pace, (training.steps - step) / (training.fall * training.steps))
+        pace = min(pace, (span.steps - done) / (training.fall * span.steps))
     return pace
-
-
-@contextlib.contextmanager
-def accelerated(
-    training: Training, device: str = "auto", tracker: str | None = None, folder: Path | None = None
-) -> Iterator[Accelerator]:
-    """Accelerate for one run; torchrun, Slurm or `accelerate launch` say how many processes.
-
-    Args:
-        training: its precision is used.
-        device: "auto", "cpu" or "cuda".
-        tracker: "tensorboard", "wandb" or another of Accelerate's; "none" or None for none.
-        folder: where the tracker writes, once `init_trackers` is called.
-
-    Raises:
-        BrainLDMError: a device that is not there, a precision that it lacks, or a tracker that
-            Accelerate cannot start.
-        MissingExtraError: Accelerate or TensorBoard is not installed.
-    """
-    require("train", "Training", "accelerate")
-    from accelerate import Accelerator
-    from accelerate.state import AcceleratorState
-    from accelerate.tracking import LOGGER_TYPE_TO_CLASS, get_available_trackers
-    from accelerate.utils import ProjectConfiguration
-
-    place = pick_device(device)
-    dtype = pick_dtype(training.precision, place)
-    precision = {torch.bfloat16: "bf16", torch.float16: "fp16"}.get(dtype, "no")
-    log_with = None if tracker in (None, "none") else tracker
-    if log_with == "tensorboard":
-        require("train", "Logging to TensorBoard", "tensorboard")
-    installed = {tracker.value for tracker in get_available_trackers()}
-    if log_with in LOGGER_TYPE_TO_CLASS and log_with not in installed:
-        raise BrainLDMError(
-            f"run.tracker is {log_with}, which is not installed: install its package, or choose "
-            "another one, or none."
-        )
-    AcceleratorState._reset_state()  # of an earlier run in this program
-    try:
-        accelerator = Accelerator(
-            mixed_precision=precision,
-            cpu=place.type == "cpu",
-            log_with=log_with,
-            project_config=ProjectConfiguration(project_dir=str(folder) if folder else None),
-        )
-    except ValueError as error:
-        raise BrainLDMError(
-            f"Accelerate cannot start: {error}. Expected settings that suit this machine; look at "
-            "run.tracker and training.precision."
-        ) from error
-    try:
-        yield accelerator
-    finally:
-        accelerator.end_training()

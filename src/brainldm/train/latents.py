@@ -4,14 +4,16 @@ from __future__ import annotations
 
 import io
 from collections.abc import Callable, Sequence
+from dataclasses import dataclass
 from pathlib import Path
 from typing import TYPE_CHECKING
 
 import numpy as np
 import torch
+from jaxtyping import Float
 from torch import Tensor
 
-from brainldm.errors import BrainLDMError
+from brainldm.errors import ModelError, StorageError
 from brainldm.files import write_together
 from brainldm.models.autoencoder import AutoencoderKL
 
@@ -35,7 +37,12 @@ class Latents:
     def __len__(self) -> int:
         return sum(map(len, self.shards))
 
-    def __getitem__(self, index: int) -> Tensor:
+    @property
+    def orientations(self) -> int:
+        """O."""
+        return int(self.shards[0].shape[1])
+
+    def __getitem__(self, index: int) -> Float[Tensor, "o c x y z"]:
         """Head `index`, (O, C, x, y, z), float32."""
         shard, place = divmod(index, SHARD)
         return torch.from_numpy(np.array(self.shards[shard][place]))
@@ -49,6 +56,25 @@ class Latents:
             squares += z.square().sum().item()
         mean = total / count
         return float((squares / count - mean**2) ** 0.5)
+
+
+@dataclass(frozen=True, eq=False)
+class Encoded:
+    """Heads as the U-Net sees them.
+
+    Args:
+        latents: of all.
+        scale: what they are multiplied by, to about unit variance.
+        context: the conditions of each in [0, 1], (N, V).
+    """
+
+    latents: Latents
+    scale: float
+    context: Float[Tensor, "n v"]
+
+    def z0(self, head: int, orientation: int = 0) -> Float[Tensor, "c x y z"]:
+        """The latent of a head, or of its mirror image, without noise."""
+        return self.latents[head][orientation] * self.scale
 
 
 def encode_all(
@@ -72,8 +98,9 @@ def encode_all(
         on_head: called with the number of heads that are done and of all.
 
     Raises:
-        BrainLDMError: a head that cannot be read, latents that are not finite, or a file that
-            cannot be written.
+        DataError: a head that cannot be read.
+        ModelError: latents that are not finite.
+        StorageError: a file that cannot be written or read again.
     """
     model = model.to(accelerator.device).eval()
     starts = range(0, count, SHARD)
@@ -86,7 +113,7 @@ def encode_all(
         for head in heads:
             encoded.append(_encode(model, load(head), flip, accelerator))
             if not encoded[-1].isfinite().all():
-                raise BrainLDMError(
+                raise ModelError(
                     f"The autoencoder gives latents of head {head + 1} that are NaN or infinite: "
                     "expected finite ones. Train it again, or choose training.precision=float32."
                 )
@@ -99,7 +126,9 @@ def encode_all(
 
 
 @torch.no_grad()
-def _encode(model: AutoencoderKL, image: Tensor, flip: bool, accelerator: Accelerator) -> Tensor:
+def _encode(
+    model: AutoencoderKL, image: Float[Tensor, "1 x y z"], flip: bool, accelerator: Accelerator
+) -> Float[Tensor, "o c u v w"]:
     orientations = [image, image.flip(1)] if flip else [image]
     means = []
     for each in orientations:
@@ -117,7 +146,7 @@ def _open(path: Path) -> np.ndarray[tuple[int, ...], np.dtype[np.float32]]:
     try:
         shard: np.ndarray[tuple[int, ...], np.dtype[np.float32]] = np.load(path, mmap_mode="r")
     except (OSError, ValueError) as error:
-        raise BrainLDMError(
+        raise StorageError(
             f"Cannot read the latents {path}: {error}. Remove the file, and start again: they are "
             "computed anew."
         ) from error

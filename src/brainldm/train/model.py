@@ -12,28 +12,34 @@ from torch import Tensor, nn
 from brainldm.checkpoint import load_into
 from brainldm.config import LatentConfig, ModelConfig, Variable
 from brainldm.dataset.prepared import PreparedData
-from brainldm.errors import BrainLDMError
+from brainldm.errors import UsageError
 from brainldm.models.sizes import check_sides
 from brainldm.models.unet import DiffusionUNet
 from brainldm.train.checkpointing import checkpoint_blocks
 from brainldm.train.covariates import Covariates
-from brainldm.train.diffusion import NULL_CONTEXT, explained_weight, learn_all_but_idle
+from brainldm.train.diffusion import learn_all_but_idle
 from brainldm.train.fidelity import ConditionReader
 from brainldm.train.finetune import add_lora, extend_conditions
-from brainldm.train.folder import FirstStage, load_first_stage
-from brainldm.train.latents import Latents
+from brainldm.train.first_stage import FirstStage, load_first_stage
+from brainldm.train.latent_samples import NULL_CONTEXT
+from brainldm.train.latents import Encoded
+from brainldm.train.phases import Course
 from brainldm.train.sample import Sampler
-from brainldm.train.settings import DiffusionSettings
+from brainldm.train.settings import About, DiffusionSettings
 
 READ_FROM = 1000
 """Heads that the reading of conditions is learned from, at most."""
 
 
 def first_stage(autoencoder: str | Path | None, source: str | Path | None) -> FirstStage:
-    """The autoencoder to use: a run's or a model's, by default that of `source`."""
+    """The autoencoder to use: a run's or a model's, by default that of `source`.
+
+    Raises:
+        UsageError: none was named.
+    """
     chosen = autoencoder or source
     if chosen is None:
-        raise BrainLDMError(
+        raise UsageError(
             "Expected an autoencoder: the folder of a finished `brainldm train autoencoder`, or a "
             "model such as demo (--autoencoder), or a model to start from (--from)."
         )
@@ -41,10 +47,14 @@ def first_stage(autoencoder: str | Path | None, source: str | Path | None) -> Fi
 
 
 def check_voxels(heads: PreparedData, first: FirstStage) -> None:
-    """Refuse data in other voxels than the autoencoder's, or of sides that it cannot take."""
+    """Refuse data in other voxels than the autoencoder's, or of sides that it cannot take.
+
+    Raises:
+        UsageError: they are.
+    """
     ours, theirs = (torch.tensor(affine)[:3, :3] for affine in (heads.affine, first.affine))
     if not torch.allclose(ours, theirs, atol=1e-3):
-        raise BrainLDMError(
+        raise UsageError(
             f"{heads.folder} has voxels {_size(ours)}, and the autoencoder was trained on "
             f"{_size(theirs)} along their axes: expected the same. Prepare the data for this "
             "autoencoder, or train another one."
@@ -64,7 +74,19 @@ def model_config(
     base: ModelConfig | None,
     name: str,
 ) -> ModelConfig:
-    """What the model will be, but for the latent's scale, which is measured."""
+    """What the model will be, but for the latent's scale, which is measured.
+
+    Args:
+        heads: to learn from.
+        first: the autoencoder.
+        settings: of the stage.
+        covariates: of the heads.
+        base: the model to start from.
+        name: of the model, if the settings have none.
+
+    Raises:
+        UsageError: these do not make a model.
+    """
     channels, count = first.config.latent_channels, covariates.context.shape[1]
     if base:
         widths = {"in_channels": channels + count, "context_dim": count}
@@ -74,21 +96,10 @@ def model_config(
     x, y, z = (side // first.config.factor for side in heads.shape)
     latent = LatentConfig(shape=(channels, x, y, z), scale=base.latent.scale if base else 1.0)
     check_sides(latent.shape[1:], unet.factor, "The latent of these images")
-    provenance = {
-        "description": "Latent diffusion model of T1-weighted heads, trained on "
-        + heads.folder.name
-        + (f", from {base.name}" if base else ""),
-        "training_data": f"{len(covariates.index)} heads prepared with brainldm",
-        "licence": "not stated: the terms of the training data"
-        + (f" and of {base.name} ({base.provenance['licence']})" if base else "")
-        + " apply",
-        "limitations": "For research; not for diagnosis. Knows only the people and scanners of its "
-        "training data.",
-    }
-    null = NULL_CONTEXT if settings.condition_dropout else None
+    dropped = any(span.settings.condition_dropout for span in Course(settings).spans)
     try:
         return ModelConfig(
-            name=name,
+            name=settings.about.name or name,
             autoencoder=first.config,
             unet=unet,
             schedule=base.schedule if base else settings.schedule,
@@ -96,15 +107,33 @@ def model_config(
             conditions=covariates.variables,
             affine=heads.affine,
             shape=heads.shape,
-            provenance=provenance,
-            null_context=null,
+            provenance=_provenance(heads, settings.about, len(covariates.index), base),
+            null_context=NULL_CONTEXT if dropped else None,
         )
     except ValidationError as error:
         problems = "; ".join(each["msg"] for each in error.errors())
-        raise BrainLDMError(
+        raise UsageError(
             f"These settings do not make a model: {problems}. Look at --from, --autoencoder and "
             "the data."
         ) from error
+
+
+def _provenance(
+    heads: PreparedData, about: About, count: int, base: ModelConfig | None
+) -> dict[str, str]:
+    """What the settings say of the model, and where they are silent what is known."""
+    known = {
+        "description": "Latent diffusion model of T1-weighted heads, trained on "
+        + heads.folder.resolve().name
+        + (f", from {base.name}" if base else ""),
+        "training_data": f"{count} heads prepared with brainldm",
+        "licence": "not stated: the terms of the training data"
+        + (f" and of {base.name} ({base.provenance['licence']})" if base else "")
+        + " apply",
+        "limitations": "For research; not for diagnosis. Knows only the people and scanners of its "
+        "training data.",
+    }
+    return known | about.model_dump(exclude={"name"}, exclude_none=True)
 
 
 def new_unet(
@@ -114,7 +143,15 @@ def new_unet(
     lora: int | None,
     settings: DiffusionSettings,
 ) -> nn.Module:
-    """The network that learns."""
+    """The network that learns.
+
+    Args:
+        config: of the model.
+        weights: of the U-Net to start from, if any.
+        known: its conditions.
+        lora: the rank of low-rank changes, None to learn all weights.
+        settings: of the stage.
+    """
     with torch.random.fork_rng(devices=[]):
         torch.manual_seed(settings.training.seed)
         network: nn.Module = DiffusionUNet(config.unet)
@@ -133,16 +170,15 @@ def new_unet(
 def new_sampler(
     config: ModelConfig,
     first: FirstStage,
-    latents: Latents,
-    context: Tensor,
+    encoded: Encoded,
     learn: Sequence[int],
     settings: DiffusionSettings,
 ) -> Sampler:
     """Heads of the conditions of some that it learns from, evenly among them."""
     read_from = _some(learn, READ_FROM)
-    asked = context[_some(learn, settings.run.samples)]
-    z = torch.stack([latents[i][0] for i in read_from]) * config.latent.scale
-    reader = ConditionReader(z, context[read_from])
+    asked = encoded.context[_some(learn, settings.run.samples)]
+    z0 = torch.stack([encoded.z0(head) for head in read_from])
+    reader = ConditionReader(z0, encoded.context[read_from])
     return Sampler(config, first.network, asked, settings.run.sample_steps, reader)
 
 
@@ -150,12 +186,3 @@ def _some(indices: Sequence[int], count: int) -> list[int]:
     """At most `count` of them, evenly spread."""
     count = min(count, len(indices))
     return [indices[i * len(indices) // count] for i in range(count)]
-
-
-def voxel_weight(latents: Latents, scale: float, context: Tensor, learn: Sequence[int]) -> Tensor:
-    """How much each voxel counts, by the latents learned from: `explained_weight`."""
-    values = torch.stack([latents[i] for i in learn]) * scale
-    orientations = values.shape[1]
-    return explained_weight(
-        values.flatten(0, 1), context[list(learn)].repeat_interleave(orientations, 0)
-    )

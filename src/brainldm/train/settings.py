@@ -1,24 +1,21 @@
-"""The settings of both stages, read from a preset and changed on the command line.
-
-A preset is a YAML file with a section for each stage; a key that does not exist is an error.
-"""
+"""The settings of both stages. Each says what it is; `--dry-run` prints that beside its value."""
 
 from __future__ import annotations
 
-from collections.abc import Sequence
-from importlib import resources
-from pathlib import Path
-from typing import Annotated, Any, Literal, Self, TypeVar
+from typing import Annotated, ClassVar, Literal, Self
 
-from pydantic import BaseModel, ConfigDict, Field, ValidationError, model_validator
+from pydantic import BaseModel, ConfigDict, Field, model_validator
 
 from brainldm.config import AutoencoderConfig, ScheduleConfig, UNetConfig
-from brainldm.errors import BrainLDMError, require
+from brainldm.train.phases import Course, Phase, keys
 
 Positive = Annotated[int, Field(gt=0)]
+Count = Annotated[int, Field(ge=0)]
 Rate = Annotated[float, Field(gt=0)]
 Weight = Annotated[float, Field(ge=0)]
 Fraction = Annotated[float, Field(ge=0, le=1)]
+Part = Annotated[float, Field(ge=0, lt=1)]
+Shape = tuple[Positive, Positive, Positive]
 
 
 class _Settings(BaseModel):
@@ -26,80 +23,99 @@ class _Settings(BaseModel):
 
 
 class Training(_Settings):
-    """How long and how fast; all of it decides what the weights become.
+    """How long and how fast; all of it decides what the weights become."""
 
-    `batch_size` counts all processes. The learning rate rises over `warmup` steps and falls to 0
-    over the last `fall` of all. `ema_decay` is how much of the averaged weights a step keeps (less
-    at the start), 0 for none. `held_out` is the share of subjects kept for validation.
-    """
-
-    steps: Positive
-    batch_size: Positive = 1
-    learning_rate: Rate
-    warmup: Annotated[int, Field(ge=0)] = 0
-    fall: Fraction = 0
-    beta2: Annotated[float, Field(gt=0, lt=1)] = 0.999
-    weight_decay: Weight = 0
-    gradient_norm: Rate = 1
-    ema_decay: Annotated[float, Field(ge=0, lt=1)] = 0
-    precision: Literal["auto", "float32", "bfloat16", "float16"] = "float32"
-    seed: Annotated[int, Field(ge=0)] = 0
-    held_out: Annotated[float, Field(ge=0, lt=1)] = 0.02
+    steps: Positive = Field(description="steps of the optimiser (AdamW)")
+    batch_size: Positive = Field(default=1, description="samples a step, of all processes together")
+    learning_rate: Rate = Field(description="highest learning rate")
+    warmup: Count = Field(
+        default=0, description="steps over which the rate rises at the start of a phase"
+    )
+    fall: Fraction = Field(
+        default=0, description="share of a phase's steps, its last, in which the rate falls to 0"
+    )
+    beta2: Annotated[float, Field(gt=0, lt=1)] = Field(
+        default=0.999, description="memory of AdamW's second moment"
+    )
+    weight_decay: Weight = Field(default=0, description="weight decay of AdamW")
+    gradient_norm: Rate = Field(default=1, description="norm to which gradients are clipped")
+    ema_decay: Part = Field(
+        default=0,
+        description="what the averaged weights keep at a step, less at the start; 0: no average",
+    )
+    precision: Literal["auto", "float32", "bfloat16", "float16"] = Field(
+        default="float32", description="of activations: auto, float32, bfloat16 or float16"
+    )
+    seed: Count = Field(default=0, description="seed of all that is drawn")
+    held_out: Part = Field(default=0.02, description="share of the subjects kept for validation")
+    group: str | None = Field(
+        default=None,
+        description="column of participants.tsv whose equal cells belong together, such as the "
+        "visits of a person: held out together",
+    )
 
 
 class Running(_Settings):
-    """How it is run, which changes the weights by no more than rounding.
+    """How it is run, which changes the weights by no more than rounding."""
 
-    `micro_batch` is how many samples a process takes at a time (all of its share if None);
-    `checkpointing` computes activations twice instead of keeping them. `save_every` and
-    `validate_every` are in steps; `validate_on` is how many held-out subjects are looked at, and
-    `samples` how many heads stage 2 generates to see whether they follow their conditions.
-    """
-
-    micro_batch: Positive | None = None
-    checkpointing: bool = False
-    workers: Positive = 2
-    save_every: Positive = 500
-    validate_every: Positive = 1000
-    validate_on: Positive = 16
-    samples: Positive = 16
-    sample_steps: Positive = 16
-    tracker: str = "tensorboard"
+    micro_batch: Positive | None = Field(
+        default=None, description="samples that a process takes at a time; null: all of its share"
+    )
+    checkpointing: bool = Field(
+        default=False, description="compute activations twice instead of keeping them"
+    )
+    workers: Positive = Field(default=2, description="threads that read samples ahead")
+    save_every: Positive = Field(default=500, description="steps between two states to resume from")
+    validate_every: Positive = Field(default=1000, description="steps between two validations")
+    validate_on: Positive = Field(
+        default=16, description="held-out subjects looked at in a validation, at most"
+    )
+    samples: Positive = Field(
+        default=16, description="heads that stage 2 generates in a validation"
+    )
+    sample_steps: Positive = Field(default=16, description="denoising steps for these")
+    tracker: str = Field(
+        default="tensorboard", description="of Accelerate: tensorboard, wandb, ..., or none"
+    )
+    weights: Literal["float32", "float16", "bfloat16"] = Field(
+        default="float32", description="precision in which the finished weights are saved"
+    )
 
 
 class Perceptual(_Settings):
-    """MONAI's PerceptualLoss on a quarter of the slices, with a ResNet-50 from `file`.
+    """MONAI's PerceptualLoss, on a quarter of the slices."""
 
-    `file` is a state dict of torchvision's ResNet-50; without it the loss is left out.
-    """
-
-    weight: Rate
-    file: str | None = None
+    weight: Rate = Field(description="of the perceptual loss")
+    file: str | None = Field(
+        default=None, description="state dict of torchvision's ResNet-50; null leaves the loss out"
+    )
 
 
 class Adversarial(_Settings):
-    """Least-squares patch discriminator (MONAI's), which learns from step `start` on."""
+    """A least-squares patch discriminator (MONAI's)."""
 
-    weight: Rate
-    start: Annotated[int, Field(ge=0)] = 0
-    layers: Positive = 3
-    channels: Positive = 64
-    learning_rate: Rate
+    weight: Rate = Field(description="of the adversarial loss")
+    start: Count = Field(
+        default=0, description="step from which on the discriminator learns and counts"
+    )
+    layers: Positive = Field(default=3, description="layers of the discriminator")
+    channels: Positive = Field(default=64, description="channels of its first layer")
+    learning_rate: Rate = Field(description="its highest learning rate")
 
 
 class AutoencoderLoss(_Settings):
-    """Weights of the parts beside L1, which counts 1.
+    """The parts beside the L1 of intensities, which counts 1."""
 
-    Errors below `beta` count by their square. `gradient` is the L1 of differences between
-    neighbouring voxels; it stands in for a perceptual loss that has no weights, and is left out
-    where there is one. `kl` is summed over the latent, and the mean over the batch.
-    """
-
-    beta: Weight = 0
-    gradient: Weight = 0
-    kl: Weight = 1e-8
-    perceptual: Perceptual | None = None
-    adversarial: Adversarial | None = None
+    beta: Weight = Field(
+        default=0, description="errors below this count by their square (smooth L1)"
+    )
+    gradient: Weight = Field(
+        default=0,
+        description="L1 of differences between neighbours; gives way to a perceptual loss",
+    )
+    kl: Weight = Field(default=1e-8, description="KL divergence to N(0, 1), summed over the latent")
+    perceptual: Perceptual | None = Field(default=None, description="perceptual loss")
+    adversarial: Adversarial | None = Field(default=None, description="patch-adversarial loss")
 
     @property
     def gradient_weight(self) -> float:
@@ -108,46 +124,77 @@ class AutoencoderLoss(_Settings):
 
 
 class Augment(_Settings):
-    """What is drawn anew each time a head is seen.
+    """What is drawn anew each time a head is seen."""
 
-    Mirror images, rotations (degrees) and shifts (voxels) and scalings up to these, and changes of
-    intensity: a factor and a power within 1 +- `intensity`.
-    """
+    flip: bool = Field(default=False, description="mirror images, left and right")
+    rotate: Weight = Field(
+        default=0, description="rotations about each axis, up to this many degrees"
+    )
+    shift: Weight = Field(default=0, description="shifts along each axis, up to this many voxels")
+    scale: Part = Field(default=0, description="scaling, up to this fraction")
+    intensity: Part = Field(
+        default=0, description="a factor on intensities and a power of them, within 1 +- this"
+    )
 
-    flip: bool = False
-    rotate: Weight = 0
-    shift: Weight = 0
-    scale: Annotated[float, Field(ge=0, lt=1)] = 0
-    intensity: Annotated[float, Field(ge=0, lt=1)] = 0
+
+class _Stage(_Settings):
+    """What both stages have."""
+
+    fixed: ClassVar[tuple[str, ...]] = (
+        *("network", "phases", "run"),
+        *(f"training.{name}" for name in ("steps", "seed", "held_out", "group", "precision")),
+    )
+    """What holds for a whole run."""
+
+    training: Training = Field(description="how long and how fast")
+    phases: tuple[Phase, ...] = Field(
+        default=(),
+        description="parts of the run: each its share of the steps, and what differs in it",
+    )
+    run: Running = Field(default=Running(), description="how it is run")
+
+    @model_validator(mode="after")
+    def _check_phases(self) -> Self:
+        for number, phase in enumerate(self.phases):
+            for key in keys(phase.changes):
+                if key in self.fixed:
+                    raise ValueError(f"phases.{number}: {key} is the same in all phases")
+        Course(self)
+        return self
 
 
-class AutoencoderSettings(_Settings):
-    """Stage 1.
+class AutoencoderSettings(_Stage):
+    """Stage 1."""
 
-    `crop` is the size of a random part of a head to see at a step, multiples of the network's
-    factor: much quicker than whole heads (None), but the group norms average over all that they
-    see, so whole heads must have the last word. `gentle_output` lets the last convolution learn at
-    a tenth of the rate.
-    """
+    fixed = (*_Stage.fixed, "gentle_output")
 
-    network: AutoencoderConfig
-    loss: AutoencoderLoss = AutoencoderLoss()
-    augment: Augment = Augment()
-    crop: tuple[Positive, Positive, Positive] | None = None
-    gentle_output: bool = False
-    training: Training
-    run: Running = Running()
+    network: AutoencoderConfig = Field(description="the autoencoder's architecture")
+    loss: AutoencoderLoss = Field(default=AutoencoderLoss(), description="what it minimises")
+    augment: Augment = Field(
+        default=Augment(), description="what is drawn anew each time a head is seen"
+    )
+    crop: Shape | None = Field(
+        default=None,
+        description="size of a random part of a head to see; quick, but whole heads (null) must "
+        "come last, since norms average over all that they see",
+    )
+    gentle_output: bool = Field(
+        default=False,
+        description="let the last convolution, which no norm follows, learn at a tenth of the rate",
+    )
 
 
 class UNetSection(_Settings):
     """The U-Net but for its inputs and outputs, which follow from latent and conditions."""
 
-    channels: tuple[Positive, ...]
-    num_res_blocks: Positive
-    attention_levels: tuple[bool, ...]
-    num_head_channels: tuple[int, ...]
-    norm_num_groups: Positive = 32
-    norm_eps: float = 1e-6
+    channels: tuple[Positive, ...] = Field(description="channels of each level")
+    num_res_blocks: Positive = Field(description="residual blocks of a level")
+    attention_levels: tuple[bool, ...] = Field(description="which levels have attention")
+    num_head_channels: tuple[int, ...] = Field(
+        description="channels of an attention head, by level; 0 where there is none"
+    )
+    norm_num_groups: Positive = Field(default=32, description="groups of a norm")
+    norm_eps: float = Field(default=1e-6, description="added to a norm's variance")
 
     @model_validator(mode="after")
     def _check(self) -> Self:
@@ -164,24 +211,59 @@ class UNetSection(_Settings):
         )
 
 
-class DiffusionSettings(_Settings):
-    """Stage 2.
+class About(_Settings):
+    """What the model says of itself; what is left out is said from the data."""
 
-    `flip` adds the mirror image of every head. `condition_dropout` is how often all conditions are
-    replaced by `NULL_CONTEXT`. `min_snr` is the gamma of Hang et al. 2023 (2303.09556), or None.
-    `explained_weight` lets voxels that the conditions explain count more. Timesteps are T u to
-    `timestep_power`, u uniform: above 1, little noise comes more often.
-    """
+    name: str | None = Field(
+        default=None, description="the model's name; null: that of the run's folder"
+    )
+    description: str | None = Field(default=None, description="what it is, in a sentence")
+    training_data: str | None = Field(default=None, description="what it was trained on")
+    licence: str | None = Field(default=None, description="licence of the weights")
+    limitations: str | None = Field(default=None, description="what it is not for")
 
-    network: UNetSection
-    schedule: ScheduleConfig = ScheduleConfig()
-    flip: bool = False
-    condition_dropout: Annotated[float, Field(ge=0, lt=1)] = 0
-    min_snr: Rate | None = None
-    explained_weight: bool = False
-    timestep_power: Rate = 1.0
-    training: Training
-    run: Running = Running()
+
+class DiffusionSettings(_Stage):
+    """Stage 2."""
+
+    fixed = (*_Stage.fixed, *("schedule", "flip", "pairs", "explained_weight", "ranges", "about"))
+
+    network: UNetSection = Field(description="the U-Net's architecture")
+    schedule: ScheduleConfig = Field(
+        default=ScheduleConfig(), description="noise, and what is predicted of it"
+    )
+    flip: bool = Field(default=False, description="also learn from the mirror image of every head")
+    condition_dropout: Part = Field(
+        default=0, description="share of samples without conditions, for guidance"
+    )
+    min_snr: Rate | None = Field(
+        default=None, description="gamma of min-SNR weighting (2303.09556); null: none"
+    )
+    explained_weight: bool = Field(
+        default=False, description="let voxels that the conditions explain count more"
+    )
+    timestep_power: Rate = Field(
+        default=1.0,
+        description="timesteps are T u^this, u uniform: above 1, little noise is drawn more often",
+    )
+    pairs: bool = Field(
+        default=False,
+        description="two heads of a group at a time, under one noise, so that what conditions "
+        "change stands out; batch_size counts pairs",
+    )
+    ranges: dict[str, tuple[float, float]] = Field(
+        default={},
+        description="ends of a condition's scale, by name, in place of the data's",
+    )
+    about: About = Field(default=About(), description="what the model says of itself")
+
+    @model_validator(mode="after")
+    def _check_pairs(self) -> Self:
+        if self.pairs and not self.training.group:
+            raise ValueError(
+                "pairs needs training.group, the column that says who belongs together"
+            )
+        return self
 
 
 class Preset(_Settings):
@@ -189,93 +271,3 @@ class Preset(_Settings):
 
     autoencoder: AutoencoderSettings
     diffusion: DiffusionSettings
-
-
-Stage = TypeVar("Stage", AutoencoderSettings, DiffusionSettings)
-
-
-def preset_names() -> list[str]:
-    """The presets that ship with the package."""
-    folder = resources.files("brainldm.train") / "presets"
-    return sorted(file.name.removesuffix(".yaml") for file in folder.iterdir())
-
-
-def load_settings(preset: str, stage: type[Stage], changes: Sequence[str] = ()) -> Stage:
-    """A stage's settings.
-
-    Args:
-        preset: a name of `preset_names`, or a YAML file.
-        stage: `AutoencoderSettings` or `DiffusionSettings`.
-        changes: such as "training.learning_rate=1e-4"; the value is YAML.
-
-    Raises:
-        BrainLDMError: no such preset, a key that does not exist, or a wrong value, each with its
-            path.
-    """
-    content = _read(preset)
-    section = "autoencoder" if stage is AutoencoderSettings else "diffusion"
-    for change in changes:
-        _apply(content.setdefault(section, {}), change)
-    try:
-        settings: Stage = getattr(Preset.model_validate(content), section)
-    except ValidationError as error:
-        lines = [f"  {'.'.join(map(str, e['loc']))}: {e['msg']}" for e in error.errors()]
-        raise BrainLDMError(
-            f"The settings of {preset} are wrong:\n" + "\n".join(lines) + "\nCorrect the preset or "
-            "the --set options; --dry-run prints all settings."
-        ) from error
-    return settings
-
-
-def to_yaml(settings: BaseModel) -> str:
-    """Settings as text, as a preset has them."""
-    text: str = _yaml().safe_dump(settings.model_dump(mode="json"), sort_keys=False, width=88)
-    return text
-
-
-def _read(preset: str) -> dict[str, Any]:
-    yaml = _yaml()
-    shipped = resources.files("brainldm.train") / "presets" / f"{preset}.yaml"
-    try:
-        if "/" not in preset and shipped.is_file():
-            text = shipped.read_text(encoding="utf-8")
-        else:
-            text = Path(preset).read_text(encoding="utf-8")
-        content = yaml.safe_load(text)
-    except (OSError, UnicodeDecodeError, yaml.YAMLError) as error:
-        raise BrainLDMError(
-            f"Cannot read the preset {preset}: {error}. Expected one of "
-            f"{', '.join(preset_names())}, or a YAML file like theirs."
-        ) from error
-    if not isinstance(content, dict):
-        raise BrainLDMError(
-            f"{preset} is not a preset: expected the sections autoencoder and diffusion."
-        )
-    return content
-
-
-def _apply(section: Any, change: str) -> None:
-    key, equals, text = change.partition("=")
-    yaml = _yaml()
-    *path, last = key.strip().split(".")
-    try:
-        if not (equals and last):
-            raise ValueError
-        value = yaml.safe_load(text)
-        for name in path:
-            if section.get(name) is None:
-                section[name] = {}
-            section = section[name]
-        section[last] = value
-    except (ValueError, TypeError, AttributeError, yaml.YAMLError):
-        raise BrainLDMError(
-            f"Cannot use --set {change}: expected KEY=VALUE with a key of the settings that "
-            "--dry-run prints, for instance training.learning_rate=1e-4."
-        ) from None
-
-
-def _yaml() -> Any:
-    require("train", "Training", "yaml")
-    import yaml
-
-    return yaml

@@ -5,14 +5,13 @@ from __future__ import annotations
 from abc import ABC, abstractmethod
 from collections.abc import Iterable, Mapping
 from dataclasses import dataclass, field
+from typing import Any
 
 from PIL import Image
 from torch import Tensor, nn
 
-from brainldm.train.draws import Draw
-from brainldm.train.settings import Running, Training
-
-Batch = dict[str, Tensor]
+from brainldm.train.feed import Batch, Samples
+from brainldm.train.phases import Course
 
 
 @dataclass(frozen=True)
@@ -28,22 +27,14 @@ class Stage(ABC):
 
     Args:
         networks: by name, the model first.
-        training: how long and how fast.
-        run: how it is run.
+        samples: to learn from.
+        course: the settings at each step.
     """
 
-    def __init__(self, networks: dict[str, nn.Module], training: Training, run: Running) -> None:
-        self.networks = networks
-        self.training = training
-        self.run = run
-
-    @abstractmethod
-    def load(self, draw: Draw) -> Batch:
-        """One sample on the CPU, without a batch axis. Runs in a thread."""
-
-    @abstractmethod
-    def subject(self, draw: Draw) -> str:
-        """Whose sample that is."""
+    def __init__(
+        self, networks: dict[str, nn.Module], samples: Samples, course: Course[Any]
+    ) -> None:
+        self.networks, self.samples, self.course = networks, samples, course
 
     @abstractmethod
     def loss(
@@ -62,9 +53,10 @@ class Stage(ABC):
         """Whether a network learns at a step."""
         return True
 
-    def learning_rate(self, name: str) -> float:
-        """The highest, of a network."""
-        return self.training.learning_rate
+    def learning_rate(self, name: str, step: int) -> float:
+        """The highest of a phase, of a network."""
+        rate: float = self.course.at(step).settings.training.learning_rate
+        return rate
 
     def gentle(self, name: str) -> Iterable[nn.Parameter]:
         """Parameters that learn at a tenth of the rate, and do not count for the norm to which

@@ -1,165 +1,22 @@
-"""A prepared data set and its covariates: every fault is named by file and row."""
+"""Columns become conditions, and people who belong together stay together."""
 
 from __future__ import annotations
 
 import json
-import shutil
 from collections.abc import Callable
 from pathlib import Path
 
-import nibabel as nib
 import numpy as np
 import pytest
 import torch
 
 from brainldm.config import Bernoulli, Categorical, LogNormal, Normal, Uniform, Variable
 from brainldm.dataset.prepared import PreparedData, read_prepared
-from brainldm.errors import BrainLDMError
+from brainldm.errors import BrainLDMError, UsageError
 from brainldm.image.grid import Grid
-from brainldm.image.volume import Volume
 from brainldm.train.covariates import parse_condition, read_covariates
-from tests.prepared import AFFINE, SHAPE, write_prepared
-
-Edit = Callable[[Path], None]
-
-
-@pytest.fixture(scope="module")
-def original(tmp_path_factory: pytest.TempPathFactory) -> Path:
-    return write_prepared(tmp_path_factory.mktemp("data"), subjects=3)
-
-
-@pytest.fixture
-def data(original: Path, tmp_path: Path) -> Path:
-    return Path(shutil.copytree(original, tmp_path / "data"))
-
-
-def image(folder: Path, subject: str = "01") -> Path:
-    return next((folder / f"sub-{subject}").rglob("*.nii.gz"))
-
-
-def replace(file: str, old: str, new: str) -> Edit:
-    def edit(folder: Path) -> None:
-        text = (folder / file).read_text()
-        assert old in text
-        (folder / file).write_text(text.replace(old, new, 1))
-
-    return edit
-
-
-def content(file: str, text: str) -> Edit:
-    return lambda folder: (folder / file).write_text(text) and None
-
-
-def test_what_is_read(data: Path) -> None:
-    heads = read_prepared(data)
-    assert heads.subjects == ("00", "01", "02")
-    assert heads.shape == SHAPE
-    assert np.array_equal(heads.affine, AFFINE)
-    assert heads.columns["sex"] == ("F", "M", "F")
-    heads.check_images()
-    head = heads.image(1)
-    assert head.shape == (1, *SHAPE)
-    assert head.dtype == torch.float32
-    assert (head[0].numpy() == Volume.load(image(data)).array).all()
-
-
-@pytest.mark.parametrize(
-    ("edit", "message"),
-    [
-        (lambda d: shutil.rmtree(d), "There is no data set .*data: expected a folder"),
-        (lambda d: (d / "participants.tsv").unlink(), "Cannot read .*participants.tsv"),
-        (lambda d: (d / "prepare.json").unlink(), "Cannot read .*prepare.json"),
-        (content("prepare.json", "{"), "prepare.json is no JSON object"),
-        (content("prepare.json", "[]"), "prepare.json is no JSON object: a list"),
-        (content("prepare.json", "{}"), "prepare.json does not say where the images lie"),
-        (replace("prepare.json", "16, 16, 16", "16, 16"), "expected a shape"),
-        (replace("prepare.json", "-10.0", "0.0"), "invertible"),
-        (content("participants.tsv", ""), "row 1: expected column names.*nothing"),
-        (content("participants.tsv", "participant_id\tage\n"), "no participants"),
-        (replace("participants.tsv", "participant_id", "id"), "row 1: .*got id, sex"),
-        (replace("participants.tsv", "score", "age"), "row 1: expected column names, each once"),
-        (replace("participants.tsv", "sub-02", "sub-01"), "row 4: sub-01 is there twice, in row 3"),
-        (replace("participants.tsv", "sub-02", "sub-0 2"), "row 4: 'sub-0 2' is no participant"),
-        (replace("participants.tsv", "\tM\t", "\tM"), "row 3: expected 6 cells .*, got 5"),
-        (content("participants.json", '{"age": 3}'), "participants.json: age is 3: expected"),
-    ],
-)
-def test_tables_that_are_wrong(edit: Edit, message: str, data: Path) -> None:
-    edit(data)
-    with pytest.raises(BrainLDMError, match=message):
-        read_prepared(data)
-
-
-def save(array: np.ndarray, affine: np.ndarray = AFFINE) -> Edit:
-    def edit(folder: Path) -> None:
-        path = image(folder)
-        path.unlink()
-        nib.save(nib.Nifti1Image(array.astype(np.float32), affine), path)
-
-    return edit
-
-
-def cut(keep: int) -> Edit:
-    def edit(folder: Path) -> None:
-        path = image(folder)
-        path.write_bytes(path.read_bytes()[:keep])
-
-    return edit
-
-
-RAMP = np.linspace(0, 1, np.prod(SHAPE)).reshape(SHAPE)
-
-
-@pytest.mark.parametrize(
-    ("edit", "message"),
-    [
-        (lambda d: image(d).unlink(), "participants.tsv, row 3: there is no image .*sub-01_"),
-        (save(RAMP[:8]), "sub-01_.* lies elsewhere .*expected 16 x 16 x 16 .*got 8 x 16 x 16 "),
-        (
-            save(RAMP, AFFINE + np.eye(4)[[3, 1, 2, 0]] * 0.5),
-            "sub-01_.* lies elsewhere than prepare.json says",
-        ),
-        (cut(0), "Cannot read .*sub-01_.*whole NIfTI"),
-        (cut(5), "Cannot read .*sub-01_.*whole NIfTI"),
-        (cut(40), "Cannot read .*sub-01_.*whole NIfTI"),
-        (lambda d: image(d).write_bytes(b"no image at all" * 99), "Cannot read .*sub-01_"),
-    ],
-)
-def test_headers_that_are_wrong(edit: Edit, message: str, data: Path) -> None:
-    edit(data)
-    heads = read_prepared(data)
-    with pytest.raises(BrainLDMError, match=message):
-        heads.check_images()
-
-
-@pytest.mark.parametrize(
-    ("edit", "message"),
-    [
-        (save(np.where(RAMP > 0.5, np.nan, RAMP)), "sub-01_.* NaN or infinite"),
-        (save(RAMP * 2), "sub-01_.* has intensities from 0 to 2: expected a head within"),
-        (save(RAMP - 0.1), "sub-01_.* has intensities from -0.1 to 0.9"),
-        (save(np.full(SHAPE, 0.5)), "sub-01_.* has intensities from 0.5 to 0.5: .*not empty"),
-        (save(np.zeros(SHAPE)), "sub-01_.* has intensities from 0 to 0"),
-        (cut(1000), "Cannot read .*sub-01_"),
-        (save(RAMP[:8]), "sub-01_.* lies elsewhere .*got 8 x 16 x 16 "),
-    ],
-)
-def test_images_that_are_wrong(edit: Edit, message: str, data: Path) -> None:
-    edit(data)
-    with pytest.raises(BrainLDMError, match=message):
-        read_prepared(data).image(1)
-
-
-def test_the_digest_is_of_subjects_and_images(data: Path) -> None:
-    heads = read_prepared(data)
-    before = heads.digest()
-    assert read_prepared(data).digest() == before
-    replace("participants.tsv", "1300", "1301")(data)  # conditions are compared by themselves
-    assert read_prepared(data).digest() == before
-    changed = heads.image(1)[0].numpy().copy()
-    changed[0, 0, 0] += 0.25
-    save(changed)(data)
-    assert read_prepared(data).digest() != before
+from brainldm.train.groups import groups_of, held_out, pairs
+from tests.prepared import SHAPE, write_prepared
 
 
 def table(
@@ -332,7 +189,53 @@ def test_a_condition_is_a_name_and_its_unit() -> None:
     assert parse_condition("dose:mg/kg") == ("dose", "mg/kg")
 
 
-def test_the_descriptions_that_prepare_writes_are_read(data: Path) -> None:
+def test_the_descriptions_that_prepare_writes_are_read(tmp_path: Path) -> None:
+    data = write_prepared(tmp_path / "data", subjects=3)
     read = read_covariates(read_prepared(data))
     assert [v.unit for v in read.variables] == ["", "years", "mL", "mL"]
     assert json.loads((data / "participants.json").read_text())["age"]["Units"] == "year"
+
+
+def test_a_range_may_be_given_in_place_of_the_datas() -> None:
+    heads = table({"age": ["40", "63"], "score": ["0", "5"], "sex": ["F", "M"]})
+    read = read_covariates(heads, ["age", "score"], (), {"age": (30, 130)})
+    age, score = read.variables
+    assert (age.low, age.high, score.low, score.high) == (30, 130, 0, 5)
+    assert read.context[:, 0].tolist() == pytest.approx([0.1, 0.33])
+    for conditions, ranges, known, message in (
+        (["age"], {"score": (0, 9)}, (), "ranges has score: expected conditions .* among age"),
+        (["age"], {"age": (0, 9)}, (KNOWN,), "ranges has age: expected conditions"),
+        (["age"], {"age": (90, 30)}, (), "ranges.age is 90 to 30: expected a low and a high"),
+        (["sex"], {"sex": (0, 1)}, (), "ranges has sex, which has labels: F, M"),
+    ):
+        with pytest.raises(UsageError, match=message):
+            read_covariates(heads, conditions, known, ranges)
+
+
+def test_who_belongs_together() -> None:
+    heads = table({"person": ["a", "b", None, "a", "c"]})
+    assert groups_of(heads, None) == ("00", "01", "02", "03", "04")
+    groups = groups_of(heads, "person")
+    assert groups == ("a", "b", "02", "a", "c")
+    with pytest.raises(UsageError, match=r"training.group is family, .* expected one of person"):
+        groups_of(heads, "family")
+
+
+def test_whole_groups_are_held_out() -> None:
+    groups = [f"{i // 2}" for i in range(40)]
+    for share in (0.05, 0.3):
+        apart = held_out(groups, share)
+        assert len(apart) == 20 * share
+        assert held_out(list(reversed(groups)), share) == apart
+    assert held_out(groups, 0) == frozenset()
+    assert len(held_out(["a", "b"], 0.001)) == 1
+    assert len(held_out(["a", "b"], 0.999)) == 1
+
+
+def test_pairs_are_of_a_group() -> None:
+    groups = ["a", "b", "a", "c", "c", "c", "d", "b"]
+    expected = [(0, 2), (1, 7), (3, 4), (5, 3), (6, 6)]
+    assert pairs(range(8), groups) == expected
+    assert pairs([0, 1, 2], groups) == [(0, 2), (1, 1)]
+    with pytest.raises(UsageError, match=r"training.group puts no two heads together"):
+        pairs([0, 1, 3], groups)

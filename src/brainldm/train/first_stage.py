@@ -1,0 +1,135 @@
+"""A trained autoencoder, from a run of stage 1 or from a model."""
+
+from __future__ import annotations
+
+import hashlib
+from collections.abc import Mapping
+from dataclasses import dataclass
+from pathlib import Path
+from typing import Self
+
+from pydantic import BaseModel, ConfigDict, ValidationError
+from safetensors.torch import save
+from torch import Tensor
+
+from brainldm.checkpoint import load_into, load_model, read_state_dict
+from brainldm.config import AutoencoderConfig
+from brainldm.errors import DataError, ModelError, UsageError
+from brainldm.files import sha256, to_json, write_together
+from brainldm.models.autoencoder import AutoencoderKL
+
+RUN = "run.json"
+WEIGHTS = "autoencoder.safetensors"
+DESCRIPTION = "autoencoder.json"
+CARD = "README.md"
+
+Row = tuple[float, float, float, float]
+
+
+class Description(BaseModel):
+    """What a run of stage 1 says of its autoencoder: architecture, grid of the images, hash."""
+
+    model_config = ConfigDict(extra="forbid", frozen=True, allow_inf_nan=False)
+
+    autoencoder: AutoencoderConfig
+    shape: tuple[int, int, int]
+    affine: tuple[Row, Row, Row, Row]
+    sha256: str = ""
+
+    @classmethod
+    def read(cls, file: Path) -> Self:
+        """Read it.
+
+        Raises:
+            DataError: it is not one.
+        """
+        try:
+            return cls.model_validate_json(file.read_bytes())
+        except ValidationError as error:
+            problems = "; ".join(
+                f"{'.'.join(map(str, e['loc']))}: {e['msg']}" for e in error.errors()
+            )
+            raise DataError(
+                f"{file} does not describe an autoencoder: {problems}. Copy the run's folder "
+                "again, or train it again."
+            ) from error
+
+
+@dataclass(frozen=True)
+class FirstStage:
+    """A trained autoencoder.
+
+    Args:
+        network: with its weights.
+        config: its architecture.
+        shape: of the images it was trained on, (X, Y, Z).
+        affine: of their grid.
+        hash: identifies the weights.
+    """
+
+    network: AutoencoderKL
+    config: AutoencoderConfig
+    shape: tuple[int, int, int]
+    affine: tuple[Row, Row, Row, Row]
+    hash: str
+
+
+def save_first_stage(
+    folder: Path, weights: Mapping[str, Tensor], description: Description, card: str
+) -> None:
+    """Write what stage 1 ends in, whole or not at all.
+
+    Raises:
+        StorageError: it cannot be written.
+    """
+    content = save({name: tensor.contiguous() for name, tensor in weights.items()})
+    hashed = description.model_copy(update={"sha256": hashlib.sha256(content).hexdigest()})
+    write_together(
+        {
+            folder / WEIGHTS: content,
+            folder / CARD: card.encode(),
+            folder / DESCRIPTION: to_json(hashed.model_dump(mode="json")),
+        }
+    )
+
+
+def load_first_stage(source: str | Path) -> FirstStage:
+    """Read an autoencoder.
+
+    Args:
+        source: the folder of a finished run of stage 1, or a model as `load_model` takes it.
+
+    Raises:
+        UsageError: the run is not finished.
+        DataError: it does not say what it is.
+        ModelError: its weights are damaged, or as `load_model`.
+        StorageError: there is no such run or model.
+    """
+    folder = Path(source)
+    if (folder / DESCRIPTION).is_file():
+        return _from_run(folder)
+    if (folder / RUN).is_file() and not (folder / "models").is_dir():
+        raise UsageError(
+            f"The run in {folder} has no {WEIGHTS} yet: expected one that is finished. Start its "
+            "`brainldm train autoencoder` again, which goes on where it stopped."
+        )
+    model = load_model(source)
+    network = AutoencoderKL(model.config.autoencoder)
+    load_into(network, model.autoencoder, "the autoencoder")
+    c = model.config
+    return FirstStage(network, c.autoencoder, c.shape, c.affine, model.hash)
+
+
+def _from_run(folder: Path) -> FirstStage:
+    path = folder / WEIGHTS
+    it = Description.read(folder / DESCRIPTION)
+    weights = read_state_dict(path)
+    got = sha256(path)
+    if got != it.sha256:
+        raise ModelError(
+            f"{path} is not the file that {DESCRIPTION} was saved with: expected SHA-256 "
+            f"{it.sha256}, got {got}. Copy the run's folder again."
+        )
+    network = AutoencoderKL(it.autoencoder)
+    load_into(network, weights, "the autoencoder")
+    return FirstStage(network, it.autoencoder, it.shape, it.affine, got)

@@ -1,0 +1,122 @@
+"""Stage 1, from a prepared data set to an autoencoder, in a folder that a run goes on in."""
+
+from __future__ import annotations
+
+from dataclasses import dataclass
+from pathlib import Path
+
+import torch
+
+from brainldm.dataset.prepared import PreparedData, read_prepared
+from brainldm.models.autoencoder import AutoencoderKL
+from brainldm.train.accelerated import accelerated
+from brainldm.train.autoencoder import AutoencoderStage, check_sizes, new_autoencoder
+from brainldm.train.card import autoencoder_card
+from brainldm.train.checkpointing import checkpoint_blocks
+from brainldm.train.estimate import describe
+from brainldm.train.first_stage import (
+    Description,
+    FirstStage,
+    load_first_stage,
+    save_first_stage,
+)
+from brainldm.train.fit import fit
+from brainldm.train.folder import RunFolder
+from brainldm.train.groups import groups_of, held_out
+from brainldm.train.head_samples import HeadSamples
+from brainldm.train.monitor import Monitor, Progress
+from brainldm.train.phases import Course
+from brainldm.train.settings import AutoencoderSettings
+
+
+@dataclass(frozen=True, kw_only=True)
+class TrainAutoencoder:
+    """Stage 1: an autoencoder of heads.
+
+    Args:
+        data: what `brainldm prepare` wrote.
+        settings: of the stage; the architecture is that of `source` if there is one.
+        out: the run's folder.
+        source: a model, or a run of stage 1, to start from.
+        device: "auto", "cpu" or "cuda".
+    """
+
+    data: str | Path
+    settings: AutoencoderSettings
+    out: str | Path
+    source: str | Path | None = None
+    device: str = "auto"
+
+    def run(self, progress: Progress | None = None) -> Path:
+        """Train, or go on with the run that is in `out`.
+
+        Args:
+            progress: called after each step.
+
+        Returns:
+            `out`, which now holds the autoencoder and its card.
+
+        Raises:
+            BrainLDMError: anything wrong with the data, the folder or the settings, or a training
+                that diverged.
+        """
+        heads, start, course = self._given()
+        settings, folder = course.settings, RunFolder(Path(self.out))
+        groups = groups_of(heads, settings.training.group)
+        heads.check_images()
+        configuration = {
+            "stage": "autoencoder",
+            "settings": settings.model_dump(mode="json", exclude={"run"}),
+            "data": heads.digest(),
+            "from": start.hash if start else None,
+        }
+        training, tracker = settings.training, settings.run.tracker
+        with accelerated(training, self.device, tracker, folder.logs) as accelerator:
+            with accelerator.main_process_first():
+                folder.open(configuration)
+            if folder.finished:
+                return folder.path
+            accelerator.init_trackers("run")
+            network = start.network if start else new_autoencoder(settings.network, training.seed)
+            if settings.run.checkpointing:
+                checkpoint_blocks(network)
+            apart = held_out(groups, training.held_out)
+            learn = [i for i, group in enumerate(groups) if group not in apart]
+            others = [i for i, group in enumerate(groups) if group in apart]
+            names = [f"sub-{subject}" for subject in heads.subjects]
+            samples = HeadSamples(heads.image, learn, names, course)
+            stage = AutoencoderStage(network, samples, course, heads.image, others, heads.affine)
+            trained = fit(stage, accelerator, folder.state, Monitor(accelerator, progress))
+            if accelerator.is_main_process:
+                figures = trained.findings.figures
+                card = autoencoder_card(heads, len(others), settings, configuration, figures)
+                description = Description(
+                    autoencoder=settings.network, shape=heads.shape, affine=heads.affine
+                )
+                dtype = getattr(torch, settings.run.weights)
+                weights = {name: tensor.to(dtype) for name, tensor in trained.weights.items()}
+                save_first_stage(folder.path, weights, description, card)
+            accelerator.wait_for_everyone()
+            return folder.path
+
+    def describe(self) -> str:
+        """The settings, and what they take, as text; errors as `run`."""
+        heads, _, course = self._given()
+        with torch.device("meta"):
+            network = AutoencoderKL(course.settings.network)
+            images = [torch.empty(1, 1, *(s.settings.crop or heads.shape)) for s in course.spans]
+        adversarial = any(span.settings.loss.adversarial for span in course.spans)
+        note = " (without the discriminator)" if adversarial else ""
+        inputs = [(image,) for image in images]
+        return describe(heads, course, network, inputs, self.device, len(heads), note)
+
+    def _given(self) -> tuple[PreparedData, FirstStage | None, Course[AutoencoderSettings]]:
+        """The heads, what to start from, and the settings, if they suit each other."""
+        heads = read_prepared(self.data)
+        start, settings = None, self.settings
+        if self.source:
+            start = load_first_stage(self.source)
+            settings = settings.model_copy(update={"network": start.config})
+        course = Course(settings)
+        check_sizes(heads.shape, course, f"{heads.folder}: each image")
+        return heads, start, course
