@@ -21,6 +21,9 @@ else
 install = $(1)/bin/python -m pip install --quiet --constraint constraints.txt
 endif
 
+# A worker for each core, each with one thread; the tests of a file stay together, and share what they set up.
+pytest := OMP_NUM_THREADS=1 $(BIN)/pytest --numprocesses logical --maxprocesses 8 --dist loadfile
+
 .PHONY: demo test test-quick test-slow lint coverage docs packages demo-model demo-figures demo-report clean
 
 demo: .venv/.installed
@@ -34,17 +37,17 @@ lint: .venv/.installed-test
 	$(BIN)/lint-imports
 
 test: lint docs
-	$(BIN)/pytest
+	$(pytest)
 
 test-quick: lint
-	$(BIN)/pytest tests/unit
+	$(pytest) tests/unit
 
 test-slow: .venv/.installed-test
 	$(BIN)/pytest -m slow
 
 coverage: .venv/.installed-test
 	$(BIN)/coverage erase
-	$(BIN)/coverage run -m pytest
+	OMP_NUM_THREADS=1 $(BIN)/coverage run -m pytest --numprocesses logical --dist loadfile
 	$(BIN)/coverage combine --quiet
 	$(BIN)/coverage html --quiet
 	$(BIN)/coverage report

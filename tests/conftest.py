@@ -3,23 +3,26 @@
 from __future__ import annotations
 
 import os
+import runpy
 import subprocess
 import sys
+import warnings
 from collections.abc import Callable
 from pathlib import Path
 
 import pytest
 from jaxtyping import install_import_hook
 
-import tests.typed  # noqa: F401 (the hook asks for it by name)
+from tests.typed import MODULES
 
 # Before anything of brainldm is imported: see tests/typed.py.
-install_import_hook("brainldm", "tests.typed.held")
+install_import_hook(MODULES, "tests.typed.held")
 
 ROOT = Path(__file__).resolve().parents[1]
 
 Run = Callable[..., subprocess.CompletedProcess[str]]
 Cli = Callable[..., tuple[int, str]]
+Typed = Callable[..., tuple[int, str]]
 
 
 @pytest.fixture
@@ -62,3 +65,20 @@ def said(monkeypatch: pytest.MonkeyPatch, capsys: pytest.CaptureFixture[str]) ->
         return int(exit.value.code or 0), " ".join((captured.out + captured.err).split())
 
     return said
+
+
+@pytest.fixture
+def typed(said: Cli, monkeypatch: pytest.MonkeyPatch, capsys: pytest.CaptureFixture[str]) -> Typed:
+    """Run `brainldm ...` or `python -m MODULE ...` in this process, as `said` does."""
+
+    def typed(*words: str) -> tuple[int, str]:
+        if Path(words[0]).name == "brainldm":
+            return said(*words[1:])
+        assert words[:2] == ("python", "-m"), words
+        monkeypatch.setattr(sys, "argv", [*words[2:]])
+        with warnings.catch_warnings(action="ignore", category=RuntimeWarning):  # imported before
+            runpy.run_module(words[2], run_name="__main__")
+        captured = capsys.readouterr()
+        return 0, captured.out + captured.err
+
+    return typed

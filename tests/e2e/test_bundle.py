@@ -3,8 +3,13 @@
 from __future__ import annotations
 
 import json
+import logging
+import runpy
 import shlex
 import shutil
+import sys
+import warnings
+from collections.abc import Callable
 from pathlib import Path
 
 import nibabel as nib
@@ -19,9 +24,11 @@ from brainldm.errors import BrainLDMError
 from tests.conftest import Run
 from tests.toy import SHAPE, write_toy_model
 
-RUN = shlex.split("python -m monai.bundle run --config_file configs/inference.json")
+Monai = Callable[..., tuple[int, str]]
+
+RUN = shlex.split("run --config_file configs/inference.json")
 VERIFY = shlex.split(
-    "python -m monai.bundle verify_net_in_out --net_id network_def "
+    "verify_net_in_out --net_id network_def "
     "--meta_file configs/metadata.json --config_file configs/inference.json"
 )
 ASKED = shlex.split("--gender 1.0 --age 0.7 --ventricular_vol 0.7 --brain_vol 0.5")
@@ -34,6 +41,31 @@ def bundle(root: Path, tmp_path: Path) -> Path:
     copy = tmp_path / "bundle"
     shutil.copytree(root / "bundle", copy, ignore=shutil.ignore_patterns("models", "output"))
     return copy
+
+
+@pytest.fixture
+def monai(
+    bundle: Path,
+    monkeypatch: pytest.MonkeyPatch,
+    capfd: pytest.CaptureFixture[str],
+    caplog: pytest.LogCaptureFixture,
+) -> Monai:
+    """Run `python -m monai.bundle` in the bundle, in this process: exit code, and all it said."""
+
+    def monai(*arguments: str) -> tuple[int, str]:
+        monkeypatch.chdir(bundle)
+        # MONAI's log keeps the stream of the first test that it ran in.
+        monkeypatch.setattr(logging, "raiseExceptions", False)
+        monkeypatch.setattr(sys, "argv", ["monai.bundle", *arguments])
+        code: int | str | None = 0
+        with warnings.catch_warnings(action="default"):
+            try:
+                runpy.run_module("monai.bundle", run_name="__main__")
+            except SystemExit as exit:
+                code = exit.code
+        return int(code or 0), "".join(capfd.readouterr()) + caplog.text
+
+    return monai
 
 
 @pytest.fixture(scope="module")
@@ -53,7 +85,7 @@ def weights(toy: Path, models: Path, load_old: int) -> Path:
 
 
 def test_published_command_as_written_without_weights(bundle: Path, run: Run) -> None:
-    result = run(*RUN, *ASKED, cwd=bundle)
+    result = run("python", "-m", "monai.bundle", *RUN, *ASKED, cwd=bundle)
 
     assert result.returncode == 0, result.stderr
     assert "demo model" in result.stderr
@@ -71,17 +103,17 @@ def test_published_command_as_written_without_weights(bundle: Path, run: Run) ->
 
 
 def test_overrides_and_weights_in_models(
-    bundle: Path, toy: Path, run: Run, tmp_path: Path, load_old: int
+    bundle: Path, toy: Path, monai: Monai, tmp_path: Path, load_old: int
 ) -> None:
     weights(toy, bundle / "models", load_old)
     out = tmp_path / "elsewhere"
     options = ["--output_dir", str(out), "--seed", "3", "--steps", "2"]
     options += [] if load_old else ["--load_old", "0"]
 
-    result = run(*RUN, *ASKED, *options, cwd=bundle)
+    code, said = monai(*RUN, *ASKED, *options)
 
-    assert result.returncode == 0, result.stderr
-    assert "demo model" not in result.stderr
+    assert code == 0, said
+    assert "demo model" not in said
     assert not (bundle / "output").exists()
     [sidecar] = out.glob("*.json")
     made = json.loads(sidecar.read_text())["brainldm"]
@@ -90,21 +122,21 @@ def test_overrides_and_weights_in_models(
     assert made["model"]["name"] == "toy"
 
 
-def test_a_mistake_ends_in_its_message_and_status_2(bundle: Path, toy: Path, run: Run) -> None:
+def test_a_mistake_ends_in_its_message_and_status_2(bundle: Path, toy: Path, monai: Monai) -> None:
     weights(toy, bundle / "models", load_old=1)
-    result = run(*RUN, "--age", "1.5", "--steps", "2", cwd=bundle)
+    code, said = monai(*RUN, "--age", "1.5", "--steps", "2")
 
-    assert result.returncode == 2
-    assert "Traceback" not in result.stderr
-    assert "age is 101 years (1.5 normalised)" in result.stderr
+    assert code == 2
+    assert "Traceback" not in said
+    assert "age is 101 years (1.5 normalised)" in said
     assert not (bundle / "output").exists()
 
 
-def test_verify_net_in_out(bundle: Path, toy: Path, run: Run) -> None:
+def test_verify_net_in_out(bundle: Path, toy: Path, monai: Monai) -> None:
     weights(toy, bundle / "models", load_old=1)
-    result = run(*VERIFY, "--steps", "2", cwd=bundle)
-    assert result.returncode == 0, result.stderr
-    assert "verified with no error" in result.stdout + result.stderr
+    code, said = monai(*VERIFY, "--steps", "2")
+    assert code == 0, said
+    assert "verified with no error" in said
 
 
 def test_network_maps_conditions_to_images(toy: Path, tmp_path: Path, load_old: int) -> None:

@@ -50,7 +50,7 @@ def test_the_examples_run(document: Path, desk: Path, said: Cli) -> None:
             exec(compile(source, name(document), "exec"), spoken)
         elif block.not_run is None and block.language in SHELL:
             for words in block.commands:
-                assert Path(words[0]).name == "brainldm", f"cannot be run, say why not: {words}"
+                assert Path(words[0]).name == "brainldm", f"say why it is not run: {words}"
                 code, output = said(*shortened(words)[1:])
                 assert code == 0, output
 

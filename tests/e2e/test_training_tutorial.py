@@ -13,28 +13,24 @@ import pytest
 from brainldm.checkpoint import load_config
 from brainldm.train.presets import load_settings
 from brainldm.train.settings import AutoencoderSettings, DiffusionSettings
-from tests.conftest import Run
+from tests.conftest import Typed
 from tests.documents import ROOT, commands
 
-PAGE = ROOT / "docs/training.md"
+PAGE = ROOT / "docs/tutorial-training.md"
+HOW_TO = ROOT / "docs/training.md"
 SMALLER = {"20": "3", "training.steps=200": "training.steps=2", "16": "2"}
 """The tutorial's numbers, and the test's."""
 
 
-def tutorial() -> list[list[str]]:
-    """Its commands, from making scans to looking at the model."""
-    words = commands(PAGE, "bash")
-    [start] = [i for i, each in enumerate(words) if "brainldm.simulate.scanner" in each]
-    [end] = [i for i, each in enumerate(words) if each[:2] == ["brainldm", "info"]]
-    return words[start : end + 1]
-
-
-def test_from_scans_to_samples_of_a_fine_tuned_model(run: Run, tmp_path: Path) -> None:
+def test_from_scans_to_samples_of_a_fine_tuned_model(
+    typed: Typed, tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    monkeypatch.chdir(tmp_path)
     extra = {"train": ["--set", "run.samples=2", "--set", "run.sample_steps=2"]}
-    for command in tutorial():
+    for command in commands(PAGE, "bash"):
         words = [SMALLER.get(word, word) for word in command]
-        result = run(*words, *extra.get(words[1], []))
-        assert result.returncode == 0, result.stderr
+        code, said = typed(*words, *extra.get(words[1], []))
+        assert code == 0, said
     with (tmp_path / "data/participants.tsv").open() as file:
         assert len(list(csv.DictReader(file, delimiter="\t"))) == 3
     card = (tmp_path / "run/models/README.md").read_text()
@@ -46,10 +42,13 @@ def test_from_scans_to_samples_of_a_fine_tuned_model(run: Run, tmp_path: Path) -
     assert image.shape == demo.shape
     made = json.loads((tmp_path / "heads/brain_seed-7_T1w.json").read_text())["brainldm"]
     assert made["conditions"]["age"]["value"] == 65
-    assert "ventricular_volume_ml: 10 to 75 mL" in result.stdout
+    assert "ventricular_volume_ml: 10 to 75 mL" in said  # by the last of them
 
 
-@pytest.mark.parametrize("words", [each for each in commands(PAGE, "bash") if "--preset" in each])
+@pytest.mark.parametrize(
+    "words",
+    [each for page in (PAGE, HOW_TO) for each in commands(page, "bash") if "--preset" in each],
+)
 def test_every_documented_setting_exists(words: list[str]) -> None:
     stage = AutoencoderSettings if "autoencoder" in words[:4] else DiffusionSettings
     changes = [words[i + 1] for i, word in enumerate(words) if word == "--set"]
