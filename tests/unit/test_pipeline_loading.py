@@ -91,7 +91,7 @@ def test_a_gpu_short_of_memory_decodes_in_the_low_mode(
         return decode(*arguments, low_memory=low_memory)
 
     monkeypatch.setattr(slabs, "decode", full)
-    with pytest.warns(UserWarning, match="too little memory; decoding again in the mode low"):
+    with pytest.warns(UserWarning, match="too little memory; decoding again in low-memory mode"):
         result = model.decode(latent)
     assert relative(result.numpy(), expected.numpy()) < 1e-6
 
@@ -99,7 +99,7 @@ def test_a_gpu_short_of_memory_decodes_in_the_low_mode(
         raise torch.OutOfMemoryError
 
     monkeypatch.setattr(slabs, "decode", never)
-    with pytest.raises(BrainLDMError, match=r"even in the mode low. Use the CPU"):
+    with pytest.raises(BrainLDMError, match=r"even in low-memory mode. Use the CPU"):
         model.decode(latent)
 
 

@@ -14,7 +14,7 @@ import numpy as np
 import pytest
 from PIL import Image
 
-from brainldm.errors import BrainLDMError
+from brainldm.errors import DataError, StorageError, UsageError
 from brainldm.image.grid import Grid
 from brainldm.image.slices import GAP, PIXELS_PER_MM, preview_png
 from brainldm.image.volume import Volume
@@ -77,7 +77,7 @@ def test_existing_files_are_kept_unless_told(tmp_path: Path) -> None:
     path = Volume(noise(), AFFINE, {"seed": 1}).save(tmp_path / "x.nii.gz", preview=True)
     before = path.read_bytes()
     other = Volume(1 - noise(), AFFINE, {"seed": 2})
-    with pytest.raises(BrainLDMError, match=r"Would overwrite .*x\.nii\.gz.*--overwrite"):
+    with pytest.raises(UsageError, match=r"Would overwrite .*x\.nii\.gz.*--overwrite"):
         other.save(path)
     assert path.read_bytes() == before
     other.save(path, overwrite=True)
@@ -89,7 +89,7 @@ def test_existing_files_are_kept_unless_told(tmp_path: Path) -> None:
 
 def test_an_old_sidecar_alone_is_not_overwritten_either(tmp_path: Path) -> None:
     (tmp_path / "x.json").write_text("{}")
-    with pytest.raises(BrainLDMError, match=r"Would overwrite .*x\.json"):
+    with pytest.raises(UsageError, match=r"Would overwrite .*x\.json"):
         Volume(noise(), AFFINE, {"seed": 1}).save(tmp_path / "x.nii.gz")
     assert not (tmp_path / "x.nii.gz").exists()
 
@@ -98,7 +98,7 @@ def test_full_disk_leaves_nothing(tmp_path: Path) -> None:
     volume = Volume(noise((30, 30, 30)), AFFINE, {"seed": 1})
     with (
         files_of_at_most(5000),
-        pytest.raises(BrainLDMError, match=r"Cannot write .*x\.nii\.gz: File too large.*Free some"),
+        pytest.raises(StorageError, match=r"Cannot write .*x\.nii\.gz: File too large.*Free some"),
     ):
         volume.save(tmp_path / "x.nii.gz")
     assert list(tmp_path.iterdir()) == []
@@ -114,7 +114,7 @@ def test_no_space_left_keeps_what_was_there(
         raise OSError(errno.ENOSPC, os.strerror(errno.ENOSPC))
 
     monkeypatch.setattr(os, "fsync", full)
-    with pytest.raises(BrainLDMError, match="No space left on device"):
+    with pytest.raises(StorageError, match="No space left on device"):
         Volume(1 - noise(), AFFINE, {"seed": 2}).save(path, overwrite=True)
     assert {each.name: each.read_bytes() for each in tmp_path.iterdir()} == before
 
@@ -131,44 +131,44 @@ def test_interruption_leaves_nothing(tmp_path: Path, monkeypatch: pytest.MonkeyP
 
 def test_folder_that_cannot_be(tmp_path: Path) -> None:
     (tmp_path / "file").touch()
-    with pytest.raises(BrainLDMError, match=r"Cannot make the folder .*choose another"):
+    with pytest.raises(StorageError, match=r"Cannot make the folder .*choose another"):
         Volume(noise(), AFFINE).save(tmp_path / "file" / "x.nii.gz")
 
 
 def test_folder_without_permission(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
     # root may write anywhere, so the system's answer is put in its mouth
     monkeypatch.setattr(os, "access", lambda path, mode: False)
-    with pytest.raises(BrainLDMError, match=r"Cannot write into the folder .*permission denied"):
+    with pytest.raises(StorageError, match=r"Cannot write into the folder .*permission denied"):
         Volume(noise(), AFFINE).save(tmp_path / "x.nii.gz")
 
 
 def test_other_suffix(tmp_path: Path) -> None:
-    with pytest.raises(BrainLDMError, match=r"'x\.mgz': expected a name ending in \.nii\.gz"):
+    with pytest.raises(UsageError, match=r"'x\.mgz': expected a name ending in \.nii\.gz"):
         Volume(noise(), AFFINE).save(tmp_path / "x.mgz")
 
 
 @pytest.mark.parametrize("shape", [(4, 4), (4, 4, 4, 2), (0, 4, 4)])
 def test_array_that_is_not_3d(shape: tuple[int, ...]) -> None:
-    with pytest.raises(BrainLDMError, match=r"expected three dimensions \(X, Y, Z\)"):
+    with pytest.raises(DataError, match=r"expected three dimensions \(X, Y, Z\)"):
         Volume(np.zeros(shape), AFFINE)
 
 
 def test_array_with_nan() -> None:
     array = noise()
     array[0, 0, :2] = np.nan, np.inf
-    with pytest.raises(BrainLDMError, match="2 of the image's 1200 values are NaN or infinite"):
+    with pytest.raises(DataError, match="2 of the image's 1200 values are NaN or infinite"):
         Volume(array, AFFINE)
 
 
 @pytest.mark.parametrize("affine", [np.eye(3), np.zeros((4, 4)), np.full((4, 4), np.nan)])
 def test_affine_that_is_none(affine: np.ndarray) -> None:
-    with pytest.raises(BrainLDMError, match="expected an invertible 4 x 4 matrix"):
+    with pytest.raises(DataError, match="expected an invertible 4 x 4 matrix"):
         Volume(noise(), affine)
 
 
 def test_load_4d(tmp_path: Path) -> None:
     nib.save(nib.Nifti1Image(noise((4, 4, 4, 2)), AFFINE), tmp_path / "series.nii.gz")
-    with pytest.raises(BrainLDMError, match=r"series\.nii\.gz: .*\(4, 4, 4, 2\).*Take one volume"):
+    with pytest.raises(DataError, match=r"series\.nii\.gz: .*\(4, 4, 4, 2\).*Take one volume"):
         Volume.load(tmp_path / "series.nii.gz")
 
 
@@ -177,7 +177,7 @@ def test_load_without_a_place_in_space(tmp_path: Path) -> None:
     assert not image.header["sform_code"]
     assert not image.header["qform_code"]
     nib.save(image, tmp_path / "x.nii")
-    with pytest.raises(BrainLDMError, match="does not say where in space it lies"):
+    with pytest.raises(DataError, match="does not say where in space it lies"):
         Volume.load(tmp_path / "x.nii")
 
 
@@ -185,13 +185,13 @@ def test_load_what_is_not_a_nifti(tmp_path: Path) -> None:
     (tmp_path / "x.nii.gz").write_text("a picture")
     (tmp_path / "x.txt").write_text("a letter")
     nib.save(nib.MGHImage(noise(), AFFINE), tmp_path / "x.mgz")
-    for name, message in (
-        ("x.nii.gz", "Expected a whole NIfTI"),
-        ("x.txt", "Expected a whole NIfTI"),
-        ("x.mgz", "is a MGHImage: expected a NIfTI"),
-        ("missing.nii", "Cannot read"),
+    for name, kind, message in (
+        ("x.nii.gz", DataError, "Expected a whole NIfTI"),
+        ("x.txt", DataError, "Expected a whole NIfTI"),
+        ("x.mgz", DataError, "is a MGHImage: expected a NIfTI"),
+        ("missing.nii", StorageError, "Cannot read"),
     ):
-        with pytest.raises(BrainLDMError, match=message):
+        with pytest.raises(kind, match=message):
             Volume.load(tmp_path / name)
 
 
@@ -199,13 +199,13 @@ def test_load_what_is_not_a_nifti(tmp_path: Path) -> None:
 def test_load_truncated(tmp_path: Path, name: str) -> None:
     path = Volume(noise(), AFFINE).save(tmp_path / name)
     path.write_bytes(path.read_bytes()[:-1000])
-    with pytest.raises(BrainLDMError, match="Expected a whole NIfTI"):
+    with pytest.raises(DataError, match="Expected a whole NIfTI"):
         Volume.load(path)
 
 
 def test_load_complex(tmp_path: Path) -> None:
     nib.save(nib.Nifti1Image(noise().astype(np.complex64), AFFINE), tmp_path / "x.nii")
-    with pytest.raises(BrainLDMError, match="values of type complex64: expected real numbers"):
+    with pytest.raises(DataError, match="values of type complex64: expected real numbers"):
         Volume.load(tmp_path / "x.nii")
 
 
@@ -232,9 +232,7 @@ def test_resampling_onto_itself_changes_nothing() -> None:
 def test_resampling_far_away() -> None:
     far = AFFINE.copy()
     far[2, 3] += 500
-    with pytest.raises(
-        BrainLDMError, match=r"centred on \[0\.0, 0\.0, 500\.0\] mm, does not touch"
-    ):
+    with pytest.raises(DataError, match=r"centred on \[0\.0, 0\.0, 500\.0\] mm, does not touch"):
         Volume(noise(), far).resample(Grid.of(SHAPE, AFFINE))
 
 

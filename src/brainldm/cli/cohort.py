@@ -9,7 +9,7 @@ from typing import Annotated, Literal, cast
 import typer
 
 from brainldm.cli.command import add
-from brainldm.cli.options import ModelName, ModelOptions, SamplingOptions, integer
+from brainldm.cli.options import ModelOptions, SamplingOptions, integer
 from brainldm.errors import UsageError
 
 DataSet = Annotated[Path, typer.Option("--out", metavar="DIR", help="Folder of the data set.")]
@@ -37,7 +37,14 @@ class Plan:
             help="Seed for the plan; the same one draws the same plan.",
         ),
     ] = 0
-    model: ModelName = "demo"
+    model: Annotated[
+        str,
+        typer.Option(
+            metavar="demo|published|DIR",
+            help="Model whose conditions and ranges the plan keeps to; weights of the published "
+            "one are not needed.",
+        ),
+    ] = "demo"
     like: Annotated[
         Path | None,
         typer.Option(

@@ -35,8 +35,8 @@ ModelName = Annotated[
     str,
     typer.Option(
         metavar="demo|published|DIR",
-        help="Model: the one that ships with brainldm, the one that `brainldm download` fetches, "
-        "or a directory with a model's files (brainldm's own or the published ones).",
+        help="Model: demo (ships with brainldm), published (fetched by `brainldm download`), or a "
+        "directory with a model's files.",
         rich_help_panel=COMPUTING,
     ),
 ]

@@ -8,8 +8,6 @@ from typing import Annotated
 
 import typer
 
-from brainldm.cli.options import ModelName
-
 
 @dataclass(frozen=True, kw_only=True)
 class Prepare:
@@ -31,7 +29,14 @@ class Prepare:
         Path,
         typer.Option(metavar="DIR", help="Data set to write; one that was interrupted is resumed."),
     ]
-    model: ModelName = "published"
+    model: Annotated[
+        str,
+        typer.Option(
+            metavar="demo|published|DIR",
+            help="Model whose grid the scans are brought to; weights of the published one are "
+            "not needed.",
+        ),
+    ] = "published"
     table: Annotated[
         Path | None,
         typer.Option(

@@ -19,7 +19,7 @@ from nibabel.spatialimages import HeaderDataError
 from numpy.typing import NDArray
 from scipy import ndimage
 
-from brainldm.errors import DataError
+from brainldm.errors import BrainLDMError, DataError, StorageError, UsageError
 from brainldm.files import refuse_existing, to_json, write_together
 from brainldm.image.grid import Grid
 from brainldm.image.slices import preview_png
@@ -27,6 +27,8 @@ from brainldm.image.slices import preview_png
 SUFFIXES = (".nii.gz", ".nii")
 UNREADABLE = (ImageFileError, HeaderDataError, OSError, EOFError, zlib.error)
 """What nibabel raises for a file that is missing, damaged or no image."""
+FORBIDDEN = (FileNotFoundError, PermissionError, IsADirectoryError)
+"""Those of them that say nothing of the file's content."""
 LEVEL = 3
 """Of ISA-L's gzip: as small as zlib's level 1 to 6, several times as quick."""
 
@@ -67,8 +69,9 @@ class Volume:
         """Read a 3-D NIfTI.
 
         Raises:
-            DataError: the file is missing, is not a NIfTI, is damaged, does not say where in
-                space it lies, or is not a 3-D image of finite real numbers.
+            StorageError: there is no such file, or it may not be read.
+            DataError: it is not a NIfTI, is damaged, does not say where in space it lies, or is
+                not a 3-D image of finite real numbers.
         """
         image = _open(path)
         try:
@@ -123,8 +126,8 @@ class Volume:
             The path of the NIfTI.
 
         Raises:
-            DataError: another suffix, a file that exists, a folder that cannot be written, a
-                full disk.
+            UsageError: another suffix, or a file that exists.
+            StorageError: a folder that cannot be written, or a full disk.
         """
         nifti, sidecar, picture = output_paths(path)
         if not overwrite:
@@ -159,7 +162,7 @@ def read_grid(path: str | Path) -> Grid:
     """Where the voxels of a NIfTI are, from its header alone.
 
     Raises:
-        DataError: as `Volume.load`, but for what only the voxels show.
+        BrainLDMError: as `Volume.load`, but for what only the voxels show.
     """
     image = _open(path)
     try:
@@ -193,8 +196,9 @@ def _open(path: str | Path) -> nib.Nifti1Pair:
     return image
 
 
-def _unreadable(path: str | Path, error: Exception) -> DataError:
-    return DataError(f"Cannot read {path}: {error}. Expected a whole NIfTI file (.nii, .nii.gz).")
+def _unreadable(path: str | Path, error: Exception) -> BrainLDMError:
+    kind = StorageError if isinstance(error, FORBIDDEN) else DataError
+    return kind(f"Cannot read {path}: {error}. Expected a whole NIfTI file (.nii, .nii.gz).")
 
 
 def nifti_files(folder: Path) -> list[Path]:
@@ -215,11 +219,11 @@ def output_paths(path: str | Path) -> tuple[Path, Path, Path]:
     """The NIfTI, sidecar and preview that `Volume.save(path)` writes.
 
     Raises:
-        DataError: the path ends in neither .nii.gz nor .nii.
+        UsageError: the path ends in neither .nii.gz nor .nii.
     """
     path = Path(path)
     for suffix in SUFFIXES:
         if path.name.endswith(suffix):
             stem = path.name.removesuffix(suffix)
             return path, path.with_name(f"{stem}.json"), path.with_name(f"{stem}.png")
-    raise DataError(f"Cannot save as {path.name!r}: expected a name ending in .nii.gz or .nii.")
+    raise UsageError(f"Cannot save as {path.name!r}: expected a name ending in .nii.gz or .nii.")

@@ -145,7 +145,7 @@ class BrainLDM:
                 memory.
 
         Warns:
-            UserWarning: a GPU had too little memory: one by one and in the mode low from now on.
+            UserWarning: a GPU had too little memory: one by one and in low-memory mode from now on.
         """
         sampling = Sampling(
             sampler=sampler, steps=steps, guidance=guidance, extrapolate=extrapolate
@@ -182,7 +182,7 @@ class BrainLDM:
             sample,
             schedule=self.schedule,
             solver=sampling.solver,
-            steps=sampling.count,
+            steps=sampling.number_of_steps,
             prediction=self.config.schedule.prediction,
         )
         guided = partial(denoiser, guidance=sampling.guidance, null=self.config.null_context or 0.0)
@@ -217,7 +217,7 @@ class BrainLDM:
             ModelError: a GPU has too little memory.
 
         Warns:
-            UserWarning: a GPU had too little memory, and the mode is low from now on.
+            UserWarning: a GPU had too little memory, and the low-memory mode holds from now on.
         """
         return self.networks.decode(latent)
 

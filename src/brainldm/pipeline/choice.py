@@ -84,7 +84,7 @@ class Sampling:
         return DDIM(eta=self.eta)
 
     @property
-    def count(self) -> int:
+    def number_of_steps(self) -> int:
         """Denoising steps: those asked for, or the usual ones."""
         return self.solver.usual_steps if self.steps is None else self.steps
 
@@ -95,7 +95,7 @@ class Sampling:
             UsageError: an unknown sampler, or an eta, steps or a guidance that are not possible.
             ModelError: guidance of a model that always had conditions.
         """
-        Schedule.of(config.schedule).timesteps(self.count, self.solver.spacing)
+        Schedule.of(config.schedule).timesteps(self.number_of_steps, self.solver.spacing)
         if not math.isfinite(self.guidance):
             raise UsageError(f"guidance is {self.guidance}: expected a finite number, such as 1.5.")
         if self.guidance != 1 and config.null_context is None:
@@ -106,4 +106,4 @@ class Sampling:
 
     def describe(self) -> dict[str, str | float]:
         """What a record says: the solver's name and parameters, steps and guidance."""
-        return {**self.solver.describe(), "steps": self.count, "guidance": self.guidance}
+        return {**self.solver.describe(), "steps": self.number_of_steps, "guidance": self.guidance}

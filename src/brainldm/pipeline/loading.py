@@ -1,7 +1,7 @@
 """The two networks of a model on a device, and what is done where memory is short.
 
-In the mode low the U-Net is let go once a call's latents are denoised, and read again for the next
-call. A GPU that has too little memory changes to that mode by itself.
+In low-memory mode the U-Net is let go once a call's latents are denoised, and read again for the
+next call. A GPU that has too little memory changes to that mode by itself.
 """
 
 from __future__ import annotations
@@ -108,7 +108,7 @@ class Networks:
         return self._unet
 
     def in_turn(self, denoised: Iterable[T]) -> Iterator[T]:
-        """Latents as they are denoised; in the mode low, all of them once the U-Net is let go.
+        """Latents as they are denoised; in low-memory mode, all of them once the U-Net is let go.
 
         So the U-Net and the decoder are not in memory together, and the U-Net is read once for all.
         """
@@ -136,8 +136,8 @@ class Networks:
             ModelError: a GPU has too little memory for one latent.
 
         Warns:
-            UserWarning: a GPU has too little memory for all: one by one, and in the mode low, from
-                now on.
+            UserWarning: a GPU has too little memory for all: one by one, and in low-memory mode,
+                from now on.
         """
         try:
             size = min(self._most or len(z), len(z))
@@ -153,7 +153,7 @@ class Networks:
         # Out here, since the exception holds what did not fit.
         warnings.warn(
             f"{self.device} has too little memory for {len(z)} heads at a time; going on one by "
-            "one in the mode low.",
+            "one in low-memory mode.",
             stacklevel=2,
         )
         self._most, self.memory = 1, "low"
@@ -176,10 +176,10 @@ class Networks:
 
         Raises:
             NotFiniteError: an image has values that are NaN or infinite.
-            ModelError: a GPU has too little memory, even in the mode low.
+            ModelError: a GPU has too little memory, even in low-memory mode.
 
         Warns:
-            UserWarning: a GPU has too little memory, and the mode is low from now on.
+            UserWarning: a GPU has too little memory, and the low-memory mode holds from now on.
         """
         x = self._decode(latent.to(self.device) / self.config.latent.scale)
         if not x.isfinite().all():
@@ -197,11 +197,11 @@ class Networks:
             if self.memory == "low":
                 raise ModelError(
                     f"{self.device} has too little memory to decode a latent of shape "
-                    f"{tuple(z.shape)}, even in the mode low. Use the CPU."
+                    f"{tuple(z.shape)}, even in low-memory mode. Use the CPU."
                 ) from None
         # Out here, since the exception holds what did not fit.
         warnings.warn(
-            f"{self.device} has too little memory; decoding again in the mode low.", stacklevel=3
+            f"{self.device} has too little memory; decoding again in low-memory mode.", stacklevel=3
         )
         self.memory = "low"
         return self._decode(z)
