@@ -8,13 +8,14 @@ from torch import nn
 from torch.utils.checkpoint import checkpoint
 
 from brainldm.models import autoencoder, unet
+from brainldm.models.attention import SpatialTransformer
 
 BLOCKS = (
     autoencoder.ResBlock,
     autoencoder.Downsample,
     autoencoder.Upsample,
     unet.ResBlock,
-    unet.SpatialTransformer,
+    SpatialTransformer,
 )
 
 

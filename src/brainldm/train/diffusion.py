@@ -16,8 +16,9 @@ import torch
 from jaxtyping import Float, Int
 from torch import Tensor, nn
 
+from brainldm.models.attention import TransformerBlock
 from brainldm.models.norm import channels_last
-from brainldm.models.unet import TransformerBlock, with_context
+from brainldm.models.unet import with_context
 from brainldm.sampling.schedules import Schedule
 from brainldm.train.feed import Batch, Samples
 from brainldm.train.latents import Encoded
