@@ -167,9 +167,12 @@ def overhead(folder: Path, rounds: int) -> dict[str, Any]:
             pipeline.generate([row.conditions for row in rows], [row.seed for row in rows])
         times["bare"].append(time.monotonic() - start)
         start = time.monotonic()
-        run.run_cohort(
-            run.Request(folder / "plan.tsv", folder / f"engine-{number}", Model(), Sampling())
-        )
+        run.Cohort(
+            table=folder / "plan.tsv",
+            out=folder / f"engine-{number}",
+            model=Model(),
+            sampling=Sampling(),
+        ).run()
         times["engine"].append(time.monotonic() - start)
     overheads = [e / b - 1 for e, b in zip(times["engine"], times["bare"], strict=True)]
     return {"seconds": times, "overheads": overheads}
@@ -180,7 +183,7 @@ def ray(folder: Path, workers: int) -> dict[str, Any]:
     import psutil
     from ray.cluster_utils import Cluster
 
-    from brainldm.cohort.run import Request, run_cohort
+    from brainldm.cohort.run import Cohort
     from brainldm.pipeline.choice import Model, Sampling
 
     os.environ["RAY_USAGE_STATS_ENABLED"] = "0"
@@ -201,8 +204,15 @@ def ray(folder: Path, workers: int) -> dict[str, Any]:
                     os.sched_setaffinity(thread.id, {core})
 
     out = folder / f"ray-{workers}"
-    request = Request(folder / "plan.tsv", out, Model(), Sampling(), batch=1)
-    run_cohort(Request(**{**vars(request), "ray": cluster.address, "cores": 1}), progress)
+    Cohort(
+        table=folder / "plan.tsv",
+        out=out,
+        model=Model(),
+        sampling=Sampling(),
+        batch=1,
+        ray=cluster.address,
+        cores=1,
+    ).run(progress)
     cluster.shutdown()
     settled = times[2 * workers :]  # after the first volume of each, which warms it up
     return {"rate": (len(settled) - 1) / (settled[-1] - settled[0])}

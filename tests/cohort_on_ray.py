@@ -14,7 +14,7 @@ from pathlib import Path
 import psutil
 from ray.cluster_utils import Cluster
 
-from brainldm.cohort.run import Request, run_cohort
+from brainldm.cohort.run import Cohort
 from tests.cohorts import SLOW, choice
 
 KILLS = 2
@@ -47,11 +47,18 @@ def main() -> None:
         initialize_head=True, head_node_args={"num_cpus": 1, "include_dashboard": False}
     )
     nodes = [cluster.add_node(num_cpus=1) for _ in range(2)]
-    request = Request(table, out, choice(model), SLOW, ray=cluster.address, cores=1)
+    cohort = Cohort(
+        table=table,
+        out=out,
+        model=choice(model),
+        sampling=SLOW,
+        ray=cluster.address,
+        cores=1,
+    )
     killed: list[str] = []
     threading.Thread(target=disturb, args=(out, cluster, nodes[-1], killed), daemon=True).start()
     try:
-        summary = run_cohort(request)
+        summary = cohort.run()
     finally:
         cluster.shutdown()
     print(json.dumps({"made": summary.made, "finished": summary.finished, "killed": killed}))

@@ -6,7 +6,7 @@ import multiprocessing
 from multiprocessing.process import BaseProcess
 from pathlib import Path
 
-from brainldm.cohort.run import Request, run_cohort
+from brainldm.cohort.run import Cohort
 from brainldm.pipeline.choice import Model, Sampling
 
 HEADER = "participant_id\tseed\tsex\tage\tventricular_volume_ml\tbrain_volume_ml"
@@ -38,14 +38,19 @@ def contents(folder: Path) -> dict[str, bytes]:
     }
 
 
-def started(request: Request) -> BaseProcess:
+def toy_cohort(table: Path, out: Path, model: Path) -> Cohort:
+    """A cohort of toy volumes."""
+    return Cohort(table=table, out=out, model=choice(model), sampling=SAMPLING)
+
+
+def started(cohort: Cohort) -> BaseProcess:
     """A process that makes a cohort; it starts at once, forked from one that has all imported."""
     context = multiprocessing.get_context("forkserver")
     context.set_forkserver_preload(["tests.cohorts"])
-    process = context.Process(target=_make, args=(request,))
+    process = context.Process(target=_make, args=(cohort,))
     process.start()
     return process
 
 
-def _make(request: Request) -> None:
-    run_cohort(request)
+def _make(cohort: Cohort) -> None:
+    cohort.run()

@@ -5,6 +5,7 @@ from __future__ import annotations
 import hashlib
 import json
 import os
+import secrets
 import shutil
 from collections.abc import Iterator, Mapping, Sequence
 from contextlib import contextmanager
@@ -85,8 +86,13 @@ def write_together(contents: Mapping[Path, bytes]) -> None:
 
 
 @contextmanager
-def write_folder(folder: Path) -> Iterator[Path]:
-    """A folder to fill, which takes its place when it is whole; what was there is replaced.
+def write_folder(folder: Path, *, keep: bool = False) -> Iterator[Path]:
+    """A folder to fill, which takes its place when it is whole.
+
+    Args:
+        folder: the place.
+        keep: what is there by then stays, as where another process wrote the same; otherwise it is
+            replaced.
 
     Raises:
         StorageError: it cannot be written. After this or any other interruption what was there
@@ -102,11 +108,23 @@ def write_folder(folder: Path) -> Iterator[Path]:
             if path.is_file():  # on the disk before the rename: no name without its content
                 with path.open("rb") as file:
                     os.fsync(file.fileno())
-        _replace(folder, aside)
+        if keep:
+            _leave(folder, aside)
+        else:
+            _replace(folder, aside)
     except OSError as error:
         raise _unwritten(str(folder), error) from error
     finally:
         shutil.rmtree(aside, ignore_errors=True)
+
+
+def _leave(folder: Path, new: Path) -> None:
+    """Rename `new` to `folder`, unless another process has put one there that is not empty."""
+    try:
+        new.rename(folder)
+    except OSError:
+        if not folder.is_dir():
+            raise
 
 
 def _replace(folder: Path, new: Path) -> None:
@@ -124,14 +142,23 @@ def _replace(folder: Path, new: Path) -> None:
     shutil.rmtree(old)
 
 
+def is_partial(path: Path) -> bool:
+    """Whether a file or folder is one that was being written when its process was killed."""
+    return path.name.startswith(".") and path.name.endswith(".partial")
+
+
 def remove_partial(folder: Path) -> None:
     """Remove what a process that was killed left half-written in a folder."""
-    for aside in folder.glob(".*.partial"):
-        aside.unlink(missing_ok=True)
+    for aside in filter(is_partial, folder.glob(".*")):
+        if aside.is_dir():
+            shutil.rmtree(aside, ignore_errors=True)
+        else:
+            aside.unlink(missing_ok=True)
 
 
 def _partial(path: Path) -> Path:
-    return path.with_name(f".{path.name}.{os.getpid()}.partial")
+    # Processes on two machines may have one number.
+    return path.with_name(f".{path.name}.{os.getpid()}-{secrets.token_hex(4)}.partial")
 
 
 def _flush(file: IO[bytes]) -> None:

@@ -9,7 +9,7 @@ import nibabel as nib
 import numpy as np
 import pytest
 
-from brainldm.cohort.run import Request, run_cohort
+from brainldm.cohort.run import Cohort
 from tests.cohorts import SLOW, choice, contents, write_plan
 from tests.conftest import ROOT, Run
 from tests.toy import write_toy_model
@@ -18,37 +18,38 @@ ROWS = 48
 
 
 @pytest.fixture(scope="module")
-def request_(tmp_path_factory: pytest.TempPathFactory) -> Request:
+def cohort(tmp_path_factory: pytest.TempPathFactory) -> Cohort:
     folder = tmp_path_factory.mktemp("cohort")
     model = write_toy_model(folder / "toy")
-    return Request(write_plan(folder / "people.tsv", ROWS), folder / "one", choice(model), SLOW)
+    table = write_plan(folder / "people.tsv", ROWS)
+    return Cohort(table=table, out=folder / "one", model=choice(model), sampling=SLOW)
 
 
-def test_workers_may_be_lost(request_: Request, run: Run) -> None:
-    out = request_.out.with_name("many")
+def test_workers_may_be_lost(cohort: Cohort, run: Run) -> None:
+    out = cohort.out.with_name("many")
     result = run(
-        *(sys.executable, "-m", "tests.cohort_on_ray", request_.model.source),
-        *(str(request_.table), str(out)),
+        *(sys.executable, "-m", "tests.cohort_on_ray", cohort.model.source),
+        *(str(cohort.table), str(out)),
         cwd=ROOT,
     )
     assert result.returncode == 0, result.stderr
     said = json.loads(result.stdout.splitlines()[-1])
     assert said["killed"] == ["worker 0", "worker 1", "node"]
     assert (said["made"], said["finished"]) == (ROWS, True)
-    run_cohort(request_)
-    many, one = contents(out), contents(request_.out)
+    cohort.run()
+    many, one = contents(out), contents(cohort.out)
     assert many.keys() == one.keys()
     images = [name for name in one if name.endswith(".nii.gz")]
     assert len(images) == ROWS
     for name in images:  # one core rounds otherwise than two
-        arrays = [nib.load(folder / name).get_fdata() for folder in (out, request_.out)]
+        arrays = [nib.load(folder / name).get_fdata() for folder in (out, cohort.out)]
         assert np.abs(arrays[0] - arrays[1]).max() < 1e-5
     for name in ("participants.tsv", "summary.json", "dataset_description.json"):
         assert many[name] == one[name]
 
 
-def test_a_cluster_that_is_not_there(request_: Request, run: Run) -> None:
-    command = ("brainldm", "cohort", "run", str(request_.table), "--model", request_.model.source)
+def test_a_cluster_that_is_not_there(cohort: Cohort, run: Run) -> None:
+    command = ("brainldm", "cohort", "run", str(cohort.table), "--model", cohort.model.source)
     result = run(*command, "--out", "none", "--ray", "127.0.0.1:1")
     assert result.returncode == 2
     assert "Cannot reach a Ray cluster at '127.0.0.1:1'" in result.stderr
@@ -56,4 +57,4 @@ def test_a_cluster_that_is_not_there(request_: Request, run: Run) -> None:
     result = run(*command, "--out", "none", "--ray", "local", "--cores-per-worker", "999")
     assert result.returncode == 2
     assert "no room for a worker of 999 cores" in result.stderr
-    assert not request_.out.with_name("none").exists()
+    assert not cohort.out.with_name("none").exists()

@@ -11,8 +11,10 @@ import pytest
 import torch
 
 from brainldm.checkpoint import load_config
+from brainldm.cohort.folder import CohortFolder
 from brainldm.cohort.gate import Gate
-from brainldm.cohort.maker import REDRAWS, Batch, Maker, Making, redrawn
+from brainldm.cohort.maker import REDRAWS, Maker, Making, redrawn
+from brainldm.cohort.parts import Batch
 from brainldm.cohort.plan import Row
 from brainldm.conditions import Conditions
 from brainldm.errors import NotFiniteError
@@ -44,8 +46,11 @@ def spheres(array: np.ndarray) -> np.ndarray:
     ).astype(np.float32)
 
 
+def speckles(array: np.ndarray) -> np.ndarray:
+    return (np.random.default_rng(0).random(array.shape) < 0.3).astype(np.float32)
+
+
 PLACES = [(20, 30, 40), (60, 30, 40), (20, 80, 40), (60, 80, 40)]
-rng = np.random.default_rng(0)
 
 
 @pytest.mark.parametrize(
@@ -53,7 +58,7 @@ rng = np.random.default_rng(0)
     [
         (np.zeros_like, "0% of the field"),
         (lambda x: x + 0.5, "100% of the field"),
-        (lambda x: (rng.random(x.shape) < 0.3).astype(np.float32), "no head"),
+        (speckles, "no head"),
         (spheres, "largest part is 25%"),
         (lambda x: np.concatenate([np.zeros_like(x[:, :60]), x[:, :52]], 1), "off the middle"),
         (lambda x: np.tile(x[::2, ::2, ::2] + 0.2 * (x[::2, ::2, ::2] > 0), 2), "no head"),
@@ -106,7 +111,7 @@ def heads_everywhere(monkeypatch: pytest.MonkeyPatch) -> None:
 
 
 def made(pipeline: BrainLDM, out: Path, gate: Gate) -> list[tuple[int, int, tuple[str, ...]]]:
-    making = Making(Sampling(sampler="ddim", steps=1), gate, out, frozenset())
+    making = Making(Sampling(sampler="ddim", steps=1), gate, CohortFolder(out), frozenset())
     results = Maker(pipeline, making).make([Batch(ROWS, frozenset({0, 1, 2}))])
     return [(r.record.seed, r.record.redraws, r.record.flags) for r in results]
 

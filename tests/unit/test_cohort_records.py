@@ -7,30 +7,32 @@ from pathlib import Path
 
 import pytest
 
-from brainldm.cohort.records import MANIFEST, WORK, Journal, Record, Records
-from brainldm.errors import BrainLDMError
+from brainldm.cohort.records import Journal, Record, Records
+from brainldm.errors import StorageError
 
 RECORD = Record(0, "a", 7, 1, ("a\tfault",), {"sex": "F"}, ("sex",), {"x": 1.5}, "i" * 64, "s" * 64)
 
 
 def add(out: Path, name: str, *rows: int) -> Path:
-    (out / WORK).mkdir(exist_ok=True)
-    journal = Journal(out, name)
-    for row in rows:
-        journal.add(replace(RECORD, row=row, label=name))
-    journal.close()
+    with Journal(out / f"{name}.jsonl") as journal:
+        for row in rows:
+            journal.add(replace(RECORD, row=row, label=name))
     return journal.path
 
 
+def records_of(out: Path, count: int) -> Records:
+    return Records(sorted(out.glob("*.jsonl")), count)
+
+
 def labels(out: Path, count: int) -> dict[int, str]:
-    return {record.row: record.label for record in Records(out, count)}
+    return {record.row: record.label for record in records_of(out, count)}
 
 
 def test_what_was_added_is_found_in_the_order_of_the_plan(tmp_path: Path) -> None:
     add(tmp_path, "one", 5, 2)
     add(tmp_path, "two", 3)
     add(tmp_path, "one", 0)
-    records = Records(tmp_path, 9)
+    records = records_of(tmp_path, 9)
     assert [record.row for record in records] == [0, 2, 3, 5]
     assert len(records) == 4
     assert records.get(0) is not None
@@ -48,8 +50,8 @@ def test_a_line_that_was_cut_is_as_none(tmp_path: Path, cut: int) -> None:
     assert labels(tmp_path, 9) == {0: "one", 2: "one"}
 
 
-def test_a_journal_counts_more_than_the_manifest(tmp_path: Path) -> None:
-    (tmp_path / MANIFEST).write_bytes(replace(RECORD, row=1, label="old").to_line())
+def test_a_later_file_counts_more(tmp_path: Path) -> None:
+    (tmp_path / "manifest.jsonl").write_bytes(replace(RECORD, row=1, label="old").to_line())
     add(tmp_path, "one", 0, 1, 99)
     assert labels(tmp_path, 2) == {0: "one", 1: "one"}
 
@@ -59,9 +61,10 @@ def test_a_record_comes_back_whole(tmp_path: Path) -> None:
 
 
 def test_a_part_is_of_one_process(tmp_path: Path) -> None:
-    (tmp_path / WORK).mkdir()
-    first = Journal(tmp_path, "one")
-    with pytest.raises(BrainLDMError, match="Another process is making this part"):
-        Journal(tmp_path, "one")
-    first.close()
-    Journal(tmp_path, "one").close()
+    path = tmp_path / "one.jsonl"
+    with (
+        Journal(path),
+        pytest.raises(StorageError, match="Another process is making this part"),
+    ):
+        Journal(path)
+    Journal(path).close()

@@ -11,6 +11,7 @@ import pytest
 from PIL import Image
 
 from brainldm.cohort import watch
+from brainldm.cohort.folder import CohortFolder
 from brainldm.cohort.maker import Made
 from brainldm.cohort.records import Record
 from brainldm.cohort.sheet import Sheet, shown_rows, tile
@@ -30,7 +31,11 @@ def test_the_summary_is_alive_and_the_sheet_grows(
     monkeypatch.setattr(watch, "SHEET_EVERY", 0.0)
     told: list[tuple[int, int]] = []
     seen = watch.Watch(
-        tmp_path / "summary.json", 10, 3, Sheet(tmp_path, 10), lambda *done: told.append(done)
+        tmp_path / "summary.json",
+        10,
+        3,
+        Sheet(CohortFolder(tmp_path), 10),
+        lambda *done: told.append(done),
     )
     sizes = []
     for row in (7, 4, 9, 5):
@@ -49,7 +54,7 @@ def test_the_summary_is_alive_and_the_sheet_grows(
 def test_a_sheet_is_the_same_in_whatever_order_it_grew(tmp_path: Path) -> None:
     sheets = []
     for rows in ((0, 5, 9), (9, 0, 5)):
-        sheet = Sheet(tmp_path, 10)
+        sheet = Sheet(CohortFolder(tmp_path), 10)
         for row in rows:
             picture = made(row).tile
             assert picture is not None

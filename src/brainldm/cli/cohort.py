@@ -4,13 +4,16 @@ from __future__ import annotations
 
 from dataclasses import dataclass
 from pathlib import Path
-from typing import Annotated, Literal, cast
+from typing import TYPE_CHECKING, Annotated, Literal, cast
 
 import typer
 
 from brainldm.cli.command import add
 from brainldm.cli.options import ModelOptions, SamplingOptions, integer
 from brainldm.errors import UsageError
+
+if TYPE_CHECKING:
+    from brainldm.cohort.parts import Part
 
 DataSet = Annotated[Path, typer.Option("--out", metavar="DIR", help="Folder of the data set.")]
 CHECKS, MACHINES = "Checks of every volume", "Several processes and machines"
@@ -201,28 +204,32 @@ class Run(ModelOptions, SamplingOptions):
     def run(self) -> None:
         """Make what is missing."""
         from brainldm.cli.progress import volumes
-        from brainldm.cohort.run import Request, run_cohort
+        from brainldm.cohort.gate import Checking
+        from brainldm.cohort.parts import WHOLE
+        from brainldm.cohort.run import Cohort
 
         if self.gate not in (None, "redraw", "flag"):
             raise UsageError(f"--gate is {self.gate!r}: expected redraw or flag.")
         if self.cores_per_worker is not None and (self.ray is None or self.cores_per_worker < 1):
             raise UsageError("--cores-per-worker is for --ray: expected 1 or more, together.")
         limits = _pairs(self.tolerance, "--tolerance", "ventricular_volume_ml=10")
-        request = Request(
+        wanted = Cohort(
             table=self.table,
             out=self.out,
             model=self.choice(),
             sampling=self.sampling(),
             batch=self.batch,
-            on_failure=cast(Literal["off", "redraw", "flag"], self.gate or "off"),
-            measure=self.measure,
-            tolerance={name: _number(text, "--tolerance") for name, text in limits.items()},
-            shard=_shard(self.shard),
+            checking=Checking(
+                on_failure=cast(Literal["off", "redraw", "flag"], self.gate or "off"),
+                measure=self.measure,
+                tolerance={name: _number(text, "--tolerance") for name, text in limits.items()},
+            ),
+            part=_part(self.shard) if self.shard else WHOLE,
             ray=self.ray,
             cores=self.cores_per_worker,
         )
         with volumes() as progress:
-            summary = run_cohort(request, progress)
+            summary = wanted.run(progress)
         before = summary.done - summary.made
         typer.echo(f"Made {summary.made} volumes" + (f"; {before} were there." if before else "."))
         if summary.finished:
@@ -267,13 +274,13 @@ def _number(text: str, option: str) -> float:
         raise UsageError(f"{option} has {text!r}: expected a number.") from None
 
 
-def _shard(text: str | None) -> tuple[int, int] | None:
-    if text is None:
-        return None
+def _part(text: str) -> Part:
+    from brainldm.cohort.parts import Part
+
     k, _, n = text.partition("/")
     if not (k.isdigit() and n.isdigit()):
         raise UsageError(f"--shard is {text!r}: expected K/N, such as 3/100.")
-    return int(k), int(n)
+    return Part(int(k), int(n))
 
 
 cohort = typer.Typer(no_args_is_help=True, help="Many volumes: draw a plan, make it, resume it.")

@@ -2,22 +2,17 @@
 
 from __future__ import annotations
 
-import hashlib
-import shutil
-from collections.abc import Callable, Iterable
+from collections.abc import Callable, Sequence
 from concurrent.futures import ThreadPoolExecutor
 from pathlib import Path
 
-import numpy as np
-
-from brainldm.cohort.dataset import close_cohort, read_model, read_settings
-from brainldm.cohort.records import WORK, Record, Records, lock
+from brainldm.cohort.describe import REPORT, SUMMARY, Participants, descriptions, finished
+from brainldm.cohort.folder import CohortFolder
+from brainldm.cohort.records import Records
 from brainldm.cohort.report import cohort_page
 from brainldm.cohort.sheet import Sheet
-from brainldm.cohort.watch import finished
-from brainldm.dataset.bids import t1w
-from brainldm.errors import BrainLDMError
-from brainldm.files import remove_partial, write_together
+from brainldm.errors import DataError
+from brainldm.files import write_aside, write_together
 
 Progress = Callable[[int, int, str], None]
 VERIFIERS = 4
@@ -26,32 +21,21 @@ BLOCK = 256
 """Files that they are given at a time."""
 
 
-def verify(out: Path, records: Records, rows: Iterable[int], progress: Progress) -> None:
+def verify(folder: CohortFolder, records: Records, rows: Sequence[int], progress: Progress) -> None:
     """Take as not done whose files are not what they were."""
-    done = np.array([row for row in rows if row in records], np.int64)
+    done = [row for row in rows if row in records]
 
     def damaged(row: int) -> bool:
         record = records.get(row)
-        return record is None or not _whole(out, record)
+        return record is None or not folder.holds(record)
 
     with ThreadPoolExecutor(VERIFIERS) as threads:
         for start in range(0, len(done), BLOCK):
-            block = done[start : start + BLOCK].tolist()
+            block = done[start : start + BLOCK]
             for row, bad in zip(block, threads.map(damaged, block), strict=True):
                 if bad:
                     records.drop(row)
             progress(start + len(block), len(done), "verify")
-
-
-def _whole(out: Path, record: Record) -> bool:
-    for path, expected in zip(t1w(out, record.label), (record.image, record.sidecar), strict=True):
-        try:
-            with path.open("rb") as file:
-                if hashlib.file_digest(file, "sha256").hexdigest() != expected:
-                    return False
-        except OSError:
-            return False
-    return True
 
 
 def merge_cohort(out: Path, progress: Progress = lambda done, total, name: None) -> int:
@@ -61,40 +45,46 @@ def merge_cohort(out: Path, progress: Progress = lambda done, total, name: None)
         How many volumes it has.
 
     Raises:
-        BrainLDMError: no cohort, a shard that still runs, or volumes that are missing or damaged.
+        UsageError: no cohort.
+        StorageError: a shard that still runs.
+        DataError: volumes that are missing or damaged.
     """
-    settings = read_settings(out)
-    count = settings["plan"]["rows"]
-    records = Records(out, count)
-    verify(out, records, range(count), progress)
-    missing = [row for row in range(count) if row not in records]
+    folder = CohortFolder(out)
+    records = folder.records()
+    rows = range(folder.settings.plan.rows)
+    verify(folder, records, rows, progress)
+    missing = [row for row in rows if row not in records]
     if missing:
         some = ", ".join(str(row + 1) for row in missing[:10])
         more = ", ..." if len(missing) > 10 else ""
-        raise BrainLDMError(
-            f"{out} lacks {len(missing)} of {count} volumes, those of the plan's rows "
+        raise DataError(
+            f"{out} lacks {len(missing)} of {len(rows)} volumes, those of the plan's rows "
             f"{some}{more}. Run the shards again that have them, then merge."
         )
-    finish(out, Sheet(out, count))
-    return int(count)
+    finish(folder, Sheet(folder, len(rows)))
+    return len(rows)
 
 
-def finish(out: Path, sheet: Sheet) -> None:
-    """Write what describes the whole, and clear away what was needed on the way."""
-    settings = read_settings(out)
-    config = read_model(out)
-    held = [lock(out, path.stem) for path in sorted((out / WORK).glob("*.jsonl"))]
-    try:
-        records = Records(out, settings["plan"]["rows"])
-        close_cohort(out, config, settings, records)
-        shown = {row: record.label for row in sheet.rows if (record := records.get(row))}
-        sheet.complete(shown)
-        report = cohort_page(config.conditions, settings, records, sheet.write())
-        write_together({out / "report.html": report, out / "summary.json": finished(records)})
-        for folder in (out, out / "code"):
-            remove_partial(folder)
-    finally:
-        for each in held:
-            each.release()
-    if (out / WORK).is_dir():
-        shutil.rmtree(out / WORK)
+def finish(folder: CohortFolder, sheet: Sheet) -> None:
+    """Write what describes the whole, the manifest first, and clear away what led there."""
+    config, settings = folder.config, folder.settings
+    with folder.alone():
+        records = folder.records()
+        sheet.complete(records)
+        picture = sheet.write()
+        participants = Participants(config, settings)
+        with (
+            write_aside(folder.out / "participants.tsv") as table,
+            write_aside(folder.manifest) as manifest,
+        ):
+            table.write(participants.header)
+            for record in records:
+                table.write(participants.line(record))
+                manifest.write(record.to_line())
+        contents = {
+            **descriptions(config, settings),
+            SUMMARY: finished(records),
+            REPORT: cohort_page(config.conditions, settings, records, picture),
+        }
+        write_together({folder.out / name: content for name, content in contents.items()})
+    folder.clear()

@@ -2,8 +2,9 @@
 
 from __future__ import annotations
 
-from collections.abc import Mapping
+from collections.abc import Callable, Mapping
 from dataclasses import dataclass, field
+from pathlib import Path
 from typing import Any, Literal
 
 import nibabel as nib
@@ -11,8 +12,11 @@ import numpy as np
 from numpy.typing import NDArray
 from scipy import ndimage
 
+from brainldm.cohort.settings import Checks
+from brainldm.errors import UsageError
+from brainldm.image.grid import Grid
 from brainldm.image.volume import Volume
-from brainldm.segment.segmenter import Segmenter
+from brainldm.segment.segmenter import Segmenter, check_segmentation, segmenter
 
 MEASURES = ("ventricular_volume_ml", "brain_volume_ml")
 """What a segmenter measures, in its order."""
@@ -28,6 +32,57 @@ OPEN = 0.15
 """The largest share of the field's sides, but the lower one, that a head reaches."""
 OFF_CENTRE_MM = 40.0
 """How far a head's middle can be from that of the field of view."""
+
+
+@dataclass(frozen=True, kw_only=True)
+class Checking:
+    """How volumes are to be checked and measured.
+
+    Args:
+        on_failure: what the gate does: "redraw", "flag" or "off".
+        measure: how volumes are measured: "ants", "simulated" or "none".
+        tolerance: condition to mL, in place of `TOLERANCE`.
+    """
+
+    on_failure: Literal["off", "flag", "redraw"] = "off"
+    measure: str = "none"
+    tolerance: Mapping[str, float] = field(default_factory=dict)
+
+    def check(self, grid: Grid) -> None:
+        """Refuse what cannot be done on a grid.
+
+        Raises:
+            UsageError: no such segmentation, or a tolerance of what is not measured or checked.
+            MissingExtraError: what measures is not installed.
+        """
+        check_segmentation(self.measure, grid)
+        unknown = self.tolerance.keys() - TOLERANCE.keys()
+        if unknown:
+            raise UsageError(
+                f"There is no tolerance of {', '.join(sorted(unknown))}: expected "
+                f"{' or '.join(TOLERANCE)}, which are measured."
+            )
+        if self.tolerance and (self.measure == "none" or self.on_failure == "off"):
+            raise UsageError(
+                "A tolerance was given, but nothing is measured or checked: expected --measure and "
+                "--gate with it."
+            )
+
+    def describe(self) -> Checks:
+        """For the record."""
+        if self.measure == "none":
+            return Checks(on_failure=self.on_failure)
+        return Checks(
+            on_failure=self.on_failure,
+            measures=MEASURES,
+            segmentation=self.measure,
+            tolerance=None if self.on_failure == "off" else {**TOLERANCE, **self.tolerance},
+        )
+
+    def gate(self, grid: Grid, cache: Path, progress: Callable[[int, int], None]) -> Gate:
+        """The gate itself; what measuring needs is made once, in the cache."""
+        measures = segmenter(self.measure, grid, cache, progress)
+        return Gate(self.on_failure, measures, {**TOLERANCE, **self.tolerance})
 
 
 @dataclass(frozen=True)
@@ -69,16 +124,6 @@ class Gate:
             if asked is not None and not abs(found - float(asked)) <= most:
                 faults.append(f"{name} measured {found:.4g}, asked {float(asked):.4g}")
         return tuple(faults)
-
-
-def describe_gate(on_failure: str, measure: str, tolerance: Mapping[str, float]) -> dict[str, Any]:
-    """For the record: what is checked, and what is measured how."""
-    gate: dict[str, Any] = {"on_failure": on_failure, "measures": []}
-    if measure != "none":
-        gate |= {"measures": list(MEASURES), "segmentation": measure}
-        if on_failure != "off":
-            gate["tolerance"] = dict(tolerance)
-    return gate
 
 
 def _no_head(volume: Volume) -> list[str]:

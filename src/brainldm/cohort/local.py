@@ -4,7 +4,8 @@ from __future__ import annotations
 
 from collections.abc import Iterable, Iterator
 
-from brainldm.cohort.maker import Batch, Facts, Made, Maker, Making
+from brainldm.cohort.maker import Facts, Made, Maker, Making
+from brainldm.cohort.parts import Batch
 from brainldm.pipeline.brain import BrainLDM
 from brainldm.pipeline.choice import Model
 
@@ -16,7 +17,7 @@ class Local:
         model: that makes them.
 
     Raises:
-        BrainLDMError: a model that cannot be loaded.
+        ModelError: it cannot be loaded.
     """
 
     def __init__(self, model: Model) -> None:

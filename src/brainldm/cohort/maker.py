@@ -11,21 +11,20 @@ from collections import deque
 from collections.abc import Collection, Iterable, Iterator
 from concurrent.futures import Future, ThreadPoolExecutor
 from dataclasses import dataclass, replace
-from pathlib import Path
 from typing import Self
 
 import torch
 
 from brainldm._version import __version__
+from brainldm.cohort.folder import CohortFolder
 from brainldm.cohort.gate import Gate
+from brainldm.cohort.parts import Batch
 from brainldm.cohort.plan import Row
 from brainldm.cohort.records import Record
 from brainldm.cohort.sheet import tile
 from brainldm.conditions import Conditions
-from brainldm.dataset.bids import t1w
 from brainldm.dataset.sidecar import Checked, Provenance
 from brainldm.errors import NotFiniteError
-from brainldm.files import remove_partial, write_together
 from brainldm.image.volume import Volume
 from brainldm.pipeline.brain import BrainLDM
 from brainldm.pipeline.choice import Sampling
@@ -70,27 +69,14 @@ class Making:
     Args:
         sampling: of their latents.
         gate: what is checked.
-        out: the data set, on a file system that every process sees.
+        folder: of the cohort, on a file system that every process sees.
         shown: rows whose pictures are wanted.
     """
 
     sampling: Sampling
     gate: Gate
-    out: Path
+    folder: CohortFolder
     shown: frozenset[int]
-
-
-@dataclass(frozen=True)
-class Batch:
-    """Rows that are denoised together, always the same ones, since that decides the last digits.
-
-    Args:
-        rows: of the plan.
-        wanted: those of which volumes are missing.
-    """
-
-    rows: tuple[Row, ...]
-    wanted: frozenset[int]
 
 
 @dataclass(frozen=True)
@@ -223,12 +209,7 @@ class Maker:
 
     def _write(self, made: Unwritten) -> Made:
         volume, record = made
-        image, sidecar = t1w(self.making.out, record.label)
-        remove_partial(image.parent)
-        contents = {sidecar: volume.to_sidecar(), image: volume.to_nifti()}
-        write_together(contents)
-        hashes = [hashlib.sha256(contents[path]).hexdigest() for path in (image, sidecar)]
-        record = replace(record, image=hashes[0], sidecar=hashes[1])
+        record = self.making.folder.write(volume, record)
         return Made(record, tile(volume) if record.row in self.making.shown else None)
 
 

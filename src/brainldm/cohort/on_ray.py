@@ -14,9 +14,9 @@ from collections.abc import Iterable, Iterator
 from dataclasses import dataclass, field
 from typing import Any
 
-from brainldm.cohort.dataset import COHORT
-from brainldm.cohort.maker import Batch, Facts, Made, Maker, Making
-from brainldm.errors import BrainLDMError, require
+from brainldm.cohort.maker import Facts, Made, Maker, Making
+from brainldm.cohort.parts import Batch
+from brainldm.errors import BrainLDMError, StorageError, UsageError, require
 from brainldm.pipeline.brain import BrainLDM
 from brainldm.pipeline.choice import Model
 
@@ -46,10 +46,10 @@ class _Worker:
         return Facts.of(self._pipeline)
 
     def begin(self, making: Making, settled: Facts) -> None:
-        if not (making.out / COHORT).is_file():
-            raise BrainLDMError(
-                f"The worker on {socket.gethostname()} does not see {making.out}. Expected a "
-                "folder on a file system that all machines of the cluster share."
+        if not making.folder.is_begun:
+            raise StorageError(
+                f"The worker on {socket.gethostname()} does not see {making.folder.out}. Expected "
+                "a folder on a file system that all machines of the cluster share."
             )
         _agreed([settled, self.facts()])
         assert self._pipeline is not None
@@ -76,7 +76,7 @@ class OnRay:
         cores: of each worker; None takes up to `CORES` where there is no GPU, and one beside one.
 
     Raises:
-        BrainLDMError: no such cluster, no worker could be started, or they do not agree.
+        UsageError: no such cluster, no worker could be started, or they do not agree.
     """
 
     def __init__(self, model: Model, address: str, cores: int | None) -> None:
@@ -92,7 +92,7 @@ class OnRay:
                 **({"include_dashboard": False} if address == "local" else {}),
             )
         except Exception as error:  # of many kinds: no such host, another version of Ray
-            raise BrainLDMError(
+            raise UsageError(
                 f"Cannot reach a Ray cluster at {address!r}: {error}. Expected local, auto, or the "
                 "HOST:PORT that `ray start --head` prints, with the same versions of Ray and "
                 "Python."
@@ -135,7 +135,7 @@ class OnRay:
             ]
         self._places = sum(rooms)
         if not self._places:
-            raise BrainLDMError(
+            raise UsageError(
                 f"The Ray cluster has no room for a worker of {each} cores: its largest machine "
                 f"has {most}. Choose --cores-per-worker {most} or fewer."
             )
@@ -169,7 +169,7 @@ class OnRay:
             refs = [*owners, *starting]
             ready, _ = self._ray.wait(refs, timeout=None if working else PATIENCE)
             if not ready:
-                raise BrainLDMError(
+                raise UsageError(
                     f"No worker of the Ray cluster came within {PATIENCE:.0f} s. What was made is "
                     "kept; the same command goes on."
                 )
@@ -217,8 +217,8 @@ def _plain(error: Exception, what: str) -> BrainLDMError:
     """An error of a worker, as it was raised there if a user caused it."""
     cause = getattr(error, "cause", None) or error
     if isinstance(cause, BrainLDMError):
-        return BrainLDMError(*cause.args)
-    return BrainLDMError(
+        return type(cause)(*cause.args)
+    return UsageError(
         f"{what}: {cause}. What was made is kept; the same command goes on. A worker that is "
         "killed for lack of memory needs --memory low, or more cores than now, so that fewer run."
     )
@@ -229,7 +229,7 @@ def _agreed(facts: list[Facts]) -> Facts:
     first = facts[0]
     for other in facts:
         if (other.hash, other.dtype, other.version) != (first.hash, first.dtype, first.version):
-            raise BrainLDMError(
+            raise UsageError(
                 f"The workers do not agree: {first} and {other}. Expected one model, one precision "
                 "and one version of brainldm on all machines; name the precision with --dtype."
             )

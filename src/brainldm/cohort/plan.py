@@ -151,7 +151,7 @@ def read_plan(file: Path, ranges: ConditionRanges, *, extrapolate: bool = False)
     meaning = hashlib.sha256(repr((columns, places)).encode())
     offsets, labels, noises, lines = array("Q"), array("Q"), array("Q"), array("Q")
     for line in table.rows():
-        meaning.update(repr(line.cells).encode())
+        meaning.update(repr((line.offset, line.cells)).encode())
         row, wrong = plan.parse(line, len(offsets), check)
         if row is not None:
             # Some disks take "a" and "A" for one name.

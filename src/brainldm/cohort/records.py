@@ -9,7 +9,7 @@ from __future__ import annotations
 import contextlib
 import json
 import os
-from collections.abc import Iterator, Mapping
+from collections.abc import Iterable, Iterator, Mapping
 from dataclasses import asdict, dataclass
 from pathlib import Path
 from typing import IO, Self
@@ -17,11 +17,7 @@ from typing import IO, Self
 import numpy as np
 from filelock import FileLock, Timeout
 
-from brainldm.errors import BrainLDMError
-
-WORK = ".brainldm"
-"""In the data set: what is needed until it is finished."""
-MANIFEST = "manifest.jsonl"
+from brainldm.errors import StorageError
 
 
 @dataclass(frozen=True)
@@ -71,16 +67,15 @@ class Journal:
     """Adds records to a file, each on the disk before the next; one process at a time.
 
     Args:
-        out: the data set.
-        name: of the file.
+        path: of the file.
 
     Raises:
-        BrainLDMError: another process has it, or it cannot be written.
+        StorageError: another process has it, or it cannot be written.
     """
 
-    def __init__(self, out: Path, name: str) -> None:
-        self.path = out / WORK / f"{name}.jsonl"
-        self._lock = lock(out, name)
+    def __init__(self, path: Path) -> None:
+        self.path = path
+        self._lock = lock(path)
         try:
             self._file: IO[bytes] = self.path.open("r+b" if self.path.exists() else "x+b")
             # What a killed process left of its last line goes.
@@ -89,7 +84,13 @@ class Journal:
             self._file.seek(whole)
         except OSError as error:
             self._lock.release()
-            raise BrainLDMError(f"Cannot write {self.path}: {error.strerror}.") from error
+            raise StorageError(f"Cannot write {self.path}: {error.strerror}.") from error
+
+    def __enter__(self) -> Self:
+        return self
+
+    def __exit__(self, *_: object) -> None:
+        self.close()
 
     def add(self, record: Record) -> None:
         """Write a record, and wait until it is on the disk."""
@@ -98,7 +99,7 @@ class Journal:
             self._file.flush()
             os.fsync(self._file.fileno())
         except OSError as error:
-            raise BrainLDMError(
+            raise StorageError(
                 f"Cannot write {self.path}: {error.strerror}. Free some space; the same command "
                 "goes on."
             ) from error
@@ -110,19 +111,22 @@ class Journal:
         self._lock.release()
 
 
-def lock(out: Path, name: str) -> FileLock:
-    """Hold a part of a data set until it is released, or the process ends in whatever way.
+def lock(journal: Path) -> FileLock:
+    """Hold a journal until it is released, or the process ends in whatever way.
 
     Raises:
-        BrainLDMError: another process holds it.
+        StorageError: another process holds it.
     """
-    held = FileLock(out / WORK / f"{name}.lock")
+    held = FileLock(journal.with_suffix(".lock"))
     try:
         held.acquire(timeout=0)
     except Timeout:
-        raise BrainLDMError(
-            f"Another process is making this part of {out}. Wait for it, or stop it."
+        raise StorageError(
+            f"Another process is making this part of the cohort, and has {journal}. Wait for it, "
+            "or stop it."
         ) from None
+    except OSError as error:
+        raise StorageError(f"Cannot write {held.lock_file}: {error.strerror}.") from error
     except NotImplementedError:
         pass  # a file system without locks
     return held
@@ -132,12 +136,12 @@ class Records:
     """All that is known to be done; of each row, only where its line is kept in memory.
 
     Args:
-        out: the data set.
-        count: rows of its plan.
+        files: with records; of a row that is in many, the last counts. They need not be there.
+        count: rows of the plan.
     """
 
-    def __init__(self, out: Path, count: int) -> None:
-        self._files = [out / MANIFEST, *sorted((out / WORK).glob("*.jsonl"))]
+    def __init__(self, files: Iterable[Path], count: int) -> None:
+        self._files = list(files)
         self._file = np.full(count, -1, np.int32)
         self._offset = np.zeros(count, np.int64)
         for number, path in enumerate(self._files):
@@ -157,8 +161,8 @@ class Records:
         """How many rows are done."""
         return int((self._file >= 0).sum())
 
-    def __contains__(self, row: int) -> bool:
-        return bool(self._file[row] >= 0)
+    def __contains__(self, row: object) -> bool:
+        return isinstance(row, int) and bool(self._file[row] >= 0)
 
     def drop(self, row: int) -> None:
         """Take a row as not done."""

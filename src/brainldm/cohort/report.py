@@ -10,6 +10,7 @@ import numpy as np
 from numpy.typing import NDArray
 
 from brainldm.cohort.records import Record, Records
+from brainldm.cohort.settings import Settings
 from brainldm.config import Variable
 from brainldm.image.page import bars, page, picture
 from brainldm.metrics.agreement import agreement
@@ -21,7 +22,7 @@ Array = NDArray[np.float64]
 
 
 def cohort_page(
-    variables: Sequence[Variable], settings: Mapping[str, Any], records: Records, sheet: bytes
+    variables: Sequence[Variable], settings: Settings, records: Records, sheet: bytes
 ) -> bytes:
     """The page.
 
@@ -31,7 +32,7 @@ def cohort_page(
         records: of every volume.
         sheet: the contact sheet (PNG).
     """
-    measures = settings["gate"]["measures"]
+    measures = settings.gate.measures
     asked: dict[str, Array] = {v.name: np.full(len(records), np.nan) for v in variables}
     counts = {v.name: dict.fromkeys(v.labels or (), 0) for v in variables}
     measured: dict[str, Array] = {name: np.full(len(records), np.nan) for name in measures}
@@ -50,10 +51,9 @@ def cohort_page(
         named += bool(record.redraws or record.flags)
         if (record.redraws or record.flags) and len(notable) < MOST:
             notable.append(record)
-    model = settings["model"]
     return page(
         "A cohort of synthetic heads",
-        f"<p><b>{len(records)} volumes</b> of the model {escape(model['name'])}. They are "
+        f"<p><b>{len(records)} volumes</b> of the model {escape(settings.model.name)}. They are "
         f"synthetic, and show no person. {redrawn} were drawn again with another seed; "
         f"{flagged} were flagged by the quality gate.</p>",
         "<h2>Conditions asked for</h2>",
@@ -63,7 +63,7 @@ def cohort_page(
         "<h2>Some of them</h2>",
         picture(sheet, "png", "Contact sheet, evenly spread over the plan"),
         "<h2>How they were made</h2>",
-        _facts(settings),
+        _facts(settings.to_json()),
     )
 
 

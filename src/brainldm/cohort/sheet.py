@@ -3,13 +3,12 @@
 from __future__ import annotations
 
 import io
-from collections.abc import Mapping
-from pathlib import Path
 
 import numpy as np
 from PIL import Image
 
-from brainldm.dataset.bids import t1w
+from brainldm.cohort.folder import CohortFolder
+from brainldm.cohort.records import Records
 from brainldm.files import write_together
 from brainldm.image.sheet import contact_sheet
 from brainldm.image.slices import draw_slices, encode
@@ -35,12 +34,12 @@ class Sheet:
     """Grows with the cohort; the same at its end in whatever order it grew.
 
     Args:
-        out: the data set, where `contact-sheet.png` goes.
-        count: rows of the plan.
+        folder: of the cohort.
+        count: rows of its plan.
     """
 
-    def __init__(self, out: Path, count: int) -> None:
-        self._path, self._out = out / "contact-sheet.png", out
+    def __init__(self, folder: CohortFolder, count: int) -> None:
+        self._folder = folder
         self.rows = shown_rows(count)
         self._tiles: dict[int, tuple[str, bytes]] = {}
 
@@ -48,12 +47,13 @@ class Sheet:
         """Add a tile; `write` draws it."""
         self._tiles[row] = (label, picture)
 
-    def complete(self, labels: Mapping[int, str]) -> None:
-        """Read the tiles that are missing from the images of these rows."""
+    def complete(self, records: Records) -> None:
+        """Read the tiles that are missing from the images that were made."""
         for row in self.rows:
-            if row in labels and row not in self._tiles:
-                image, _ = t1w(self._out, labels[row])
-                self.add(row, labels[row], tile(Volume.load(image)))
+            record = None if row in self._tiles else records.get(row)
+            if record:
+                image = self._folder.image(record.label)
+                self.add(row, record.label, tile(Volume.load(image)))
 
     def write(self) -> bytes:
         """Draw the sheet as it is now, and write it.
@@ -64,5 +64,5 @@ class Sheet:
         there = [self._tiles[row] for row in self.rows if row in self._tiles]
         pictures = [(f"sub-{label}", Image.open(io.BytesIO(content))) for label, content in there]
         content = encode(contact_sheet(pictures, COLUMNS))
-        write_together({self._path: content})
+        write_together({self._folder.sheet: content})
         return content

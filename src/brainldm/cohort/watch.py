@@ -8,7 +8,6 @@ from datetime import UTC, datetime
 from pathlib import Path
 
 from brainldm.cohort.maker import Made
-from brainldm.cohort.records import Records
 from brainldm.cohort.sheet import Sheet
 from brainldm.files import to_json, write_together
 
@@ -75,14 +74,3 @@ class Watch:
         }
         write_together({self._file: to_json(content)})
         self._progress(self.done, self.total)
-
-
-def finished(records: Records) -> bytes:
-    """The summary of a finished cohort, with nothing in it that depends on how it was made."""
-    redraws = flagged = count = 0
-    for record in records:
-        count += 1
-        redraws += record.redraws
-        flagged += bool(record.flags)
-    content = {"state": "finished", "volumes": count, "redraws": redraws, "flagged": flagged}
-    return to_json(content)

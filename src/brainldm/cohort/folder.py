@@ -1,0 +1,185 @@
+"""The data set on disk, from the moment when it is begun to the one when it is finished.
+
+code/plan.tsv, .json   code/cohort.json   code/model.json    what was asked for, how it is made
+sub-LABEL/anat/sub-LABEL_space-MNI152NLin2009aSym_T1w.nii.gz, .json
+.brainldm/                                                   what is needed until it is finished
+manifest.jsonl and all that `cohort.describe` names          once it is
+
+The folder `code` appears at once and whole, and with it the cohort is begun: of two that begin at
+the same moment the second finds the first one's.
+"""
+
+from __future__ import annotations
+
+import hashlib
+import shutil
+from collections.abc import Iterator
+from contextlib import ExitStack, contextmanager
+from dataclasses import replace
+from functools import cached_property
+from pathlib import Path
+
+from brainldm.cohort.describe import MANIFEST, SHEET, SUMMARY
+from brainldm.cohort.plan import Plan
+from brainldm.cohort.records import Journal, Record, Records, lock
+from brainldm.cohort.settings import Settings
+from brainldm.config import ModelConfig
+from brainldm.dataset.bids import t1w
+from brainldm.errors import StorageError, UsageError
+from brainldm.files import (
+    is_partial,
+    make_folder,
+    remove_partial,
+    sha256,
+    to_json,
+    write_folder,
+    write_together,
+)
+from brainldm.image.volume import Volume
+
+
+class CohortFolder:
+    """A data set of synthetic heads, and how far it is.
+
+    Args:
+        out: the folder; it need not be there before `begin`.
+    """
+
+    def __init__(self, out: Path) -> None:
+        self.out = out.absolute()
+        self.manifest = self.out / MANIFEST
+        self.sheet = self.out / SHEET
+        self.work = self.out / ".brainldm"
+        self._code = self.out / "code"
+
+    @property
+    def is_begun(self) -> bool:
+        """Whether there is a cohort."""
+        return (self._code / "cohort.json").is_file()
+
+    def begin(self, settings: Settings, config: ModelConfig, plan: Plan) -> Plan:
+        """Begin a cohort, or go on with the one that is there.
+
+        Returns:
+            The plan as the folder keeps it.
+
+        Raises:
+            UsageError: something else is there, or a cohort with other settings.
+            StorageError: the folder cannot be written.
+        """
+        if not self.is_begun:
+            self._refuse_foreign()
+            with write_folder(self._code, keep=True) as code:
+                for file in (plan.table.file, plan.table.file.with_suffix(".json")):
+                    if file.is_file():
+                        shutil.copyfile(file, code / f"plan{file.suffix}")
+                (code / "model.json").write_text(config.to_json(), encoding="utf-8")
+                (code / "cohort.json").write_bytes(to_json(settings.to_json()))
+        if differ := self.settings.differences(settings):
+            raise UsageError(
+                f"{self.out} holds another cohort, which differs in:\n  "
+                + "\n  ".join(differ)
+                + "\nChoose another folder, or ask for what was asked before."
+            )
+        make_folder(self.work)
+        return plan.at(self._code / f"plan{plan.table.file.suffix}")
+
+    def _refuse_foreign(self) -> None:
+        """Refuse a folder with anything but what a process left that was killed as it began."""
+        there = self.out.iterdir() if self.out.is_dir() else ()
+        if any(path != self.work and not is_partial(path) for path in there):
+            raise UsageError(
+                f"{self.out} holds other files. Expected a new or an empty folder, or a cohort "
+                "begun with the same plan, model and options."
+            )
+
+    @cached_property
+    def settings(self) -> Settings:
+        """What the cohort was begun with.
+
+        Raises:
+            UsageError: there is no cohort.
+            StorageError: it cannot be read.
+            DataError: it is damaged.
+        """
+        if not self.is_begun:
+            raise UsageError(
+                f"{self.out} holds no cohort. Expected a folder that `brainldm cohort run` made."
+            )
+        return Settings.read(self._code / "cohort.json")
+
+    @cached_property
+    def config(self) -> ModelConfig:
+        """The model that it is made with.
+
+        Raises:
+            StorageError: it cannot be read.
+            DataError: it is damaged.
+        """
+        file = self._code / "model.json"
+        try:
+            return ModelConfig.from_json(file.read_text(encoding="utf-8"), str(file))
+        except OSError as error:
+            raise StorageError(f"Cannot read {file}: {error.strerror}.") from error
+
+    def journal(self, name: str) -> Journal:
+        """What one process adds to, which no other may have at the time."""
+        return Journal(self.work / f"{name}.jsonl")
+
+    def records(self) -> Records:
+        """All that is known to be done; a journal counts more than the manifest."""
+        return Records((self.manifest, *self._journals()), self.settings.plan.rows)
+
+    def _journals(self) -> list[Path]:
+        return sorted(self.work.glob("*.jsonl"))
+
+    def summary(self, part: str | None = None) -> Path:
+        """The file that says how far a part is, or the whole."""
+        return self.work / f"{part}-summary.json" if part else self.out / SUMMARY
+
+    def image(self, label: str) -> Path:
+        """The image of a participant."""
+        return t1w(self.out, label)[0]
+
+    def write(self, volume: Volume, record: Record) -> Record:
+        """Write a volume and its sidecar, whole or not at all.
+
+        Returns:
+            The record, with their hashes.
+
+        Raises:
+            StorageError: they cannot be written.
+        """
+        image, sidecar = t1w(self.out, record.label)
+        remove_partial(image.parent)
+        contents = {sidecar: volume.to_sidecar(), image: volume.to_nifti()}
+        write_together(contents)
+        first, second = (hashlib.sha256(contents[path]).hexdigest() for path in (image, sidecar))
+        return replace(record, image=first, sidecar=second)
+
+    def holds(self, record: Record) -> bool:
+        """Whether both files of a record are what they were."""
+        files = zip(t1w(self.out, record.label), (record.image, record.sidecar), strict=True)
+        try:
+            return all(sha256(path) == expected for path, expected in files)
+        except StorageError:
+            return False
+
+    @contextmanager
+    def alone(self) -> Iterator[None]:
+        """Hold every part, so that no process adds to one.
+
+        Raises:
+            StorageError: another process has one.
+        """
+        with ExitStack() as stack:
+            for journal in self._journals():
+                stack.callback(lock(journal).release)
+            yield
+
+    def clear(self) -> None:
+        """Take away what is needed no longer once the data set is finished."""
+        for folder in (self.out, self._code):
+            remove_partial(folder)
+        if self.work.is_dir():
+            shutil.rmtree(self.work)

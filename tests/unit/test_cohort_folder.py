@@ -1,0 +1,141 @@
+"""The folder of a cohort: begun by one act, gone on with, refused."""
+
+from __future__ import annotations
+
+import json
+from collections.abc import Sequence
+from concurrent.futures import ThreadPoolExecutor
+from pathlib import Path
+from threading import Barrier
+
+import pytest
+
+from brainldm.cohort.folder import CohortFolder
+from brainldm.cohort.plan import Plan, read_plan
+from brainldm.cohort.settings import Checks, MadeBy, Planned, Settings
+from brainldm.conditions import ConditionRanges
+from brainldm.errors import DataError, StorageError, UsageError
+from tests.toy import PUBLISHED
+
+ROUNDS, AT_ONCE = 20, 4
+
+
+def plan_of(file: Path, labels: Sequence[str]) -> Plan:
+    rows = "".join(f"sub-{label}\t{seed}\t60\n" for seed, label in enumerate(labels))
+    file.write_text(f"participant_id\tseed\tage\n{rows}")
+    file.with_suffix(".json").write_text(json.dumps({"age": {"Units": "years"}}))
+    return read_plan(file, ConditionRanges(PUBLISHED.conditions))
+
+
+def settings_of(plan: Plan) -> Settings:
+    return Settings(
+        model=MadeBy(name="toy", hash="0"),
+        plan=Planned(sha256=plan.sha256, rows=len(plan)),
+        sampling={"sampler": "ddim", "steps": 2, "guidance": 1.0},
+        extrapolate=False,
+        dtype="float32",
+        batch=4,
+        gate=Checks(on_failure="off"),
+    )
+
+
+def begin(out: Path, plan: Plan) -> Plan:
+    return CohortFolder(out).begin(settings_of(plan), PUBLISHED, plan)
+
+
+def test_what_was_asked_for_is_kept(tmp_path: Path) -> None:
+    plan = plan_of(tmp_path / "people.tsv", "abc")
+    kept = begin(tmp_path / "out", plan)
+    assert kept.table.file == tmp_path / "out" / "code" / "plan.tsv"
+    (tmp_path / "people.tsv").unlink()
+    assert [row.label for row in kept.rows(0, 3)] == ["a", "b", "c"]
+    folder = CohortFolder(tmp_path / "out")
+    assert folder.settings == settings_of(plan)
+    assert folder.config == PUBLISHED
+    assert (tmp_path / "out" / "code" / "plan.json").is_file()
+
+
+def test_of_many_that_begin_at_once_one_is_first(tmp_path: Path) -> None:
+    """The others are told that its cohort is there, and nothing of theirs is."""
+    plans = [plan_of(tmp_path / f"{i}.tsv", [f"{i}x{k}" for k in range(5)]) for i in range(AT_ONCE)]
+    barrier = Barrier(AT_ONCE)
+
+    def start(out: Path, plan: Plan) -> bool:
+        barrier.wait()
+        try:
+            begin(out, plan)
+        except UsageError as error:
+            return "holds another cohort, which differs in" not in str(error)
+        return True
+
+    with ThreadPoolExecutor(AT_ONCE) as threads:
+        for number in range(ROUNDS):
+            out = tmp_path / f"out-{number}"
+            won = list(threads.map(start, [out] * AT_ONCE, plans))
+            [first] = [plan for plan, first in zip(plans, won, strict=True) if first]
+            assert (out / "code" / "plan.tsv").read_bytes() == first.table.file.read_bytes()
+            assert CohortFolder(out).settings == settings_of(first)
+            assert {path.name for path in out.iterdir()} == {"code", ".brainldm"}
+
+
+def test_of_many_that_begin_the_same_at_once_all_go_on(tmp_path: Path) -> None:
+    plan = plan_of(tmp_path / "people.tsv", "abc")
+    with ThreadPoolExecutor(AT_ONCE) as threads:
+        kept = list(threads.map(begin, [tmp_path / "out"] * AT_ONCE, [plan] * AT_ONCE))
+    assert {each.table.file for each in kept} == {tmp_path / "out" / "code" / "plan.tsv"}
+
+
+def test_a_folder_with_other_files_is_refused(tmp_path: Path) -> None:
+    plan = plan_of(tmp_path / "people.tsv", "abc")
+    out = tmp_path / "out"
+    (out / ".code.1-0a.partial").mkdir(parents=True)  # of a process that was killed
+    begin(out, plan)
+    for name in ("notes.txt", "code"):
+        other = tmp_path / name.removesuffix(".txt")
+        (other / name).mkdir(parents=True)
+        with pytest.raises(UsageError, match=r"holds other files. Expected a new or an empty"):
+            begin(other, plan)
+        assert [path.name for path in other.iterdir()] == [name]
+
+
+def test_a_plan_of_other_rows_is_another(tmp_path: Path) -> None:
+    """Blank lines too, since rows are read again where they stand."""
+    plan = plan_of(tmp_path / "people.tsv", "abc")
+    begin(tmp_path / "out", plan)
+    text = plan.table.file.read_text()
+    for changed in (text.replace("60", "61", 1), text.replace("sub-b", "\nsub-b")):
+        plan.table.file.write_text(changed)
+        other = read_plan(plan.table.file, ConditionRanges(PUBLISHED.conditions))
+        with pytest.raises(UsageError, match="plan sha256"):
+            begin(tmp_path / "out", other)
+
+
+def test_a_folder_without_a_cohort_and_settings_that_are_damaged(tmp_path: Path) -> None:
+    with pytest.raises(UsageError, match="holds no cohort"):
+        _ = CohortFolder(tmp_path).settings
+    begin(tmp_path / "out", plan_of(tmp_path / "people.tsv", "abc"))
+    file = tmp_path / "out" / "code" / "cohort.json"
+    for text, says in (
+        ("[]", "where an object was expected"),
+        ("{}", "model: Field required"),
+        (file.read_text().replace('"batch": 4', '"batch": "four"'), "batch: Input should be"),
+    ):
+        file.write_text(text)
+        with pytest.raises(DataError, match=says):
+            _ = CohortFolder(tmp_path / "out").settings
+
+
+def test_a_folder_is_held_alone_or_not_at_all(tmp_path: Path) -> None:
+    begin(tmp_path / "out", plan_of(tmp_path / "people.tsv", "abc"))
+    folder = CohortFolder(tmp_path / "out")
+    with folder.journal("one"), folder.journal("two"):
+        pass
+    with (
+        folder.journal("one"),
+        pytest.raises(StorageError, match="Another process is making this part"),
+        folder.alone(),
+    ):
+        pass
+    with folder.alone(), pytest.raises(StorageError, match="Another process"):
+        folder.journal("two")
+    folder.journal("two").close()
