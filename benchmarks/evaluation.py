@@ -24,15 +24,17 @@ from scipy import ndimage
 from brainldm import BrainLDM
 from brainldm.checkpoint import load_config
 from brainldm.conditions import Conditions
-from brainldm.evaluate import figures
+from brainldm.evaluate import conditioning
 from brainldm.evaluate.extractors import Extractor
-from brainldm.evaluate.measures import Plan, measure_all
+from brainldm.evaluate.measures import Measuring, measure
 from brainldm.evaluate.sets import common_grid, find_heads
 from brainldm.image.grid import Grid
 from brainldm.image.volume import Volume
-from brainldm.metrics.distances import against_floor, coverage, fid, mmd
+from brainldm.metrics.distances import coverage, fid, mmd
+from brainldm.metrics.resampling import against_floor
 from brainldm.segment.segmenter import segmenter
 from brainldm.simulate.cohort import write_heads
+from brainldm.workers import spread
 
 REAL = 100_000
 FEW_STEPS = 4
@@ -98,13 +100,14 @@ def main() -> None:
     grid = common_grid({"real": heads["real"], "generated": heads["demo"]}, False)
     cache = work / "cache"
     rule = segmenter("simulated", grid, cache, lambda done, total: None)
-    plain = Plan(grid, Extractor.of("random", None), cache / "plain", None, "cpu")
-    full = Plan(grid, plain.extractor, cache / "volumes", rule, "cpu")
+    plain = Measuring(grid, Extractor(), cache / "plain", None, "cpu")
+    full = Measuring(grid, plain.extractor, cache / "volumes", rule, "cpu")
     volumes = {}
     features = {}
     for name, scans in heads.items():
-        plan = full if name in ("real", "demo") else plain
-        found = measure_all(scans, plan, arguments.jobs, lambda done: None)
+        how = full if name in ("real", "demo") else plain
+        tasks = [(head, how) for head in scans]
+        found = spread(measure, tasks, arguments.jobs, lambda done: None)
         features[name] = np.array([head.features for head in found], np.float64)
         volumes[name] = np.array([head.volumes for head in found if head.volumes])
 
@@ -119,7 +122,7 @@ def main() -> None:
     order = np.random.default_rng(0).permutation(len(asked))
     for label, labels in (("as asked", asked), ("shuffled", asked[order])):
         pairs = np.stack([labels, volumes["demo"][:, 0]], 1)
-        r = next(figures.conditioning("ventricles", pairs, None))
+        r = next(conditioning.figures("ventricles", pairs, None))
         report[f"r, labels {label}"] = r.value
         print(f"conditioning r, labels {label}: {r.value:.3f}")
 

@@ -19,11 +19,13 @@ from pathlib import Path
 
 from brainldm.config import published_config
 from brainldm.evaluate.extractors import Extractor
-from brainldm.evaluate.measures import Plan, compare_all, measure_all
+from brainldm.evaluate.measures import Measuring, measure
+from brainldm.evaluate.pairs import compare_pairs
 from brainldm.evaluate.sets import common_grid, find_heads
 from brainldm.image.grid import Grid
 from brainldm.segment.segmenter import segmenter
 from brainldm.simulate.cohort import write_heads
+from brainldm.workers import spread
 
 SCANS, PAIRS = 1000, 1000
 
@@ -47,13 +49,15 @@ def main() -> None:
         folder = work / "cache" / name
         folder.mkdir(parents=True)
         measures = segmenter(name, grid, folder, lambda done, total: None)
-        plan = Plan(grid, Extractor.of("random", None), folder, measures, "cpu")
+        how = Measuring(grid, Extractor(), folder, measures, "cpu")
         seconds[f"a scan, volumes: {name}"] = _pace(
-            n, jobs, lambda tell, plan=plan: measure_all(heads, plan, jobs, tell)
+            n,
+            jobs,
+            lambda tell, how=how: spread(measure, [(head, how) for head in heads], jobs, tell),
         )
         if name == "none":
             seconds["a pair"] = _pace(
-                len(pairs), jobs, lambda tell, plan=plan: compare_all(pairs, plan, jobs, tell)
+                len(pairs), jobs, lambda tell, how=how: compare_pairs(pairs, how, jobs, tell)
             )
     hours = {
         f"1000 against 1000, volumes: {name}": (

@@ -10,6 +10,7 @@ import warnings
 from collections.abc import Callable
 from pathlib import Path
 
+import numpy as np
 import pytest
 from jaxtyping import install_import_hook
 
@@ -23,6 +24,12 @@ ROOT = Path(__file__).resolve().parents[1]
 Run = Callable[..., subprocess.CompletedProcess[str]]
 Cli = Callable[..., tuple[int, str]]
 Typed = Callable[..., tuple[int, str]]
+
+
+@pytest.fixture
+def rng() -> np.random.Generator:
+    """Random numbers, the same for each test."""
+    return np.random.default_rng(0)
 
 
 @pytest.fixture

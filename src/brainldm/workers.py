@@ -5,8 +5,12 @@ from __future__ import annotations
 import multiprocessing
 import os
 import sys
-from concurrent.futures import ProcessPoolExecutor
+from collections.abc import Callable, Iterator, Sequence
+from concurrent.futures import ProcessPoolExecutor, as_completed
 from threading import Thread
+from typing import Any, TypeVar
+
+T = TypeVar("T")
 
 
 def pool_of(jobs: int) -> ProcessPoolExecutor:
@@ -14,6 +18,44 @@ def pool_of(jobs: int) -> ProcessPoolExecutor:
     return ProcessPoolExecutor(
         jobs, mp_context=multiprocessing.get_context("spawn"), initializer=_start_worker
     )
+
+
+def spread(
+    work: Callable[..., T],
+    tasks: Sequence[tuple[Any, ...]],
+    jobs: int,
+    tell: Callable[[int], None],
+) -> list[T]:
+    """The results of tasks, in their order.
+
+    Args:
+        work: called with each task as its arguments; what it raises ends all.
+        tasks: that travel to processes.
+        jobs: processes; 1 works in this one.
+        tell: called with the number of tasks that are done.
+    """
+    results: dict[int, T] = {}
+    for done, (index, result) in enumerate(_outcomes(work, tasks, jobs), 1):
+        results[index] = result
+        tell(done)
+    return [results[index] for index in range(len(tasks))]
+
+
+def _outcomes(
+    work: Callable[..., T], tasks: Sequence[tuple[Any, ...]], jobs: int
+) -> Iterator[tuple[int, T]]:
+    if jobs == 1:
+        for index, task in enumerate(tasks):
+            yield index, work(*task)
+        return
+    with pool_of(jobs) as pool:
+        futures = {pool.submit(work, *task): index for index, task in enumerate(tasks)}
+        try:
+            for future in as_completed(futures):
+                yield futures[future], future.result()
+        except BaseException:
+            pool.shutdown(wait=False, cancel_futures=True)
+            raise
 
 
 def _start_worker() -> None:

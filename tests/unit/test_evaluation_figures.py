@@ -8,45 +8,43 @@ import numpy as np
 import pytest
 
 from brainldm.errors import BrainLDMError
-from brainldm.evaluate import figures
+from brainldm.evaluate import anatomy, conditioning
 from brainldm.evaluate.copies import Copies, nearest
 from brainldm.evaluate.measures import Measured, embedding
 from brainldm.evaluate.regression import Regressor
 from brainldm.image.volume import Volume
 from brainldm.segment.tables import read_volumes
 
-rng = np.random.default_rng(0)
-
 
 def values(found) -> dict[str, float | None]:
     return {figure.name: figure.value for figure in found}
 
 
-def test_conditions_found_again_and_shuffled() -> None:
+def test_conditions_found_again_and_shuffled(rng: np.random.Generator) -> None:
     asked = rng.uniform(10, 80, 60)
     seen = 5 + 0.8 * asked
-    found = values(figures.conditioning("age", np.stack([asked, seen], 1), None))
+    found = values(conditioning.figures("age", np.stack([asked, seen], 1), None))
     assert found == pytest.approx(
         {"age: r": 1, "age: slope": 0.8, "age: mean absolute error": abs(asked - seen).mean()}
     )
-    shuffled = figures.conditioning("age", np.stack([rng.permutation(asked), seen], 1), None)
+    shuffled = conditioning.figures("age", np.stack([rng.permutation(asked), seen], 1), None)
     assert abs(values(shuffled)["age: r"] or 0) < 0.4
 
 
 @pytest.mark.parametrize("pairs", [[[1.0, 2.0]] * 5, [[1.0, 2.0], [2.0, 3.0]], [[1.0, np.nan]] * 9])
 def test_conditions_that_tell_nothing(pairs: list[list[float]]) -> None:
-    (only,) = figures.conditioning("age", np.array(pairs), None)
+    (only,) = conditioning.figures("age", np.array(pairs), None)
     assert only.value is None
     assert "refused" in only.note
 
 
 def test_cohens_d_in_closed_form() -> None:
     a, b = np.array([1.0, 2, 3]), np.array([2.0, 3, 4])
-    assert figures.cohens_d(b, a) == pytest.approx(1)
-    assert figures.cohens_d(a, b) == pytest.approx(-1)
+    assert anatomy.cohens_d(b, a) == pytest.approx(1)
+    assert anatomy.cohens_d(a, b) == pytest.approx(-1)
 
 
-def test_the_nearest_over_any_blocks() -> None:
+def test_the_nearest_over_any_blocks(rng: np.random.Generator) -> None:
     unit = rng.standard_normal((30, 8)).astype(np.float32)
     unit /= np.linalg.norm(unit, axis=1, keepdims=True)
     heads, training = unit[:10], unit[10:]
@@ -64,7 +62,7 @@ def test_the_share_of_copies_at_five_per_cent_false_alarms() -> None:
     assert found.share == 0.5
 
 
-def test_the_embedding_sees_through_shift_and_noise() -> None:
+def test_the_embedding_sees_through_shift_and_noise(rng: np.random.Generator) -> None:
     axis = np.arange(48)
     x, y, z = np.meshgrid(axis, axis, axis, indexing="ij")
 
@@ -88,7 +86,7 @@ def measured(features: np.ndarray) -> Measured:
     return Measured("", Path(), features.astype(np.float32), np.zeros(4, np.float32), None)
 
 
-def test_estimates_of_heads_that_were_left_out() -> None:
+def test_estimates_of_heads_that_were_left_out(rng: np.random.Generator) -> None:
     """The closed form is what fitting again without each head gives."""
     x = rng.standard_normal((40, 6))
     age = 60 + x @ [5, -3, 2, 0, 0, 1] + rng.normal(0, 2, 40)
@@ -104,7 +102,9 @@ def test_estimates_of_heads_that_were_left_out() -> None:
 
 
 @pytest.mark.parametrize("features", [6, 600])
-def test_features_that_tell_nothing_agree_with_nothing(features: int) -> None:
+def test_features_that_tell_nothing_agree_with_nothing(
+    features: int, rng: np.random.Generator
+) -> None:
     r = []
     for _ in range(40):
         heads = [measured(row) for row in rng.standard_normal((30, features))]

@@ -14,7 +14,7 @@ from torch import Tensor
 
 from brainldm.errors import BrainLDMError
 from brainldm.evaluate.extractors import Extractor, download_medicalnet
-from brainldm.evaluate.measures import Plan, measure
+from brainldm.evaluate.measures import Measuring, measure
 from brainldm.evaluate.sets import common_grid, find_heads
 from brainldm.image.grid import Grid
 from brainldm.image.volume import Volume
@@ -144,9 +144,9 @@ def test_features_of_two_extractors_do_not_mix(medicalnet: Path, tmp_path: Path)
     head, _ = find_heads(heads(tmp_path / "real"), "real")
     grid = Grid.of(SHAPE, np.diag([-4.0, 4.0, 4.0, 1.0]))
     cache = tmp_path / "cache"
-    first = measure(head, Plan(grid, Extractor.of("random", None), cache, None, "cpu"))
-    again = measure(head, Plan(grid, Extractor.of("random", None), cache, None, "cpu"))
+    first = measure(head, Measuring(grid, Extractor.of("random", None), cache, None, "cpu"))
+    again = measure(head, Measuring(grid, Extractor.of("random", None), cache, None, "cpu"))
     np.testing.assert_array_equal(first.features, again.features)
-    other = Plan(grid, Extractor.of("medicalnet", medicalnet), cache, None, "cpu")
+    other = Measuring(grid, Extractor.of("medicalnet", medicalnet), cache, None, "cpu")
     with pytest.raises(BrainLDMError, match=r"features of the extractor random: expected medic"):
         measure(head, other)

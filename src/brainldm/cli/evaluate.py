@@ -159,19 +159,21 @@ class Evaluate:
             raise UsageError("Expected --volumes or --segmentation, and got both.")
 
         from brainldm.cli.progress import parts
+        from brainldm.evaluate.extractors import Extractor
         from brainldm.evaluate.report import write_report
-        from brainldm.evaluate.run import Question, evaluate
+        from brainldm.evaluate.run import Evaluation
         from brainldm.files import make_folder
         from brainldm.models.device import pick_device
+        from brainldm.pipeline.choice import Model
 
         make_folder(self.out)
-        question = Question(
+        device = str(pick_device(self.device))
+        wanted = Evaluation(
             generated=self.generated,
             real=self.real,
             training=self.training,
-            model=self.model,
-            extractor=self.extractor,
-            extractor_weights=self._extractor_weights(),
+            model=Model(source=self.model, device=device) if self.model else None,
+            extractor=Extractor.of(self.extractor, self._extractor_weights()),
             shrinkage=self.shrinkage,
             segmentation=self.segmentation or ("none" if self.quick else "ants"),
             volumes=tuple(self.volumes or ()),
@@ -179,11 +181,13 @@ class Evaluate:
             most=QUICK_SCANS if self.quick else None,
             resample=self.resample,
             seed=self.seed,
+            cache=self.cache or self.out / "cache",
+            jobs=self.jobs,
+            device=device,
         )
-        cache, device = self.cache or self.out / "cache", str(pick_device(self.device))
         with parts() as progress:
-            result, plan = evaluate(question, cache, self.jobs, device, progress)
-        html, machine = write_report(result, plan.grid, self.out)
+            result = wanted.run(progress)
+        html, machine = write_report(result, self.out)
         for warning in result.warnings:
             typer.echo(f"Warning: {warning}", err=True)
         for figure in result.figures:

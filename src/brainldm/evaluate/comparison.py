@@ -2,14 +2,16 @@
 
 from __future__ import annotations
 
-import json
 from dataclasses import dataclass
 from html import escape
 from pathlib import Path
 from typing import Any
 
-from brainldm.errors import BrainLDMError
-from brainldm.evaluate.figures import digits
+from pydantic import BaseModel, ValidationError
+
+from brainldm.errors import DataError
+from brainldm.evaluate.figure import Figure, digits
+from brainldm.files import read_json
 from brainldm.image.page import page
 
 OWN = ("model",)
@@ -27,64 +29,65 @@ class Row:
     note: str
 
 
+class _Report(BaseModel):
+    """What is read of a report.json."""
+
+    protocol: dict[str, Any]
+    figures: list[Figure]
+
+
 def compare_reports(first: Path, second: Path) -> list[Row]:
     """Put the figures of two `report.json` side by side.
 
     Raises:
-        BrainLDMError: a file is no report, or the two did not follow one protocol.
+        StorageError: a file cannot be read.
+        DataError: a file is no report, or the two did not follow one protocol.
     """
     a, b = _read(first), _read(second)
     differ = [
-        f"{name} is {a['protocol'].get(name)!r} and {b['protocol'].get(name)!r}"
-        for name in a["protocol"] | b["protocol"]
-        if name not in OWN and a["protocol"].get(name) != b["protocol"].get(name)
+        f"{name} is {a.protocol.get(name)!r} and {b.protocol.get(name)!r}"
+        for name in a.protocol | b.protocol
+        if name not in OWN and a.protocol.get(name) != b.protocol.get(name)
     ]
     if differ:
-        raise BrainLDMError(
+        raise DataError(
             f"{first} and {second} do not compare: expected one protocol and one real set, but "
             f"{'; '.join(differ)}. Evaluate both again alike."
         )
-    ours, theirs = ({(f["section"], f["name"]): f for f in x["figures"]} for x in (a, b))
-    rows = []
-    for key in ours | theirs:
-        x, y = ours.get(key), theirs.get(key)
-        some = x or y or {}
-        overlap = x and y and _overlap(x, y)
-        note = "intervals overlap" if overlap else "" if overlap is None else "intervals apart"
-        real = some.get("real")
-        rows.append(
-            Row(
-                ": ".join(key), _text(x), _text(y), "" if real is None else digits(real), note or ""
-            )
-        )
-    return rows
+    ours, theirs = ({(f.section, f.name): f for f in x.figures} for x in (a, b))
+    return [_row(": ".join(key), ours.get(key), theirs.get(key)) for key in ours | theirs]
 
 
-def _read(file: Path) -> dict[str, Any]:
+def _read(file: Path) -> _Report:
+    expected = "a report.json of `brainldm evaluate`"
     try:
-        content: dict[str, Any] = json.loads(file.read_text(encoding="utf-8"))
-        if content["protocol"] and content["figures"][0]["section"]:
-            return content
-    except OSError as error:
-        raise BrainLDMError(f"Cannot read {file}: {error.strerror}.") from error
-    except (ValueError, KeyError, TypeError, IndexError):
-        pass
-    raise BrainLDMError(f"{file} is no report: expected a report.json of `brainldm evaluate`.")
+        return _Report.model_validate(read_json(file, expected))
+    except ValidationError as error:
+        first = error.errors()[0]
+        wrong = f"{'.'.join(map(str, first['loc']))}: {first['msg']}"
+        raise DataError(f"{file} is no report: {wrong}. Expected {expected}.") from error
 
 
-def _text(figure: dict[str, Any] | None) -> str:
-    if figure is None or figure["value"] is None:
+def _row(name: str, first: Figure | None, second: Figure | None) -> Row:
+    some = first or second
+    real = None if some is None else some.real
+    overlap = first and second and _overlap(first, second)
+    note = "" if overlap is None else "intervals overlap" if overlap else "intervals apart"
+    return Row(name, _text(first), _text(second), "" if real is None else digits(real), note)
+
+
+def _text(figure: Figure | None) -> str:
+    if figure is None or figure.value is None:
         return ""
-    between = figure["interval"]
-    interval = f" ({' to '.join(map(digits, between))})" if between else ""
-    return f"{digits(figure['value'])}{interval}"
+    interval = f" ({' to '.join(map(digits, figure.interval))})" if figure.interval else ""
+    return f"{digits(figure.value)}{interval}"
 
 
-def _overlap(x: dict[str, Any], y: dict[str, Any]) -> bool | None:
-    if not (x["interval"] and y["interval"]):
+def _overlap(x: Figure, y: Figure) -> bool | None:
+    if not (x.interval and y.interval):
         return None
-    (a, b), (c, d) = x["interval"], y["interval"]
-    return bool(a <= d and c <= b)
+    (a, b), (c, d) = x.interval, y.interval
+    return a <= d and c <= b
 
 
 def comparison_page(rows: list[Row], first: Path, second: Path) -> bytes:

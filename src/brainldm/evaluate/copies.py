@@ -8,9 +8,11 @@ from dataclasses import dataclass
 import numpy as np
 from numpy.typing import NDArray
 
-from brainldm.evaluate.figures import Figure
+from brainldm.evaluate.figure import Figure
 from brainldm.evaluate.measures import Measured
-from brainldm.metrics.distances import bootstrap
+from brainldm.evaluate.result import Section, Sheet
+from brainldm.evaluate.scans import Scans
+from brainldm.metrics.resampling import bootstrap
 
 Array = NDArray[np.float64]
 Embeddings = NDArray[np.float32]
@@ -18,6 +20,8 @@ ALARMS = 0.05
 """Share of held-out scans that would count as copies."""
 BLOCK = 512
 """Embeddings in memory at a time, twice."""
+SHOWN = 6
+"""Heads that are shown beside their nearest training scan."""
 
 
 @dataclass(frozen=True)
@@ -45,12 +49,34 @@ class Copies:
         return float((self.generated < self.threshold).mean())
 
 
-def find_copies(
-    generated: Sequence[Measured], held_out: Sequence[Measured], training: Sequence[Measured]
-) -> Copies:
+def section(generated: Scans, held_out: Scans, training: Scans) -> Section:
     """Compare the embeddings of heads, read in blocks, by 1 - their correlation."""
-    distances, which = nearest(_blocks(generated), lambda: _blocks(training))
-    return Copies(distances, nearest(_blocks(held_out), lambda: _blocks(training))[0], which)
+
+    def blocks() -> Iterator[Embeddings]:
+        return _blocks(training.measured)
+
+    distances, which = nearest(_blocks(generated.measured), blocks)
+    found = Copies(distances, nearest(_blocks(held_out.measured), blocks)[0], which)
+    return Section(
+        tuple(figures(found)),
+        distances={
+            "generated": found.generated.tolist(),
+            "held-out": found.held_out.tolist(),
+            "threshold": [found.threshold],
+        },
+        sheets=(_closest(found, generated, training),),
+    )
+
+
+def _closest(found: Copies, generated: Scans, training: Scans) -> Sheet:
+    """The closest pairs of generated heads and training scans."""
+    shown = []
+    for i in found.generated.argsort()[:SHOWN]:
+        ours, other = generated.heads[i].path, training.heads[found.nearest[i]].path
+        verdict = "counts as a copy" if found.generated[i] < found.threshold else "no copy"
+        shown.append((ours, f"{ours.name}: {found.generated[i]:.4f}, {verdict}"))
+        shown.append((other, f"its nearest training scan, {other.name}"))
+    return Sheet("Closest pairs", tuple(shown))
 
 
 def _blocks(heads: Sequence[Measured]) -> Iterator[Embeddings]:

@@ -8,7 +8,6 @@ resnet-2.5d  a 2-D ResNet-50 (ImageNet's or RadImageNet's weights) over slices i
 
 from __future__ import annotations
 
-import hashlib
 from dataclasses import dataclass
 from functools import cache
 from pathlib import Path
@@ -17,7 +16,8 @@ import torch
 from torch import Tensor
 from torch.nn import functional as F
 
-from brainldm.errors import BrainLDMError, require
+from brainldm.errors import ModelError, StorageError, UsageError, require
+from brainldm.files import sha256
 
 NAMES = ("random", "medicalnet", "resnet-2.5d")
 MEDICALNET = ("TencentMedicalNet/MedicalNet-Resnet50", "resnet_50_23dataset.pth")
@@ -36,7 +36,7 @@ class Extractor:
         sha256: of that file; empty without one.
     """
 
-    name: str
+    name: str = "random"
     weights: Path | None = None
     sha256: str = ""
 
@@ -45,12 +45,13 @@ class Extractor:
         """Check the name and the file.
 
         Raises:
-            BrainLDMError: an unknown name, or weights missing or needless.
+            UsageError: an unknown name, or weights missing or needless.
+            StorageError: the file cannot be read.
         """
         if name not in NAMES:
-            raise BrainLDMError(f"No extractor is {name!r}: expected {', '.join(NAMES)}.")
+            raise UsageError(f"No extractor is {name!r}: expected {', '.join(NAMES)}.")
         if (weights is None) != (name == "random"):
-            raise BrainLDMError(
+            raise UsageError(
                 f"The extractor {name} "
                 + (
                     "has no weights to read: leave --extractor-weights out."
@@ -59,12 +60,7 @@ class Extractor:
                     "(MedicalNet: resnet_50_23dataset.pth; 2.5-D: a torchvision-style ResNet-50)."
                 )
             )
-        if weights is None:
-            return cls(name)
-        try:
-            return cls(name, weights, hashlib.sha256(weights.read_bytes()).hexdigest())
-        except OSError as error:
-            raise BrainLDMError(f"Cannot read {weights}: {error.strerror}.") from error
+        return cls(name, weights, sha256(weights) if weights else "")
 
     @property
     def identity(self) -> str:
@@ -87,10 +83,11 @@ def download_medicalnet(name: str) -> Path:
     """Fetch MedicalNet's weights from its authors' page on Hugging Face, 185 MB, or find them.
 
     Raises:
-        BrainLDMError: another extractor, or no way to the page.
+        UsageError: another extractor.
+        StorageError: no way to the page.
     """
     if name != "medicalnet":
-        raise BrainLDMError(
+        raise UsageError(
             f"Only the weights of medicalnet can be downloaded, not those of {name}: give a file."
         )
     require("evaluate", "The download", "huggingface_hub")
@@ -99,7 +96,7 @@ def download_medicalnet(name: str) -> Path:
     try:
         return Path(hf_hub_download(*MEDICALNET))
     except Exception as error:  # of many libraries: no network, no such page, a full disk
-        raise BrainLDMError(
+        raise StorageError(
             f"Cannot fetch {'/'.join(MEDICALNET)} from Hugging Face: {error}. Fetch it on another "
             "machine and give --extractor-weights FILE."
         ) from error
@@ -136,7 +133,7 @@ def _resnet(extractor: Extractor) -> torch.nn.Module:
     try:
         state = torch.load(extractor.weights or "", map_location="cpu", weights_only=True)
     except Exception as error:  # torch has no class of its own for a file that it cannot read
-        raise BrainLDMError(
+        raise ModelError(
             f"Cannot read {extractor.weights} as weights: {error}. Expected a state dict saved by "
             "torch, without code in it."
         ) from error
@@ -148,7 +145,7 @@ def _resnet(extractor: Extractor) -> torch.nn.Module:
     missing = [name for name in own if name not in state]
     others = [n for n, value in state.items() if n not in own or own[n].shape != value.shape]
     if missing or others:
-        raise BrainLDMError(
+        raise ModelError(
             f"{extractor.weights} is no {extractor.name}: {len(missing)} weights are missing, "
             f"{len(others)} are unknown or of another shape, such as {(missing + others)[0]}. "
             f"Expected a {'2' if flat else '3'}-D ResNet-50 with bottlenecks."

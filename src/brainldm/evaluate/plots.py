@@ -9,7 +9,7 @@ from typing import Any
 import numpy as np
 
 from brainldm.errors import require
-from brainldm.evaluate.figures import unit_of
+from brainldm.evaluate.figure import unit_of
 
 COLOURS = {"generated": "#d95f02", "real": "#1b6ca8", "held-out": "#1b6ca8"}
 STYLE: Any = {

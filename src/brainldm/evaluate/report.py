@@ -9,8 +9,8 @@ from pathlib import Path
 from typing import Any
 
 from brainldm.evaluate import plots
-from brainldm.evaluate.figures import Figure, digits, unit_of
-from brainldm.evaluate.run import Evaluation, Sheet
+from brainldm.evaluate.figure import Figure, digits, unit_of
+from brainldm.evaluate.result import Result, Sheet
 from brainldm.evaluate.sets import Head
 from brainldm.files import write_together
 from brainldm.image.grid import Grid
@@ -32,22 +32,23 @@ THROUGH = (2.0, -20.0, 20.0)
 """Where they cross, mm."""
 
 
-def write_report(result: Evaluation, grid: Grid, out: Path) -> tuple[Path, Path]:
+def write_report(result: Result, out: Path) -> tuple[Path, Path]:
     """Write `report.html` and `report.json` into a folder, together.
 
     Returns:
         Their paths.
 
     Raises:
-        BrainLDMError: the folder cannot be written, or a scan that is shown cannot be read.
+        StorageError: the folder cannot be written.
+        DataError: a scan that is shown cannot be read any more.
     """
     html, machine = out / "report.html", out / "report.json"
     text = json.dumps(result.to_json(), indent=1, allow_nan=False)
-    write_together({html: _report(result, grid), machine: f"{text}\n".encode()})
+    write_together({html: _report(result), machine: f"{text}\n".encode()})
     return html, machine
 
 
-def _report(result: Evaluation, grid: Grid) -> bytes:
+def _report(result: Result) -> bytes:
     sets = ", ".join(f"{of['scans']} {what}" for what, of in result.sets.items())
     extractor = result.protocol["extractor"]
     known = next(text for name, text in KNOWS.items() if extractor.startswith(name))
@@ -60,7 +61,7 @@ def _report(result: Evaluation, grid: Grid) -> bytes:
         _table(result.figures),
         "<h2>Plots</h2>",
         *_plots(result),
-        *(_sheet(sheet, grid) for sheet in result.sheets),
+        *(_sheet(sheet, result.grid) for sheet in result.sheets),
         "<h2>Protocol</h2>",
         _facts(result.protocol),
         "<h2>Scans</h2>",
@@ -91,7 +92,7 @@ def _table(figures: Sequence[Figure]) -> str:
     return f"<table>{''.join(rows)}</table>"
 
 
-def _plots(result: Evaluation) -> Iterator[str]:
+def _plots(result: Result) -> Iterator[str]:
     diverse = [
         (figure.name.split(",")[0], figure.value, figure.interval, figure.real)
         for figure in result.figures

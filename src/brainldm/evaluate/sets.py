@@ -14,7 +14,7 @@ from nibabel.filebasedimages import ImageFileError
 from brainldm.dataset.bids import names_of
 from brainldm.dataset.people import People, read_people
 from brainldm.dataset.sidecar import read_provenance
-from brainldm.errors import BrainLDMError
+from brainldm.errors import DataError, UsageError
 from brainldm.image.grid import Grid
 from brainldm.image.volume import Volume, nifti_files, output_paths
 
@@ -37,11 +37,11 @@ class Head:
         """The image on a grid, resampled if it lies on another.
 
         Raises:
-            BrainLDMError: what `Volume.load` refuses, or an image of one value.
+            DataError: what `Volume.load` refuses, or an image of one value.
         """
         volume = Volume.load(self.path)
         if volume.array.min() == volume.array.max():
-            raise BrainLDMError(
+            raise DataError(
                 f"{self.path} is empty: every voxel is {volume.array.flat[0]:g}. Take it out."
             )
         return volume if volume.grid.equals(grid) else volume.resample(grid)
@@ -56,11 +56,12 @@ def find_heads(folder: Path, what: str, most: int | None = None) -> tuple[Head, 
         most: take this many, spread evenly over all; None takes all.
 
     Raises:
-        BrainLDMError: no folder, fewer than two scans, or a damaged table.
+        UsageError: no folder, or fewer than two scans.
+        DataError: a damaged table.
     """
     paths = nifti_files(folder) if folder.is_dir() else []
     if len(paths) < 2:
-        raise BrainLDMError(
+        raise UsageError(
             f"The {what} set {folder} has {len(paths)} scans: expected a folder with at least two "
             "NIfTI files (.nii, .nii.gz)."
         )
@@ -86,7 +87,7 @@ def common_grid(sets: Mapping[str, Sequence[Head]], resample: bool) -> Grid:
     """The grid of the first real scan, after a look at the header of every scan.
 
     Raises:
-        BrainLDMError: a file is damaged, or lies on another grid and may not be resampled.
+        DataError: a file is damaged, or lies on another grid and may not be resampled.
     """
     reference: Grid | None = None
     for what in ("real", "generated", "training"):
@@ -95,16 +96,16 @@ def common_grid(sets: Mapping[str, Sequence[Head]], resample: bool) -> Grid:
                 image: Any = nib.load(head.path)
                 found = Grid.of(image.shape, image.affine)
             except (ImageFileError, OSError, EOFError, ValueError) as error:
-                raise BrainLDMError(
+                raise DataError(
                     f"Cannot read {head.path}: {error}. Expected a whole 3-D NIfTI file."
                 ) from error
             reference = reference or found
             if not (resample or found.equals(reference)):
-                raise BrainLDMError(
+                raise DataError(
                     f"The {what} scan {head.path} is on another grid than the first real one: "
                     f"expected {reference}; got {found}. Bring the sets to one grid, or ask for "
                     "it: --resample."
                 )
     if reference is None:
-        raise BrainLDMError("Expected at least one real scan.")
+        raise UsageError("Expected at least one real scan.")
     return reference

@@ -5,13 +5,11 @@ Features are (N, D), a row a head.
 
 from __future__ import annotations
 
-from collections.abc import Callable
-
 import numpy as np
 from numpy.typing import NDArray
 from scipy import linalg
 
-from brainldm.errors import BrainLDMError
+from brainldm.errors import DataError
 
 Features = NDArray[np.float64]
 NEIGHBOURS = 5
@@ -30,11 +28,11 @@ def fid(a: Features, b: Features, shrinkage: float = 0.0) -> float:
         shrinkage: share of each covariance that gives way to its mean variance in all directions.
 
     Raises:
-        BrainLDMError: fewer samples than features plus one, and no shrinkage.
+        DataError: fewer samples than features plus one, and no shrinkage.
     """
     fewest, width = min(len(a), len(b)), a.shape[1]
     if fewest <= width and shrinkage == 0:
-        raise BrainLDMError(
+        raise DataError(
             f"{fewest} samples do not determine the covariance of {width} features: expected at "
             f"least {width + 1}. Give more scans, choose features that are fewer, or state a "
             "shrinkage (--shrinkage 0.1), which then belongs to the figure."
@@ -80,10 +78,10 @@ def coverage(generated: Features, real: Features, neighbours: int = NEIGHBOURS) 
     al. 2020, 2002.09797): from balls around each head that reach its k-th neighbour in its own set.
 
     Raises:
-        BrainLDMError: a set has no k-th neighbour.
+        DataError: a set has no k-th neighbour.
     """
     if min(len(generated), len(real)) <= neighbours:
-        raise BrainLDMError(
+        raise DataError(
             f"Expected more than {neighbours} scans in each set to tell how one covers the other, "
             f"got {len(generated)} and {len(real)}."
         )
@@ -98,44 +96,3 @@ def coverage(generated: Features, real: Features, neighbours: int = NEIGHBOURS) 
         "density": float(in_real.sum(1).mean() / neighbours),
         "coverage": float(in_real.any(0).mean()),
     }
-
-
-def interval(values: NDArray[np.float64]) -> tuple[float, float]:
-    """The middle 95 % of the values of a bootstrap."""
-    low, high = np.percentile(values, (2.5, 97.5))
-    return float(low), float(high)
-
-
-def bootstrap(
-    figure: Callable[..., float], *sets: NDArray[np.float64], draws: int = 200, seed: int = 0
-) -> tuple[float, float]:
-    """The middle 95 % of a figure of sets whose rows are drawn again with replacement."""
-    rng = np.random.default_rng(seed)
-    values = [figure(*(x[rng.integers(0, len(x), len(x))] for x in sets)) for _ in range(draws)]
-    return interval(np.array(values))
-
-
-def against_floor(
-    figure: Callable[[Features, Features], float],
-    generated: Features,
-    real: Features,
-    splits: int = 20,
-    seed: int = 0,
-) -> tuple[NDArray[np.float64], NDArray[np.float64]]:
-    """A figure at one sample size, for generated heads and for real ones.
-
-    Each split draws two disjoint halves of the real set, and as many generated heads. A distance
-    depends on the number of samples, so that only these two compare.
-
-    Returns:
-        Generated against the first half, and the second half against the first, (splits,) each.
-    """
-    rng = np.random.default_rng(seed)
-    n = min(len(real) // 2, len(generated))
-    of_generated, of_real = [], []
-    for _ in range(splits):
-        order = rng.permutation(len(real))
-        first, second = real[order[:n]], real[order[n : 2 * n]]
-        of_generated.append(figure(generated[rng.permutation(len(generated))[:n]], first))
-        of_real.append(figure(second, first))
-    return np.array(of_generated), np.array(of_real)

@@ -20,7 +20,7 @@ from numpy.typing import NDArray
 from torch import Tensor
 from torch.nn import functional as F
 
-from brainldm.errors import BrainLDMError
+from brainldm.errors import DataError
 
 KERNEL, SIGMA = 7, 1.5
 C1, C2 = 0.01**2, 0.03**2
@@ -89,18 +89,18 @@ def pyramid(images: Tensor, scales: int | None = None) -> tuple[Scale, ...]:
         scales: how many; None takes as many as fit.
 
     Raises:
-        BrainLDMError: the images are too small, or not finite.
+        DataError: the images are too small, or not finite.
     """
     fit = scales_that_fit(tuple(images.shape[1:]))
     scales = fit if scales is None else scales
     if not 1 <= scales <= fit:
-        raise BrainLDMError(
+        raise DataError(
             f"Images of {tuple(images.shape[1:])} voxels have room for {fit} scales, asked for "
             f"{scales}: expected at least {SMALLEST} voxels a side at the coarsest, so 144 for "
             "all five."
         )
     if not torch.isfinite(images).all():
-        raise BrainLDMError("An image has NaN or infinite voxels: expected finite intensities.")
+        raise DataError("An image has NaN or infinite voxels: expected finite intensities.")
     result = [Scale(images)]
     for _ in range(scales - 1):
         result.append(Scale(F.avg_pool3d(result[-1].image[:, None], 2)[:, 0]))
