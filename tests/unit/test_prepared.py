@@ -113,7 +113,7 @@ RAMP = np.linspace(0, 1, np.prod(SHAPE)).reshape(SHAPE)
         (save(RAMP[:8]), "sub-01_.* lies elsewhere .*expected 16 x 16 x 16 .*got 8 x 16 x 16 "),
         (
             save(RAMP, AFFINE + np.eye(4)[[3, 1, 2, 0]] * 0.5),
-            "sub-01_.* lies elsewhere than prepare.json says",
+            "sub-01_.* lies elsewhere than the images of this data set",
         ),
         (cut(0), "Cannot read .*sub-01_.*whole NIfTI"),
         (cut(5), "Cannot read .*sub-01_.*whole NIfTI"),

@@ -81,9 +81,9 @@ class PreparedData:
         path = self.path(index)
         try:
             volume = Volume.load(path)
+            self.grid.expect(volume.grid, path)
         except DataError as error:
             raise DataError(f"{error} {REMEDY}") from error
-        self._check_grid(volume.grid, path)
         low, high = float(volume.array.min()), float(volume.array.max())
         if not -TOLERANCE <= low < high <= 1 + TOLERANCE:
             raise DataError(
@@ -106,10 +106,9 @@ class PreparedData:
                     f"{path}. {REMEDY}"
                 )
             try:
-                grid = read_grid(path)
+                self.grid.expect(read_grid(path), path)
             except DataError as error:
                 raise DataError(f"{error} {REMEDY}") from error
-            self._check_grid(grid, path)
 
     def digest(self) -> str:
         """Identifies subjects and images: a SHA-256 of their names, sizes and gzip check sums.
@@ -127,13 +126,6 @@ class PreparedData:
             except OSError as error:
                 raise StorageError(f"Cannot read {path}: {error.strerror}. {REMEDY}") from error
         return digest.hexdigest()
-
-    def _check_grid(self, found: Grid, path: Path) -> None:
-        if not found.equals(self.grid):
-            raise DataError(
-                f"{path} lies elsewhere than prepare.json says: expected {self.grid}, got {found}. "
-                f"All images of a data set lie on one grid. {REMEDY}"
-            )
 
 
 def read_prepared(folder: str | Path) -> PreparedData:

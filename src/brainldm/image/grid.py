@@ -4,6 +4,7 @@ from __future__ import annotations
 
 from collections.abc import Sequence
 from dataclasses import dataclass
+from pathlib import Path
 from typing import Self
 
 import nibabel as nib
@@ -85,6 +86,18 @@ class Grid:
         if self.shape != other.shape:
             return False
         return bool(np.abs(self.corners - other.corners).max() <= TOLERANCE_MM)
+
+    def expect(self, found: Grid, file: Path) -> None:
+        """Refuse an image of a data set that lies on another grid than this one.
+
+        Raises:
+            DataError: it does.
+        """
+        if not found.equals(self):
+            raise DataError(
+                f"{file} lies elsewhere than the images of this data set, which share one grid: "
+                f"expected {self}, got {found}."
+            )
 
     def to_voxels_of(self, other: Grid) -> NDArray[np.float64]:
         """From this grid's voxels to another's, (4, 4)."""
