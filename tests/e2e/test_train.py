@@ -104,6 +104,50 @@ def test_the_same_command_again_does_nothing_more(runs: Runs, cli: Cli) -> None:
         assert contents(out) == before
 
 
+def test_what_the_model_says_of_itself_and_how_it_is_saved(
+    runs: Runs, cli: Cli, tmp_path: Path
+) -> None:
+    changes = (
+        *("training.group=sex", "pairs=true", "explained_weight=true", "training.steps=2"),
+        *("ranges.score=[-5, 5]", "about={name: mine, licence: CC0-1.0}", "run.weights=float16"),
+        "run.tracker=none",
+    )
+    options = [word for change in changes for word in ("--set", change)]
+    conditions = ("--condition", "score", "--condition", "age")
+    out = tmp_path / "run"
+    command = (*runs.diffusion, "--autoencoder", runs.first, "--out", out, *conditions, *options)
+    planned = cli(*command, "--dry-run")
+    assert planned.code == 0, planned.err
+    assert "score (-5 to 5 )" in planned.out
+    done = cli(*command)
+    assert done.code == 0, done.err
+    config = load_config(str(out))
+    assert (config.name, config.provenance["licence"]) == ("mine", "CC0-1.0")
+    assert config.provenance["training_data"] == "6 heads prepared with brainldm"
+    score = config.conditions[0]
+    assert (score.low, score.high) == (-5, 5)
+    for name in ("autoencoder", "unet"):
+        weights = load_file(out / "models" / f"{name}.safetensors")
+        assert {tensor.dtype for tensor in weights.values()} == {torch.float16}
+    card = (out / "models" / "README.md").read_text()
+    assert "6 heads, 3 of them held out" in card  # all of one sex
+    made = cli("generate", "--model", out, "--steps", "2", "--out", tmp_path, "--seed", "1")
+    assert made.code == 0, made.err
+
+
+def test_phases_of_both_stages(runs: Runs, cli: Cli, tmp_path: Path) -> None:
+    first = "phases=[{share: 0.5, crop: [8, 8, 8], training: {batch_size: 4}}, {share: 0.5}]"
+    second = "phases=[{share: 0.5, condition_dropout: 0.5}, {share: 0.5, training: {fall: 1}}]"
+    quick = ("--set", "training.steps=4", "--set", "run.tracker=none", "--set")
+    out = tmp_path / "first"
+    shown = cli(*runs.autoencoder, "--out", out, *quick, first, "--dry-run")
+    assert "phases: [{crop: [8, 8, 8], share: 0.5, training: {batch_size: 4}}" in shown.out
+    assert cli(*runs.autoencoder, "--out", out, *quick, first).code == 0
+    done = cli(*runs.conditioned, "--out", tmp_path / "second", *quick, second)
+    assert done.code == 0, done.err
+    assert load_config(str(tmp_path / "second")).null_context == -1
+
+
 @pytest.mark.parametrize("lora", [None, 2])
 def test_fine_tuning_with_another_condition(
     lora: int | None, runs: Runs, cli: Cli, tmp_path: Path

@@ -69,6 +69,11 @@ def test_what_cannot_be_trained_is_refused(runs: Runs, cli: Cli, tmp_path: Path)
     refused(cli(*trained, "--from", runs.second, "--lora", "0"), "--lora is 0")
     refused(cli(*trained, "--from", runs.second, "--condition", "score:kg"), "score is in kg")
     assert cli(*trained, "--lora", "two").code == 2
+    refused(cli(*trained, "--set", "pairs=true"), "diffusion: ", "pairs needs training.group")
+    refused(cli(*trained, "--set", "training.group=height"), "height, which is no column of")
+    alone = ("--set", "training.group=score", "--set", "pairs=true")
+    refused(cli(*trained, *alone), "training.group puts no two heads together")
+    refused(cli(*trained, "--set", "ranges.height=[1, 2]"), "ranges has height")
     everybody = ("--set", "training.held_out=0.9", "--condition", "score")
     assert cli(*trained, *everybody, "--dry-run").code == 0
 

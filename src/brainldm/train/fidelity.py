@@ -5,6 +5,7 @@ from __future__ import annotations
 from collections.abc import Iterator, Sequence
 
 import torch
+from jaxtyping import Float
 from torch import Tensor
 
 from brainldm.metrics.agreement import agreement
@@ -24,7 +25,7 @@ class ConditionReader:
         context: theirs, (N, V).
     """
 
-    def __init__(self, latents: Tensor, context: Tensor) -> None:
+    def __init__(self, latents: Float[Tensor, " n *latent"], context: Float[Tensor, "n v"]) -> None:
         self.context = context.double()
         x = latents.flatten(1)
         self.centre = x.mean(0)
@@ -37,12 +38,15 @@ class ConditionReader:
         dual, self.of_real = map(torch.from_numpy, fitted)
         self.weights = x.T @ dual.to(x.dtype) / x.shape[1]
 
-    def read(self, latents: Tensor) -> Tensor:
+    def read(self, latents: Float[Tensor, " s *latent"]) -> Float[Tensor, "s v"]:
         """The context that latents (N, ...) look like, (N, V)."""
         return self.mean + ((latents.flatten(1) - self.centre) @ self.weights).double()
 
     def figures(
-        self, names: Sequence[str], asked: Tensor, latents: Tensor
+        self,
+        names: Sequence[str],
+        asked: Float[Tensor, "s v"],
+        latents: Float[Tensor, " s *latent"],
     ) -> Iterator[tuple[str, float]]:
         """How what was asked for is found again in samples, beside real heads' own conditions.
 

@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import numpy as np
 import torch
+from jaxtyping import Float
 from torch import Tensor, nn
 
 from brainldm.config import ModelConfig
@@ -36,7 +37,7 @@ class Sampler:
         self,
         config: ModelConfig,
         autoencoder: AutoencoderKL,
-        context: Tensor,
+        context: Float[Tensor, "s v"],
         steps: int,
         reader: ConditionReader,
     ) -> None:
@@ -57,7 +58,9 @@ class Sampler:
             {"sample": draw_slices(array, np.array(self.config.affine))},
         )
 
-    def _generate(self, network: nn.Module, start: int, device: torch.device) -> Tensor:
+    def _generate(
+        self, network: nn.Module, start: int, device: torch.device
+    ) -> Float[Tensor, "b c x y z"]:
         context = self.context[start : start + BATCH].to(device)
         seeds = NoiseSource(range(start, start + len(context)))
 
