@@ -21,7 +21,7 @@ from brainldm.evaluate.measures import embedding
 from brainldm.image.grid import Grid
 from brainldm.image.volume import Volume
 from brainldm.register.template import load_template
-from brainldm.simulate.head import simulate
+from brainldm.simulate.template_head import simulate
 
 SHIFT_MM, NOISE = 6.0, 0.05
 FIRST_HELD_OUT = 100_000

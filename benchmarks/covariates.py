@@ -54,8 +54,8 @@ def simulated_scan(folder: Path, seed: int) -> tuple[float, float]:
     """Simulate a subject at 1 mm, from the neck to the crown, and scan it."""
     from brainldm.image.grid import Grid
     from brainldm.register.template import load_template
-    from brainldm.simulate.head import simulate
     from brainldm.simulate.scanner import as_scanned
+    from brainldm.simulate.template_head import simulate
 
     path, truth = (folder / "scans" / f"sub-{seed}_T1w{end}" for end in (".nii.gz", ".json"))
     if not truth.exists():

@@ -24,7 +24,7 @@ from benchmarks import plain_ssim
 from brainldm.image.grid import Grid
 from brainldm.metrics.similarity import four_g_r_ssim, pyramid, scales_that_fit
 from brainldm.register.template import load_template
-from brainldm.simulate.head import simulate
+from brainldm.simulate.template_head import simulate
 
 SIZES = {"reduced": ((80, 112, 80), 2.0), "full": ((160, 224, 160), 1.0)}
 

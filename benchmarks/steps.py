@@ -39,7 +39,7 @@ from brainldm.sampling.loop import sample
 from brainldm.sampling.noise import NoiseSource
 from brainldm.sampling.solvers import DDIM, DPMSolverPP2M, Solver, UniPC
 from brainldm.segment.rule import VolumeRule
-from brainldm.simulate.head import simulate
+from brainldm.simulate.template_head import simulate
 
 SOLVERS: tuple[Solver, ...] = (
     DDIM(),

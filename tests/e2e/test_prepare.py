@@ -14,8 +14,8 @@ import pytest
 from brainldm.demo.model import CONFIG, GRID
 from brainldm.image.volume import Volume
 from brainldm.register.template import load_template
-from brainldm.simulate.head import SimulatedHead, simulate
 from brainldm.simulate.scanner import as_scanned, draw_pose
+from brainldm.simulate.template_head import SimulatedHead, simulate
 from tests.conftest import Run
 
 SEEDS = (70001, 70002)

@@ -25,7 +25,7 @@ from brainldm.pipeline.choice import Sampling
 from brainldm.pipeline.request import Request
 from brainldm.pipeline.sample import Sample
 from brainldm.register.template import load_template
-from brainldm.simulate.head import simulate
+from brainldm.simulate.template_head import simulate
 from tests.toy import write_toy_model
 
 DEMO = load_config("demo")

@@ -17,7 +17,7 @@ from brainldm.image.volume import Volume
 from brainldm.register.template import load_template
 from brainldm.segment.rule import VolumeRule, find_cavity
 from brainldm.segment.segmenter import check_segmentation
-from brainldm.simulate.head import SimulatedHead, simulate
+from brainldm.simulate.template_head import SimulatedHead, simulate
 
 DEMO = load_config("demo")
 GRID = Grid.of(DEMO.shape, DEMO.affine)

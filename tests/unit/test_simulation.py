@@ -13,7 +13,7 @@ from brainldm.image.grid import Grid
 from brainldm.register.template import Template, load_template
 from brainldm.simulate.cohort import write_data_set
 from brainldm.simulate.fields import read_maps, smooth_field
-from brainldm.simulate.head import SimulatedHead, simulate
+from brainldm.simulate.template_head import SimulatedHead, simulate
 
 DEMO = load_config("demo")
 GRID = Grid.of(DEMO.shape, DEMO.affine)

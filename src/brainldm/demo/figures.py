@@ -30,7 +30,7 @@ from brainldm.metrics.similarity import psnr
 from brainldm.pipeline.brain import BrainLDM
 from brainldm.register.template import load_template
 from brainldm.segment.rule import VolumeRule
-from brainldm.simulate.head import SimulatedHead, simulate
+from brainldm.simulate.template_head import SimulatedHead, simulate
 
 RULE_HEADS = range(60)
 """Of the training cohort; the rule is learned from them."""

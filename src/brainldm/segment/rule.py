@@ -4,8 +4,8 @@ A segmentation by thresholds, learned from simulated heads, whose true volumes a
 matter's most frequent intensity is the unit. What lies deeper than a few millimetres inside tissue
 and fluid is intracranial; its fluid is ventricle where, in coordinates scaled to the intracranial
 cavity, training heads have more ventricle than other fluid. A line fitted on the training heads
-corrects what is left. It holds for intensities as `brainldm.simulate.head` renders them, not for
-scans.
+corrects what is left. It holds for intensities as `brainldm.simulate.template_head` renders them,
+not for scans.
 """
 
 from __future__ import annotations
@@ -20,7 +20,7 @@ from scipy import ndimage
 
 from brainldm.errors import BrainLDMError
 from brainldm.image.grid import Grid
-from brainldm.simulate.head import SimulatedHead
+from brainldm.simulate.template_head import SimulatedHead
 
 Map = NDArray[np.floating]
 Mask = NDArray[np.bool_]

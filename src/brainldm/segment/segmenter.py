@@ -17,7 +17,7 @@ from brainldm.image.grid import Grid
 from brainldm.image.volume import Volume
 from brainldm.register.template import load_template
 from brainldm.segment.rule import VolumeRule
-from brainldm.simulate.head import simulate
+from brainldm.simulate.template_head import simulate
 
 NAMES = ("ants", "simulated", "none")
 NEEDED = {"ants": ("nilearn", "ants"), "simulated": ("nilearn",)}

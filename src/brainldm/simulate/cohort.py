@@ -24,7 +24,7 @@ from brainldm.files import to_json, write_together
 from brainldm.image.grid import Grid
 from brainldm.image.volume import Volume
 from brainldm.register.template import load_template
-from brainldm.simulate.head import simulate
+from brainldm.simulate.template_head import simulate
 from brainldm.workers import pool_of
 
 COLUMNS = {

@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import math
 
+import numpy as np
 import torch
 from torch import Tensor
 from torch.nn import functional as F
@@ -34,7 +35,8 @@ def smooth_field(
     field = knots
     for axis, side in enumerate(shape):
         field = _spline(field, axis + 2, side, spacing / correlation, generator)
-    return field[0] / field.std()
+    # numpy's sum does not depend on the number of threads.
+    return field[0] / float(field.numpy().std(dtype=np.float64))
 
 
 def _spline(x: Tensor, axis: int, side: int, step: float, generator: torch.Generator) -> Tensor:

@@ -19,7 +19,7 @@ from brainldm.files import make_folder, write_together
 from brainldm.image.grid import Grid
 from brainldm.image.volume import Volume
 from brainldm.register.template import load_template
-from brainldm.simulate.head import SimulatedHead, simulate
+from brainldm.simulate.template_head import SimulatedHead, simulate
 
 FIELD_MM = (200.0, 256.0, 216.0)
 """The field of view along the person's axes."""
