@@ -70,10 +70,10 @@ demo-model: .venv/.installed-train
 	    --out build/demo-model/autoencoder
 	$(BIN)/brainldm train diffusion --data build/demo-model/heads --autoencoder build/demo-model/autoencoder \
 	    --preset src/brainldm/demo/recipe.yaml --out build/demo-model/model
-	$(BIN)/python -m brainldm.demo.figures --model build/demo-model/model --out build/demo-figures
+	$(BIN)/brainldm demo figures --model build/demo-model/model --out build/demo-figures
 
 demo-figures: .venv/.installed-train
-	$(BIN)/python -m brainldm.demo.figures --out build/demo-figures
+	$(BIN)/brainldm demo figures --out build/demo-figures
 
 demo-report: .venv/.installed-test
 	$(BIN)/brainldm generate --number 100 --seed 0 --overwrite --out build/demo-report/generated

@@ -29,6 +29,7 @@ from collections.abc import Callable
 from pathlib import Path
 from typing import Any
 
+sys.path.insert(0, str(Path(__file__).resolve().parents[1]))
 CONDITIONS = (1.0, 0.7, 0.7, 0.5)
 REDUCED = {"channels": (128, 256, 384), "num_head_channels": (0, 256, 384)}
 
@@ -116,6 +117,7 @@ def side(folder: Path, name: str, steps: int, device_name: str) -> None:
     """Load, denoise, decode; print the figures as JSON and keep the results."""
     import torch
 
+    from benchmarks.reference import Reference
     from brainldm.models.device import pick_device
 
     device = pick_device(device_name)
@@ -126,7 +128,7 @@ def side(folder: Path, name: str, steps: int, device_name: str) -> None:
         runner = Reference(folder, device) if name == "reference" else Ours(folder, device, name)
         seconds["load"] = clock()
         each: list[float] = []
-        x = runner.brain(noise, steps, lambda: each.append(clock()))
+        x = runner.brain(noise, steps, CONDITIONS, lambda: each.append(clock()))
         seconds["decode"] = clock()
         seconds["denoise"], seconds["step"] = sum(each), statistics.median(each)
         seconds["brain"] = seconds["load"] + seconds["denoise"] + seconds["decode"]
@@ -142,82 +144,6 @@ def side(folder: Path, name: str, steps: int, device_name: str) -> None:
     print(json.dumps({**seconds, "memory": memory}))
 
 
-class Reference:
-    """MONAI's networks and scheduler, as the bundle's sampler calls them."""
-
-    def __init__(self, folder: Path, device: Any) -> None:
-        import torch
-        from monai.networks.nets import AutoencoderKL, DiffusionModelUNet
-
-        from brainldm.checkpoint import load_config
-
-        self.config = config = load_config(folder / "ours")
-        a, u = config.autoencoder, config.unet
-        self.device = device
-        self.autoencoder = AutoencoderKL(
-            spatial_dims=3,
-            in_channels=a.in_channels,
-            out_channels=a.out_channels,
-            channels=a.channels,
-            latent_channels=a.latent_channels,
-            num_res_blocks=a.num_res_blocks,
-            norm_num_groups=a.norm_num_groups,
-            norm_eps=a.norm_eps,
-            attention_levels=(False,) * len(a.channels),
-            with_encoder_nonlocal_attn=False,
-            with_decoder_nonlocal_attn=False,
-        )
-        self.unet = DiffusionModelUNet(
-            spatial_dims=3,
-            in_channels=u.in_channels,
-            out_channels=u.out_channels,
-            channels=u.channels,
-            num_res_blocks=u.num_res_blocks,
-            attention_levels=u.attention_levels,
-            norm_num_groups=u.norm_num_groups,
-            norm_eps=u.norm_eps,
-            resblock_updown=True,
-            num_head_channels=u.num_head_channels,
-            with_conditioning=True,
-            cross_attention_dim=u.context_dim,
-            upcast_attention=True,
-            use_flash_attention=False,
-        )
-        for network, name in ((self.autoencoder, "autoencoder.pt"), (self.unet, "model.pt")):
-            path = folder / "reference" / name
-            network.load_state_dict(torch.load(path, map_location=device, weights_only=True))
-            network.to(device).eval()
-
-    def brain(
-        self, z: Any, steps: int, on_step: Callable[[], None], conditions: Any = CONDITIONS
-    ) -> Any:
-        """DDIM with the conditions as channels and as the one token, then the decoder."""
-        import torch
-        from monai.networks.schedulers import DDIMScheduler
-
-        schedule = self.config.schedule
-        scheduler = DDIMScheduler(
-            num_train_timesteps=1000,
-            schedule="scaled_linear_beta",
-            beta_start=schedule.beta_start,
-            beta_end=schedule.beta_end,
-            clip_sample=False,
-            prediction_type="v_prediction" if schedule.prediction == "v" else "epsilon",
-        )
-        scheduler.set_timesteps(steps)
-        z = z.to(self.device)
-        context = torch.tensor([[conditions]], device=self.device)
-        channels = context[0, 0][None, :, None, None, None].expand(-1, -1, *z.shape[2:])
-        # 980, 960, ..., 0 as when the bundle was published; MONAI has changed them since.
-        for t in range(1000 - 1000 // steps, -1, -(1000 // steps)):
-            timestep = torch.tensor([t], device=self.device)
-            output = self.unet(torch.cat([z, channels], 1), timesteps=timestep, context=context)
-            z, _ = scheduler.step(output, t, z)
-            on_step()
-        self.latent = z
-        return self.autoencoder.decode_stage_2_outputs(z / self.config.latent.scale)
-
-
 class Ours:
     """The same through the pipeline."""
 
@@ -231,13 +157,13 @@ class Ours:
             folder / "ours", device=str(device), dtype=dtype, memory=memory
         )
 
-    def brain(self, z: Any, steps: int, on_step: Callable[[], None]) -> Any:
+    def brain(self, z: Any, steps: int, conditions: Any, on_step: Callable[[], None]) -> Any:
         """DDIM, or our default sampler and steps."""
         import torch
 
         from brainldm import Conditions
 
-        sex, age, ventricles, brain = CONDITIONS
+        sex, age, ventricles, brain = conditions
         person = Conditions.from_normalised(
             sex=sex, age=age, ventricular_volume=ventricles, brain_volume=brain
         )

@@ -32,6 +32,7 @@ from typing import Any
 
 sys.path.insert(0, str(Path(__file__).resolve().parents[1]))
 STEPS = 50
+CONDITIONS = (1.0, 0.7, 0.7, 0.5)
 FULL_TFLOP = 16 * 1.44 + 11.06  # our default at the published size (benchmarks/brain.py)
 PAPER_TFLOP, PAPER_SECONDS = 50 * 1.452 + 15.14, 7.6  # the paper's, on its TITAN RTX
 
@@ -131,7 +132,7 @@ def reference(folder: Path, volumes: int) -> dict[str, Any]:
     import nibabel as nib
     import torch
 
-    from benchmarks.brain import Reference
+    from benchmarks.reference import Reference
     from brainldm.models.device import pick_device
 
     runner = Reference(folder, pick_device("auto"))
@@ -141,7 +142,7 @@ def reference(folder: Path, volumes: int) -> dict[str, Any]:
         for seed in range(volumes):
             start = time.monotonic()
             z = torch.randn(1, *config.latent.shape, generator=torch.Generator().manual_seed(seed))
-            image = runner.brain(z, STEPS, lambda: None)[0, 0].cpu().numpy()
+            image = runner.brain(z, STEPS, CONDITIONS, lambda: None)[0, 0].cpu().numpy()
             nib.save(nib.Nifti1Image(image, config.affine), folder / f"reference-{seed}.nii.gz")
             seconds.append(time.monotonic() - start)
     return {"seconds": seconds}

@@ -8,10 +8,12 @@ import os
 import random
 import re
 import shutil
+import signal
 import time
 from collections.abc import Callable
 from dataclasses import replace
 from functools import partial
+from multiprocessing.process import BaseProcess
 from pathlib import Path
 
 import nibabel as nib
@@ -112,31 +114,45 @@ def test_the_page_and_the_sheet_are_there(undisturbed: Path) -> None:
 
 
 def test_fifty_kills_lose_nothing(cohort: Cohort, undisturbed: Path, tmp_path: Path) -> None:
-    out = tmp_path / "out"
-    randomly, pace = random.Random(0), seconds_to_a_volume(cohort, tmp_path / "first")
+    """At random times, and once some more volumes are there, on a machine however quick or busy."""
+    out, first = tmp_path / "out", tmp_path / "first"
+    randomly, start = random.Random(0), time.monotonic()
+    kill(started(replace(cohort, out=first)), partial(has, first, 1))
+    pace = time.monotonic() - start
     made, kills = [], 0
     while kills < KILLS:
         process = started(replace(cohort, out=out))
-        process.join(randomly.uniform(0.1, 2) * pace)
-        kills += process.is_alive()
-        assert process.exitcode in (None, 0)
-        process.kill()
-        process.join()
-        made.append(len(list(out.rglob("*_T1w.nii.gz"))))
+        there = len(images(out))
+        wanted = there + randomly.randrange(4)
+        end = time.monotonic() + randomly.uniform(0.1, 1.5) * pace
+        ready = partial(has, out, wanted) if there < wanted <= ROWS else partial(is_past, end)
+        kill(process, ready)
+        assert process.exitcode in (0, -signal.SIGKILL)
+        kills += process.exitcode != 0
+        made.append(len(images(out)))
     assert len(set(made)) > 5  # they met the cohort at different points
     replace(cohort, out=out).run()
     assert contents(out) == contents(undisturbed)
 
 
-def seconds_to_a_volume(cohort: Cohort, out: Path) -> float:
-    """From the start of a process, on this machine as busy as it is."""
-    start = time.monotonic()
-    process = started(replace(cohort, out=out))
-    while process.is_alive() and not list(out.rglob("*_T1w.nii.gz")):
-        time.sleep(0.02)
+def images(out: Path) -> list[Path]:
+    return list(out.rglob("*_T1w.nii.gz"))
+
+
+def has(out: Path, count: int) -> bool:
+    return len(images(out)) >= count
+
+
+def is_past(end: float) -> bool:
+    return time.monotonic() > end
+
+
+def kill(process: BaseProcess, ready: Callable[[], bool]) -> None:
+    """Once something is so, unless the process ends before."""
+    while process.is_alive() and not ready():
+        time.sleep(0.01)
     process.kill()
     process.join()
-    return time.monotonic() - start
 
 
 def test_a_full_disk(

@@ -6,9 +6,8 @@ import gc
 
 import pytest
 import torch
-from monai.networks.nets import AutoencoderKL as MonaiAutoencoder
-from monai.networks.nets import DiffusionModelUNet as MonaiUNet
 
+from benchmarks.reference import monai_autoencoder, monai_unet
 from brainldm.config import AutoencoderConfig, UNetConfig
 from brainldm.models.autoencoder import AutoencoderKL
 from brainldm.models.unet import DiffusionUNet
@@ -19,42 +18,6 @@ TOY_AUTOENCODER = AutoencoderConfig(channels=(8, 16, 24), norm_num_groups=4, num
 TOY_UNET = UNetConfig(
     channels=(8, 16, 24), num_head_channels=(0, 8, 24), norm_num_groups=4, num_res_blocks=2
 )
-
-
-def monai_autoencoder(c: AutoencoderConfig) -> MonaiAutoencoder:
-    return MonaiAutoencoder(
-        spatial_dims=3,
-        in_channels=c.in_channels,
-        out_channels=c.out_channels,
-        channels=c.channels,
-        latent_channels=c.latent_channels,
-        num_res_blocks=c.num_res_blocks,
-        norm_num_groups=c.norm_num_groups,
-        norm_eps=c.norm_eps,
-        attention_levels=(False,) * len(c.channels),
-        with_encoder_nonlocal_attn=False,
-        with_decoder_nonlocal_attn=False,
-    )
-
-
-def monai_unet(c: UNetConfig) -> MonaiUNet:
-    return MonaiUNet(
-        spatial_dims=3,
-        in_channels=c.in_channels,
-        out_channels=c.out_channels,
-        channels=c.channels,
-        num_res_blocks=c.num_res_blocks,
-        attention_levels=c.attention_levels,
-        norm_num_groups=c.norm_num_groups,
-        norm_eps=c.norm_eps,
-        resblock_updown=True,
-        num_head_channels=c.num_head_channels,
-        with_conditioning=True,
-        transformer_num_layers=1,
-        cross_attention_dim=c.context_dim,
-        upcast_attention=True,
-        use_flash_attention=False,
-    )
 
 
 def randomise(network: torch.nn.Module) -> None:

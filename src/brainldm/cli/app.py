@@ -10,6 +10,7 @@ from brainldm._version import __version__
 from brainldm.cli.cohort import cohort
 from brainldm.cli.command import add
 from brainldm.cli.convert import Convert
+from brainldm.cli.demo import demo
 from brainldm.cli.download import Download
 from brainldm.cli.evaluate import Evaluate
 from brainldm.cli.generate import Generate
@@ -29,6 +30,7 @@ for command in (Generate, Reconstruct, Info, Convert, Download, Prepare, Evaluat
     add(app, command)
 app.add_typer(train, name="train")
 app.add_typer(cohort, name="cohort")
+app.add_typer(demo, name="demo", hidden=True)
 
 
 def _print_version(wanted: bool) -> None:

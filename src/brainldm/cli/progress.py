@@ -41,7 +41,7 @@ def transfers() -> AbstractContextManager[Callable[[int, int, str], None]]:
 
 
 def parts() -> AbstractContextManager[Callable[[int, int, str], None]]:
-    """A bar for each part of `brainldm.evaluate.run.evaluate`."""
+    """A bar for each part of `brainldm.evaluate.run.Evaluation`."""
     return _named(MofNCompleteColumn())
 
 

@@ -58,7 +58,7 @@ class CohortFolder:
         return (self._code / "cohort.json").is_file()
 
     def begin(self, settings: Settings, config: ModelConfig, plan: Plan) -> Plan:
-        """Begin a cohort, or go on with the one that is there.
+        """Begin a cohort, or resume the one that is there.
 
         Returns:
             The plan as the folder keeps it.

@@ -106,11 +106,11 @@ class OnRay:
             raise
 
     def _settle(self) -> Facts:
-        """What the workers have in common that come in time; others are asked when they come."""
+        """What the workers have in common that start in time; others are asked when they start."""
         refs = {worker.actor.facts.remote(): worker for worker in self._workers}
         ready, _ = self._ray.wait(list(refs), num_returns=len(refs), timeout=PATIENCE)
         found: list[Facts] = []
-        failure: Exception = TimeoutError(f"none came within {PATIENCE:.0f} s")
+        failure: Exception = TimeoutError(f"none started within {PATIENCE:.0f} s")
         for ref in ready:
             try:
                 found.append(self._ray.get(ref))
@@ -170,8 +170,8 @@ class OnRay:
             ready, _ = self._ray.wait(refs, timeout=None if working else PATIENCE)
             if not ready:
                 raise UsageError(
-                    f"No worker of the Ray cluster came within {PATIENCE:.0f} s. What was made is "
-                    "kept; the same command goes on."
+                    f"No worker of the Ray cluster started within {PATIENCE:.0f} s. What was made "
+                    "is kept; the same command resumes the cohort."
                 )
             (ref,) = ready
             beginner = starting.pop(ref, None)
@@ -219,8 +219,9 @@ def _plain(error: Exception, what: str) -> BrainLDMError:
     if isinstance(cause, BrainLDMError):
         return type(cause)(*cause.args)
     return UsageError(
-        f"{what}: {cause}. What was made is kept; the same command goes on. A worker that is "
-        "killed for lack of memory needs --memory low, or more cores than now, so that fewer run."
+        f"{what}: {cause}. What was made is kept; the same command resumes the cohort. A worker "
+        "that is killed for lack of memory needs --memory low, or more cores than now, so that "
+        "fewer run."
     )
 
 

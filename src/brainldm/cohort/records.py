@@ -101,7 +101,7 @@ class Journal:
         except OSError as error:
             raise StorageError(
                 f"Cannot write {self.path}: {error.strerror}. Free some space; the same command "
-                "goes on."
+                "resumes the cohort."
             ) from error
 
     def close(self) -> None:

@@ -83,7 +83,7 @@ class Cohort:
     cores: int | None = None
 
     def run(self, progress: Progress = lambda done, total, name: None) -> Summary:
-        """Make the volumes, or go on with them.
+        """Make the volumes, or resume.
 
         Args:
             progress: called with what is done, of how much, and the name of the phase.
@@ -104,7 +104,7 @@ class Cohort:
         plan = read_plan(self.table, ConditionRanges(config.conditions), extrapolate=extrapolate)
         folder = CohortFolder(self.out)
         with closing(self._engine()) as engine:
-            # Of a cohort that is gone on with the batches stay: memory may be short now.
+            # A cohort that is resumed keeps its batches, though memory may be short now.
             usual = folder.settings.batch if folder.is_begun else engine.facts.batch
             settings = Settings(
                 model=MadeBy(name=config.name, hash=engine.facts.hash),

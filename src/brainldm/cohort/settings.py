@@ -1,4 +1,4 @@
-"""What the bytes of a cohort hang on: written when it begins, held against whoever goes on."""
+"""What the bytes of a cohort hang on: written when it begins, held against whoever resumes it."""
 
 from __future__ import annotations
 
@@ -47,7 +47,7 @@ class Checks(_Settings):
 
 
 class Settings(_Settings):
-    """What the bytes of a data set hang on; another cannot go on with it.
+    """What the bytes of a data set hang on; another cannot resume it.
 
     Args:
         model: that makes the volumes.

@@ -8,8 +8,8 @@ import numpy as np
 from numpy.typing import NDArray
 from scipy import stats
 
-from brainldm.evaluate.figure import Figure, unit_of
-from brainldm.metrics.resampling import against_floor, bootstrap, interval
+from brainldm.evaluate.figure import Figure, beside_floor, unit_of
+from brainldm.metrics.resampling import bootstrap
 
 Array = NDArray[np.float64]
 
@@ -28,17 +28,13 @@ def figures(generated: Mapping[str, Array], real: Mapping[str, Array]) -> Iterat
             bootstrap(cohens_d, a, b),
             note=f"mean {a.mean():.1f} generated, {b.mean():.1f} real; positive is larger",
         )
-        n = min(len(b) // 2, len(a))
-        ours, floor = against_floor(stats.wasserstein_distance, a, b)
-        yield Figure(
-            "anatomy",
-            f"{name}: Wasserstein distance at {n} scans a set",
-            float(ours.mean()),
-            interval(ours),
-            float(floor.mean()),
-            unit_of(name),
-            "in brackets and under real: over 20 random halves of the real set",
-        )
+        distance = f"{name}: Wasserstein distance"
+        yield beside_floor("anatomy", distance, wasserstein, a, b, unit_of(name))
+
+
+def wasserstein(a: Array, b: Array) -> float:
+    """The mean distance that numbers of one set move to become those of the other."""
+    return float(stats.wasserstein_distance(a, b))
 
 
 def cohens_d(a: Array, b: Array) -> float:

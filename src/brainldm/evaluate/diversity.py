@@ -8,10 +8,10 @@ from functools import partial
 import numpy as np
 from numpy.typing import NDArray
 
-from brainldm.evaluate.figure import Figure
+from brainldm.evaluate.figure import Figure, beside_floor
 from brainldm.evaluate.pairs import PAIR_FIGURES
 from brainldm.metrics.distances import NEIGHBOURS, coverage
-from brainldm.metrics.resampling import against_floor, bootstrap, interval
+from brainldm.metrics.resampling import bootstrap
 
 Array = NDArray[np.float64]
 
@@ -43,14 +43,7 @@ def covered(generated: Array, real: Array) -> Iterator[Figure]:
         yield Figure("diversity", "recall", None, note=note)
         return
     for name in ("precision", "recall", "density", "coverage"):
-        ours, floor = against_floor(partial(_coverage, name), generated, real)
-        yield Figure(
-            "diversity",
-            f"{name} at {n} scans a set",
-            float(ours.mean()),
-            interval(ours),
-            float(floor.mean()),
-        )
+        yield beside_floor("diversity", name, partial(_coverage, name), generated, real)
 
 
 def _coverage(name: str, generated: Array, real: Array) -> float:

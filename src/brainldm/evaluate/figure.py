@@ -2,7 +2,15 @@
 
 from __future__ import annotations
 
+from collections.abc import Callable
 from dataclasses import dataclass
+
+import numpy as np
+from numpy.typing import NDArray
+
+from brainldm.metrics.resampling import against_floor, interval
+
+Array = NDArray[np.float64]
 
 
 @dataclass(frozen=True)
@@ -35,6 +43,40 @@ class Figure:
         real = "" if self.real is None else f"real {digits(self.real)}"
         value = f"{digits(self.value)} {self.unit}".rstrip()
         return f"{self.section:<15}{self.name:<62}{value:>12}  {between:<24}{real}".rstrip()
+
+
+def beside_floor(
+    section: str,
+    name: str,
+    statistic: Callable[[Array, Array], float],
+    generated: Array,
+    real: Array,
+    unit: str = "",
+) -> Figure:
+    """A figure of two sets at one number of scans, beside that of real scans against real ones.
+
+    Args:
+        section: which part.
+        name: without the number of scans.
+        statistic: of two sets, (N, ...) and (M, ...).
+        generated: a set.
+        real: another.
+        unit: of the figure.
+
+    Raises:
+        DataError: the statistic refuses sets of that number.
+    """
+    n = min(len(real) // 2, len(generated))
+    ours, floor = against_floor(statistic, generated, real)
+    return Figure(
+        section,
+        f"{name} at {n} scans a set",
+        float(ours.mean()),
+        interval(ours),
+        float(floor.mean()),
+        unit,
+        "in brackets and under real: over 20 random halves of the real set",
+    )
 
 
 def digits(value: float) -> str:

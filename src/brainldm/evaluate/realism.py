@@ -9,13 +9,12 @@ import numpy as np
 from numpy.typing import NDArray
 
 from brainldm.errors import DataError
-from brainldm.evaluate.figure import Figure
+from brainldm.evaluate.figure import Figure, beside_floor
 from brainldm.metrics.distances import fid, mmd
-from brainldm.metrics.resampling import GROUPS, against_floor, interval, jackknife
+from brainldm.metrics.resampling import GROUPS, jackknife
 
 Features = NDArray[np.float64]
 Distance = Callable[[Features, Features], float]
-HALVES = "in brackets and under real: over 20 random halves of the real set"
 
 
 def figures(generated: Features, real: Features, shrinkage: float) -> Iterator[Figure]:
@@ -60,14 +59,10 @@ def _at_one_size(
     n = min(len(real) // 2, len(generated))
     if n < 2:
         return
-    name = f"{name} at {n} scans a set"
     try:
-        ours, floor = against_floor(distance, generated, real)
+        yield beside_floor("realism", name, distance, generated, real)
     except DataError as error:
-        yield _refused(name, error)
-        return
-    value, between = float(ours.mean()), interval(ours)
-    yield Figure("realism", name, value, between, float(floor.mean()), note=HALVES)
+        yield _refused(f"{name} at {n} scans a set", error)
 
 
 def _refused(name: str, why: object) -> Figure:
