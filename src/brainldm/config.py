@@ -106,9 +106,9 @@ class ScheduleConfig(_Config):
     kind: Literal["scaled_linear"] = Field(
         default="scaled_linear", description="how the variances rise: linear in their square root"
     )
-    prediction: Literal["epsilon", "v"] = Field(
+    prediction: Literal["epsilon", "v", "flow"] = Field(
         default="epsilon",
-        description="what the U-Net predicts: epsilon, the noise, or the velocity v",
+        description="what the U-Net predicts: epsilon, the noise, or the velocity v or flow",
     )
 
 

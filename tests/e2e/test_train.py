@@ -135,7 +135,9 @@ def test_what_the_model_says_of_itself_and_how_it_is_saved(
     assert made.code == 0, made.err
 
 
-def test_phases_of_both_stages(runs: Runs, cli: Cli, tmp_path: Path) -> None:
+def test_phases_of_both_stages_and_a_model_that_teaches_another(
+    runs: Runs, cli: Cli, tmp_path: Path
+) -> None:
     first = "phases=[{share: 0.5, crop: [8, 8, 8], training: {batch_size: 4}}, {share: 0.5}]"
     second = "phases=[{share: 0.5, condition_dropout: 0.5}, {share: 0.5, training: {fall: 1}}]"
     quick = ("--set", "training.steps=4", "--set", "run.tracker=none", "--set")
@@ -146,6 +148,11 @@ def test_phases_of_both_stages(runs: Runs, cli: Cli, tmp_path: Path) -> None:
     done = cli(*runs.conditioned, "--out", tmp_path / "second", *quick, second)
     assert done.code == 0, done.err
     assert load_config(str(tmp_path / "second")).null_context == -1
+    # Which can teach its guided answers.
+    taught = (*runs.diffusion, "--from", tmp_path / "second", "--out", tmp_path / "third")
+    done = cli(*taught, *quick, "guidance=1.5")
+    assert done.code == 0, done.err
+    assert load_config(str(tmp_path / "third")).null_context is None
 
 
 @pytest.mark.parametrize("lora", [None, 2])

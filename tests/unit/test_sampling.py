@@ -134,13 +134,14 @@ class TestPredictions:
         level = SCHEDULE.level(timestep)
         z = level.alpha * x0 + level.sigma * epsilon
         v = level.alpha * epsilon - level.sigma * x0
-        for name, output in {"epsilon": epsilon, "v": v, "x0": x0}.items():
+        outputs = {"epsilon": epsilon, "v": v, "x0": x0, "flow": epsilon - x0}
+        for name, output in outputs.items():
             got = PREDICTIONS[name](output, z, level)
             torch.testing.assert_close(got, (x0, epsilon), rtol=1e-9, atol=1e-11)
 
     def test_unknown(self) -> None:
-        with pytest.raises(BrainLDMError, match="'flow': expected one of epsilon, v, x0"):
-            run(DDIM(), 2, prediction="flow")
+        with pytest.raises(BrainLDMError, match="'score': expected one of epsilon, v, x0, flow"):
+            run(DDIM(), 2, prediction="score")
 
 
 def run(solver: Any, steps: int = 4, **options: Any) -> Tensor:

@@ -11,9 +11,11 @@ import torch
 from torch import Tensor, nn
 
 from brainldm.models.unet import DiffusionUNet, with_context
+from brainldm.sampling.predictions import PREDICTIONS
 from brainldm.sampling.schedules import Schedule
 from brainldm.train.diffusion import (
     DiffusionStage,
+    Teacher,
     explained_weight,
     learn_all_but_idle,
     min_snr_weights,
@@ -29,16 +31,17 @@ from tests.learning import train
 from tests.toy import toy_unet
 
 
-@pytest.mark.parametrize("velocity", [False, True])
-def test_min_snr_weights_are_those_of_the_paper(velocity: bool) -> None:
+@pytest.mark.parametrize("prediction", ["epsilon", "v", "flow"])
+def test_min_snr_weights_are_those_of_the_paper(prediction: str) -> None:
+    """An error of the output is one of x0, which counts by min(SNR, gamma)."""
     schedule, gamma = Schedule.scaled_linear(), 5.0
-    weights = min_snr_weights(schedule, gamma, velocity)
+    weights = min_snr_weights(schedule, gamma, prediction)
     for t in (0, 100, 400, 999):
-        alpha = float(schedule.alphas_cumprod[t])
-        snr = alpha / (1 - alpha)
-        expected = min(snr, gamma) / ((snr + 1) if velocity else snr)
-        assert weights[t].item() == pytest.approx(expected, rel=1e-5)
-    if not velocity:
+        level, z, error = schedule.level(t), torch.zeros(1), torch.ones(1)
+        x0, _ = PREDICTIONS[prediction](error, z, level)
+        snr = (level.alpha / level.sigma) ** 2
+        assert weights[t].item() == pytest.approx(min(snr, gamma) * x0.item() ** 2, rel=1e-5)
+    if prediction == "epsilon":
         assert weights.max() == 1
 
 
@@ -94,7 +97,7 @@ def sample_batch(stage: DiffusionStage, draws: Sequence[Draw]) -> Batch:
     return {key: torch.stack([sample[key] for sample in samples]) for key in samples[0]}
 
 
-@pytest.mark.parametrize("prediction", ["epsilon", "v"])
+@pytest.mark.parametrize("prediction", ["epsilon", "v", "flow"])
 def test_the_target_is_the_noise_or_the_velocity(prediction: str) -> None:
     torch.manual_seed(0)
     model, context = Remembers(), torch.rand(12, 2)
@@ -106,7 +109,8 @@ def test_the_target_is_the_noise_or_the_velocity(prediction: str) -> None:
     z0, noise, t = (batch[key].flatten(0, 1) for key in ("z0", "noise", "t"))
     betas = torch.linspace(0.0015**0.5, 0.03**0.5, 1000, dtype=torch.float64) ** 2
     alpha = (1 - betas).cumprod(0).float()[t].view(-1, 1, 1, 1, 1)
-    target = alpha.sqrt() * noise - (1 - alpha).sqrt() * z0 if prediction == "v" else noise
+    velocity = alpha.sqrt() * noise - (1 - alpha).sqrt() * z0
+    target = {"epsilon": noise, "v": velocity, "flow": noise - z0}[prediction]
     assert loss == pytest.approx(target.square().mean().item(), rel=1e-5)
     x, asked, token = model.asked
     assert torch.equal(asked, t)
@@ -114,6 +118,26 @@ def test_the_target_is_the_noise_or_the_velocity(prediction: str) -> None:
     assert (x[:, :1] - noisy).abs().max() < 1e-5
     assert torch.equal(x[:, 1:, 0, 0, 0], token[:, 0])
     assert torch.equal(token[:, 0], batch["context"].flatten(0, 1))
+
+
+def test_a_guided_teacher_is_the_target() -> None:
+    torch.manual_seed(0)
+
+    class Sums(nn.Module):
+        """Answers with the sum of the conditions."""
+
+        def forward(self, x: Tensor, t: Tensor, token: Tensor) -> Tensor:
+            return torch.zeros_like(x[:, :1]) + token[:, 0].sum(1).view(-1, 1, 1, 1, 1)
+
+    context = torch.rand(12, 2)
+    phases = "phases=[{share: 0.5, guidance: 1.5}, {share: 0.5}]"
+    stage = diffusion_stage(Remembers(), torch.randn(12, 2, 1, 4, 4, 4), context, phases)
+    stage.teacher = Teacher(Sums(), null_context=-1)
+    batch = sample_batch(stage, [Draw(0, 0, i, 4) for i in range(4)])
+    asked = batch["context"].flatten(0, 1).sum(1)
+    taught = stage.loss("unet", stage.networks, batch, 0)["loss"].item()
+    assert taught == pytest.approx((-2 + 1.5 * (asked + 2)).square().mean().item(), rel=1e-5)
+    assert stage.loss("unet", stage.networks, batch, 11)["loss"].item() != pytest.approx(taught)
 
 
 def test_weights_of_voxels_and_noise_levels() -> None:
@@ -125,7 +149,7 @@ def test_weights_of_voxels_and_noise_levels() -> None:
     stage.weight = torch.rand(4, 4, 4)
     batch = sample_batch(stage, [Draw(0, 0, i, 4) for i in range(4)])
     loss = stage.loss("unet", stage.networks, batch, 0)["loss"].item()
-    levels = min_snr_weights(stage.schedule, 3, False)[batch["t"].flatten()]
+    levels = min_snr_weights(stage.schedule, 3, "epsilon")[batch["t"].flatten()]
     errors = batch["noise"].flatten(0, 1).square() * stage.weight
     assert loss == pytest.approx((errors.mean((1, 2, 3, 4)) * levels).mean().item(), rel=1e-5)
 

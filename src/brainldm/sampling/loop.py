@@ -35,7 +35,7 @@ def sample(
         schedule: the one the network was trained with.
         solver: one of `SAMPLERS`, or a solver.
         steps: how often the network is evaluated.
-        prediction: what the network's output is: "epsilon", "v" or "x0".
+        prediction: what the network's output is: "epsilon", "v", "x0" or "flow".
         noise: what a stochastic solver draws from, a generator for each sample.
         on_step: called after each step as on_step(steps done, steps in all, z).
 

@@ -38,7 +38,23 @@ def from_x0(
     return output, (z - level.alpha * output) / level.sigma
 
 
-PREDICTIONS: dict[str, Prediction] = {"epsilon": from_epsilon, "v": from_v, "x0": from_x0}
+def from_flow(
+    output: Float[Tensor, "*latent"], z: Float[Tensor, "*latent"], level: NoiseLevel
+) -> tuple[Float[Tensor, "*latent"], Float[Tensor, "*latent"]]:
+    """The output is epsilon - x0, the velocity of a straight path (Liu et al. 2022, 2209.03003).
+
+    z / (alpha + sigma) lies on that path, sigma / (alpha + sigma) of the way to the noise.
+    """
+    length = level.alpha + level.sigma
+    return (z - level.sigma * output) / length, (z + level.alpha * output) / length
+
+
+PREDICTIONS: dict[str, Prediction] = {
+    "epsilon": from_epsilon,
+    "v": from_v,
+    "x0": from_x0,
+    "flow": from_flow,
+}
 
 
 def pick_prediction(name: str) -> Prediction:

@@ -1,16 +1,17 @@
 """Stage 2: the diffusion U-Net on the latents of stage 1 (Pinaya et al. 2022, 2209.07162).
 
-It predicts the noise (Ho et al. 2020, 2006.11239) or the velocity v (Salimans and Ho 2022,
-2202.00512) under a mean squared error. What the conditions explain of it is a thousandth, which two
-things can bring out of the noise of training: heads that belong together come in pairs, under the
-same noise, so that what does not follow from the conditions cancels between the two; and voxels
-that the conditions explain count more (the best prediction of a voxel does not depend on its
-weight).
+It predicts the noise (Ho et al. 2020, 2006.11239), the velocity v (Salimans and Ho 2022,
+2202.00512) or that of a straight flow (Liu et al. 2022, 2209.03003) under a mean squared error.
+What the conditions explain of it is a thousandth, which two things can bring out of the noise of
+training: heads that belong together come in pairs, under the same noise, so that what does not
+follow from the conditions cancels between the two; and voxels that the conditions explain count
+more (the best prediction of a voxel does not depend on its weight).
 """
 
 from __future__ import annotations
 
 from collections.abc import Callable, Mapping, Sequence
+from dataclasses import dataclass
 
 import torch
 from jaxtyping import Float, Int
@@ -19,6 +20,7 @@ from torch import Tensor, nn
 from brainldm.models.attention import TransformerBlock
 from brainldm.models.norm import channels_last
 from brainldm.models.unet import with_context
+from brainldm.sampling.guidance import denoiser
 from brainldm.sampling.schedules import Schedule
 from brainldm.train.feed import Batch, Samples
 from brainldm.train.latents import Encoded
@@ -33,6 +35,37 @@ Look = Callable[[nn.Module], Findings]
 """Generates with the network, and looks at what it made."""
 
 
+@dataclass(frozen=True)
+class Teacher:
+    """A finished model that knows what a head of no conditions in particular is.
+
+    Args:
+        network: its U-Net.
+        null_context: what all conditions are for such a head.
+    """
+
+    network: nn.Module
+    null_context: float
+
+    @torch.no_grad()
+    def answer(
+        self,
+        z: Float[Tensor, "b c x y z"],
+        t: Int[Tensor, " b"],
+        context: Float[Tensor, "b v"],
+        guidance: float,
+    ) -> Float[Tensor, "b c x y z"]:
+        """Its guided prediction."""
+        network = self.network.to(z.device)
+
+        def predict(z: Tensor, _: float, context: Tensor) -> Tensor:
+            x, token = with_context(z, context)
+            output: Tensor = network(channels_last(x), t, token)  # a timestep for each sample
+            return output.float()
+
+        return denoiser(predict, context, guidance, self.null_context)(z, 0.0)
+
+
 class DiffusionStage(Stage):
     """Latents, noise of all levels, and the conditions.
 
@@ -44,6 +77,8 @@ class DiffusionStage(Stage):
         held_out: numbers of those to validate on.
         weight: how much each voxel counts, (X, Y, Z) of mean 1; evenly if None.
         look: at samples, when validating.
+        teacher: whose guided answers are learned (Meng et al. 2022, 2210.03142), if the settings
+            ask for guidance.
     """
 
     def __init__(
@@ -55,24 +90,25 @@ class DiffusionStage(Stage):
         held_out: Sequence[int],
         weight: Float[Tensor, "x y z"] | None = None,
         look: Look | None = None,
+        teacher: Teacher | None = None,
     ) -> None:
         super().__init__({"unet": model}, samples, course)
         self.encoded, self.held_out = encoded, held_out
-        self.weight, self.look = weight, look
+        self.weight, self.look, self.teacher = weight, look, teacher
         self.schedule = Schedule.of(course.settings.schedule)
-        self.velocity = course.settings.schedule.prediction == "v"
+        self.prediction = course.settings.schedule.prediction
 
     def loss(
         self, name: str, networks: Mapping[str, nn.Module], batch: Batch, step: int
     ) -> dict[str, Tensor]:
         """The weighted mean squared error."""
         z0, noise, t, context = (batch[k].flatten(0, 1) for k in ("z0", "noise", "t", "context"))
-        errors = self._errors(networks[name], z0, noise, t, context)
+        settings: DiffusionSettings = self.course.at(step).settings
+        errors = self._errors(networks[name], z0, noise, t, context, settings.guidance)
         if self.weight is not None:
             errors = errors * self.weight.to(errors.device)
-        gamma = self.course.at(step).settings.min_snr
-        if gamma is not None:
-            weights = min_snr_weights(self.schedule, gamma, self.velocity)
+        if settings.min_snr is not None:
+            weights = min_snr_weights(self.schedule, settings.min_snr, self.prediction)
             errors = errors * weights.to(errors.device)[t].view(-1, 1, 1, 1, 1)
         return {"loss": errors.mean()}
 
@@ -112,10 +148,17 @@ class DiffusionStage(Stage):
         noise: Float[Tensor, "b c x y z"],
         t: Int[Tensor, " b"],
         context: Float[Tensor, "b v"],
+        guidance: float | None = None,
     ) -> Float[Tensor, "b c x y z"]:
         """Squared errors."""
-        x, token = with_context(self.schedule.add_noise(z0, noise, t), context)
-        target = self.schedule.v_target(z0, noise, t) if self.velocity else noise
+        z = self.schedule.add_noise(z0, noise, t)
+        if self.teacher and guidance is not None:
+            target = self.teacher.answer(z, t, context, guidance)
+        elif self.prediction == "v":
+            target = self.schedule.v_target(z0, noise, t)
+        else:
+            target = noise - z0 if self.prediction == "flow" else noise
+        x, token = with_context(z, context)
         errors: Tensor = (network(channels_last(x), t, token).float() - target) ** 2
         return errors
 
@@ -134,10 +177,15 @@ def learn_all_but_idle(model: nn.Module) -> nn.Module:
     return model
 
 
-def min_snr_weights(schedule: Schedule, gamma: float, velocity: bool) -> Float[Tensor, " t"]:
-    """min(SNR, gamma) / SNR for epsilon, / (SNR + 1) for v (Hang et al. 2023, 2303.09556), (T,)."""
+def min_snr_weights(schedule: Schedule, gamma: float, prediction: str) -> Float[Tensor, " t"]:
+    """How much errors count at each timestep, (T,): those of x0 by min(SNR, gamma).
+
+    That is min(SNR, gamma) / SNR for epsilon, / (SNR + 1) for v (Hang et al. 2023, 2303.09556), and
+    / (sqrt(SNR) + 1)^2 for a flow, whose error is that of x0 times (alpha + sigma) / sigma.
+    """
     snr = schedule.alphas_cumprod / (1 - schedule.alphas_cumprod)
-    return (snr.clamp(max=gamma) / (snr + 1 if velocity else snr)).float()
+    over = {"epsilon": snr, "v": snr + 1, "flow": (snr.sqrt() + 1) ** 2}
+    return (snr.clamp(max=gamma) / over[prediction]).float()
 
 
 def explained_weight(encoded: Encoded, heads: Sequence[int]) -> Float[Tensor, "x y z"]:

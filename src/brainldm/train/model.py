@@ -9,7 +9,7 @@ import torch
 from pydantic import ValidationError
 from torch import Tensor, nn
 
-from brainldm.checkpoint import load_into
+from brainldm.checkpoint import LoadedModel, load_into
 from brainldm.config import LatentConfig, ModelConfig, Variable
 from brainldm.dataset.prepared import PreparedData
 from brainldm.errors import UsageError
@@ -17,7 +17,7 @@ from brainldm.models.sizes import check_sides
 from brainldm.models.unet import DiffusionUNet
 from brainldm.train.checkpointing import checkpoint_blocks
 from brainldm.train.covariates import Covariates
-from brainldm.train.diffusion import learn_all_but_idle
+from brainldm.train.diffusion import Teacher, learn_all_but_idle
 from brainldm.train.fidelity import ConditionReader
 from brainldm.train.finetune import add_lora, extend_conditions
 from brainldm.train.first_stage import FirstStage, load_first_stage
@@ -134,6 +134,45 @@ def _provenance(
         "training data.",
     }
     return known | about.model_dump(exclude={"name"}, exclude_none=True)
+
+
+def guided(settings: DiffusionSettings) -> bool:
+    """Whether a phase learns from the model that training starts from."""
+    return any(span.settings.guidance is not None for span in Course(settings).spans)
+
+
+def check_guidance(
+    settings: DiffusionSettings,
+    config: ModelConfig,
+    base: ModelConfig | None,
+    autoencoder: str | Path | None,
+) -> None:
+    """Refuse guidance by a model that cannot give it.
+
+    Raises:
+        UsageError: there is none, it was trained without condition dropout, or its conditions or
+            latents are others.
+    """
+    if not guided(settings):
+        return
+    if base is None or base.null_context is None:
+        raise UsageError(
+            "guidance is learned from the model to start from: expected one (--from) that was "
+            "trained with condition_dropout."
+        )
+    if config.conditions != base.conditions or autoencoder is not None:
+        raise UsageError(
+            "guidance is learned from the model to start from: expected its conditions, in its "
+            "order, and its autoencoder. Leave out --condition and --autoencoder."
+        )
+
+
+def new_teacher(model: LoadedModel) -> Teacher:
+    """A finished model, to be learned from."""
+    network = DiffusionUNet(model.config.unet)
+    load_into(network, model.unet, "the U-Net")
+    null = model.config.null_context
+    return Teacher(network.requires_grad_(False), float("nan") if null is None else null)
 
 
 def new_unet(

@@ -236,6 +236,11 @@ class DiffusionSettings(_Stage):
     condition_dropout: Part = Field(
         default=0, description="share of samples without conditions, for guidance"
     )
+    guidance: Rate | None = Field(
+        default=None,
+        description="learn from the model to start from, guided with this strength, which then "
+        "costs nothing (2210.03142); null: learn from heads",
+    )
     min_snr: Rate | None = Field(
         default=None, description="gamma of min-SNR weighting (2303.09556); null: none"
     )

@@ -28,7 +28,16 @@ from brainldm.train.folder import RunFolder
 from brainldm.train.groups import groups_of, held_out, pairs
 from brainldm.train.latent_samples import LatentSamples
 from brainldm.train.latents import Encoded, encode_all
-from brainldm.train.model import check_voxels, first_stage, model_config, new_sampler, new_unet
+from brainldm.train.model import (
+    check_guidance,
+    check_voxels,
+    first_stage,
+    guided,
+    model_config,
+    new_sampler,
+    new_teacher,
+    new_unet,
+)
 from brainldm.train.monitor import Monitor, Progress
 from brainldm.train.phases import Course
 from brainldm.train.settings import DiffusionSettings
@@ -146,6 +155,7 @@ class TrainDiffusion:
         config = model_config(
             heads, first, self.settings, covariates, base.config if base else None, name
         )
+        check_guidance(self.settings, config, base.config if base else None, self.autoencoder)
         settings = self.settings.model_copy(update={"schedule": config.schedule})
         return _Given(heads, first, base, covariates, config, settings)
 
@@ -199,6 +209,7 @@ class TrainDiffusion:
             others,
             weight=explained_weight(encoded, learn) if settings.explained_weight else None,
             look=new_sampler(given.config, given.first, encoded, learn, settings),
+            teacher=new_teacher(given.base) if guided(settings) and given.base else None,
         )
 
     def _save(
