@@ -11,13 +11,16 @@ import nibabel as nib
 import numpy as np
 import pytest
 
-from brainldm.demo.model import CONFIG, GRID
+from brainldm.checkpoint import load_config
+from brainldm.image.grid import Grid
 from brainldm.image.volume import Volume
 from brainldm.register.template import load_template
 from brainldm.simulate.scanner import as_scanned, draw_pose
 from brainldm.simulate.template_head import SimulatedHead, simulate
-from tests.conftest import Run
+from tests.conftest import Cli
 
+CONFIG = load_config("demo")
+GRID = Grid.of(CONFIG.shape, CONFIG.affine)
 SEEDS = (70001, 70002)
 STEM = "space-MNI152NLin2009aSym_T1w"
 
@@ -58,15 +61,15 @@ def rows(out: Path) -> dict[str, dict[str, str]]:
 
 
 def test_from_scans_to_a_data_set(
-    run: Run, scans: Path, heads: dict[int, SimulatedHead], tmp_path: Path
+    said: Cli, scans: Path, heads: dict[int, SimulatedHead], tmp_path: Path
 ) -> None:
     out = tmp_path / "data"
-    command = ["brainldm", "prepare", str(scans), "--out", str(out), "--model", "demo"]
-    done = run(*command, "--jobs", "2")
-    assert done.returncode == 1, done.stderr
-    assert "Prepared 2 scans (read as: BIDS), 3 failed." in done.stdout
+    command = ("prepare", scans, "--out", out, "--model", "demo")
+    code, told = said(*command, "--jobs", "2")
+    assert code == 1, told
+    assert "Prepared 2 scans (read as: BIDS), 3 failed." in told
     for words in ("sub-damaged_T1w.nii.gz", "three dimensions", "is the same file as"):
-        assert words in done.stderr
+        assert words in told
 
     table = rows(out)
     assert list(table) == [f"sub-{seed}" for seed in SEEDS]
@@ -108,11 +111,11 @@ def test_from_scans_to_a_data_set(
 
     # The same command goes on where it was; what is done stays as it is.
     before = path.stat().st_mtime_ns
-    assert run(*command).returncode == 1
+    assert said(*command)[0] == 1
     assert path.stat().st_mtime_ns == before
-    refused = run(*command, "--bias-field")
-    assert refused.returncode == 2
-    assert "it differs in bias_field" in refused.stderr
+    code, told = said(*command, "--bias-field")
+    assert code == 2
+    assert "it differs in bias_field" in told
 
     # Registered images are taken as they are, and turned ones are found.
     again = tmp_path / "again"
@@ -131,11 +134,9 @@ def test_from_scans_to_a_data_set(
         "participant_id\tventricular_volume_ml\tbrain_volume_ml\n"
         f"sub-{seed}\t20\t1400\nsub-turned\t20\t1400\n"
     )
-    done = run(
-        *("brainldm", "prepare", str(listing), "--out", str(again), "--model", "demo"),
-        *("--registered", "--table", str(table_file)),
-    )
-    assert done.returncode == 1, done.stderr
-    assert "Lies upside down" in done.stderr
+    as_they_are = ("--registered", "--table", table_file)
+    code, told = said("prepare", listing, "--out", again, "--model", "demo", *as_they_are)
+    assert code == 1, told
+    assert "Lies upside down" in told
     same = nib.load(again / f"sub-{seed}/anat/sub-{seed}_{STEM}.nii.gz")
     assert np.array_equal(same.get_fdata(), image.get_fdata())
