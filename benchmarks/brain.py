@@ -181,6 +181,8 @@ def report(folder: Path, results: dict[str, dict[str, Any]]) -> None:
     """Print a Markdown table of figures, ratios to the reference, and differences from it."""
     import torch
 
+    from brainldm.metrics.similarity import psnr
+
     def load(name: str) -> Any:
         return torch.load(folder / f"{name}.pt", weights_only=True)
 
@@ -199,11 +201,10 @@ def report(folder: Path, results: dict[str, dict[str, Any]]) -> None:
     for name in ("float32", "auto", "low memory"):
         brain, decoded = load(f"{name}-image"), load(f"{name}-decoded")
         spread = (image.max() - image.min()).item()
-        error = (decoded - image).square().mean().sqrt().item()
         print(
             f"{name}: the image differs by {relative(brain, image):.1e} of its norm, the same "
             f"latent decoded by {relative(decoded, image):.1e}, PSNR "
-            f"{20 * torch.tensor(spread / error).log10().item():.1f} dB"
+            f"{psnr(decoded / spread, image / spread):.1f} dB"
         )
 
 

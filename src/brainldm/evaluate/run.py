@@ -5,7 +5,6 @@ from __future__ import annotations
 from collections.abc import Callable, Iterator, Mapping
 from dataclasses import dataclass, field
 from pathlib import Path
-from typing import Any
 
 from brainldm.errors import UsageError
 from brainldm.evaluate import (
@@ -21,7 +20,7 @@ from brainldm.evaluate.extractors import Extractor
 from brainldm.evaluate.measures import Measuring
 from brainldm.evaluate.pairs import compare_pairs, draw_pairs
 from brainldm.evaluate.result import Result, Section
-from brainldm.evaluate.scans import Scans, leaks, measure_scans, volumes_of
+from brainldm.evaluate.scans import Array, Scans, leaks, measure_scans, volumes_of
 from brainldm.evaluate.sets import common_grid, find_heads
 from brainldm.files import make_folder
 from brainldm.pipeline.choice import Model
@@ -164,7 +163,7 @@ class Evaluation:
                 volumes={of.name: _lists(of.volumes) for of in (generated, real)},
             )
 
-    def _similar(self, scans: Scans, how: Measuring, progress: Progress) -> Any:
+    def _similar(self, scans: Scans, how: Measuring, progress: Progress) -> Array:
         """`PAIR_FIGURES` of a set's pairs."""
         pairs = draw_pairs(scans.heads, self.pairs, self.seed)
         tell = _named(progress, len(pairs), f"{scans.name} pairs")
@@ -175,5 +174,5 @@ def _named(progress: Progress, total: int, name: str) -> Callable[[int], None]:
     return lambda done: progress(done, total, name)
 
 
-def _lists(volumes: Mapping[str, Any]) -> dict[str, list[float]]:
+def _lists(volumes: Mapping[str, Array]) -> dict[str, list[float]]:
     return {name: values.tolist() for name, values in volumes.items()}
