@@ -103,7 +103,7 @@ class Gate:
         """Condition to mL."""
         if self.segmenter is None:
             return {}
-        found = self.segmenter.measure(volume)
+        found = self.segmenter.measure(volume).volumes
         return {name: round(float(v), 3) for name, v in zip(MEASURES, found, strict=True)}
 
     def faults(

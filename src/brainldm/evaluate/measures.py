@@ -111,7 +111,7 @@ def _look(volume: Volume, how: Measuring) -> dict[str, Any]:
         "features": how.extractor.features(torch.from_numpy(volume.array)).numpy(),
         "embedding": embedding(volume),
         "histogram": histogram(volume.array),
-        "volumes": np.array(how.segmenter.measure(volume) if how.segmenter else ()),
+        "volumes": np.array(how.segmenter.measure(volume).volumes if how.segmenter else ()),
     }
 
 

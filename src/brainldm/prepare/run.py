@@ -23,6 +23,7 @@ from brainldm.prepare.dataset import (
 from brainldm.prepare.inputs import Failure, Inputs, Scan, find_scans
 from brainldm.prepare.quality import quality_page
 from brainldm.prepare.scan import Outcome, Task, missing_covariates, prepare_scan, prepared_before
+from brainldm.register.reference import Reference
 from brainldm.workers import pool_of
 
 
@@ -90,8 +91,9 @@ def prepare(
     open_dataset(out, settings)
 
     with tempfile.TemporaryDirectory() as folder:
+        template = Path(folder) / "template"
         tasks = [
-            Task(scan, out, Path(folder), settings, missing_covariates(given[scan.subject]))
+            Task(scan, out, template, settings, missing_covariates(given[scan.subject]))
             for scan in inputs.scans
         ]
         outcomes = _outcomes(tasks, jobs, progress)
@@ -137,13 +139,6 @@ def _settings(model: str, registered: bool, bias_field: bool) -> Settings:
     return Settings(config.name, config.shape, config.affine, registered, bias_field)
 
 
-def _save_reference(folder: Path) -> None:
-    from brainldm.register.reference import Reference
-    from brainldm.register.template import load_template
-
-    Reference.from_template(load_template()).save(folder)
-
-
 def _outcomes(
     tasks: Sequence[Task], jobs: int, progress: Callable[[int, int], None]
 ) -> dict[str, Outcome]:
@@ -154,7 +149,7 @@ def _outcomes(
     progress(len(outcomes), len(tasks))
     rest = [task for task in tasks if task.scan.subject not in outcomes]
     if rest:
-        _save_reference(rest[0].reference)
+        Reference.write(rest[0].reference)
         for outcome in _run(rest, jobs):
             outcomes[outcome.subject] = outcome
             progress(len(outcomes), len(tasks))

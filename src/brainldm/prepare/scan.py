@@ -120,9 +120,9 @@ def _prepare(task: Task, paths: Paths) -> Provenance:
             motion, alike = register(scan, reference)
         measured = {}
         if task.measure:
-            from brainldm.segment.ants import measure
+            from brainldm.segment.ants import Ants
 
-            measured = asdict(measure(scan, motion, reference))
+            measured = asdict(Ants(task.reference).measure(moved(scan, motion)))
         corrected = correct_bias(scan) if settings.bias_field else scan
         affine = np.array(settings.affine)
         image = fit_to_grid(moved(corrected, motion), Grid.of(settings.shape, affine))
@@ -137,7 +137,7 @@ def _prepare(task: Task, paths: Paths) -> Provenance:
         measured={k: v for k, v in measured.items() if k in (*task.measure, "head_scaling")},
         histogram=histogram.tolist(),
     )
-    brain = Volume(reference.brain, reference.affine).resample(Grid.of(settings.shape, affine))
+    brain = Volume(reference.brain, reference.grid.matrix).resample(Grid.of(settings.shape, affine))
     write_together(
         {
             paths.figure: figure(image, brain.array > 0.5),

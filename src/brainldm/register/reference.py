@@ -7,7 +7,7 @@ match.
 
 from __future__ import annotations
 
-from dataclasses import dataclass, fields
+from dataclasses import dataclass
 from pathlib import Path
 
 import numpy as np
@@ -15,8 +15,10 @@ import torch
 from numpy.typing import NDArray
 from scipy import ndimage
 
+from brainldm.files import write_folder
+from brainldm.image.grid import Grid
 from brainldm.image.volume import Volume
-from brainldm.register.template import Template
+from brainldm.register.template import Template, load_template
 
 Map = NDArray[np.float32]
 
@@ -24,14 +26,16 @@ Map = NDArray[np.float32]
 # differ, not to be right.
 FLUID, GREY, WHITE, BONE, FAT = 0.2, 0.54, 0.78, 0.06, 0.74
 BONE_MM, SCALP_MM = 5.5, 4.5
+MAPS = ("head", "grey", "white", "ventricle", "skull")
+"""Of a `Reference`."""
 
 
 @dataclass(frozen=True)
 class Reference:
-    """Maps on one 1 mm grid in MNI152 space, each (X, Y, Z).
+    """Maps on one grid in MNI152 space, each (X, Y, Z).
 
     Args:
-        affine: (4, 4), voxel to mm.
+        grid: of 1 mm.
         head: a T1-weighted whole head, in [0, 1].
         grey: the fraction of grey matter.
         white: the fraction of white matter.
@@ -39,7 +43,7 @@ class Reference:
         skull: signed distance to the inner skull in mm, negative inside.
     """
 
-    affine: NDArray[np.float64]
+    grid: Grid
     head: Map
     grey: Map
     white: Map
@@ -53,7 +57,7 @@ class Reference:
         affine[:3, 3] = template.origin.numpy()
         grey, white = template.brain[0].numpy(), template.brain[1].numpy()
         return cls(
-            affine,
+            Grid.of(grey.shape, affine),
             _draw(template),
             grey,
             white,
@@ -62,20 +66,29 @@ class Reference:
         )
 
     @classmethod
-    def load(cls, folder: Path) -> Reference:
-        """Read what `save` wrote, without copying it into memory before it is used."""
-        return cls(
-            **{f.name: np.load(folder / f"{f.name}.npy", mmap_mode="r") for f in fields(cls)}
-        )
+    def write(cls, folder: Path) -> None:
+        """Write the template's maps for other processes, unless that is done or being done.
 
-    def save(self, folder: Path) -> None:
-        """Write one .npy a map, for other processes."""
-        for each in fields(self):
-            np.save(folder / f"{each.name}.npy", getattr(self, each.name))
+        Raises:
+            MissingExtraError: as `load_template`.
+            StorageError: the folder cannot be written.
+        """
+        if not folder.is_dir():
+            reference = cls.from_template(load_template())
+            with write_folder(folder, keep=True) as aside:
+                np.save(aside / "affine.npy", reference.grid.matrix)
+                for name in MAPS:
+                    np.save(aside / f"{name}.npy", getattr(reference, name))
+
+    @classmethod
+    def load(cls, folder: Path) -> Reference:
+        """Read what `write` wrote, without copying it into memory before it is used."""
+        maps = {name: np.load(folder / f"{name}.npy", mmap_mode="r") for name in MAPS}
+        return cls(Grid.of(maps["head"].shape, np.load(folder / "affine.npy")), **maps)
 
     def volume(self, name: str) -> Volume:
         """One of the maps with its affine."""
-        return Volume(getattr(self, name), self.affine)
+        return Volume(getattr(self, name), self.grid.matrix)
 
     @property
     def brain(self) -> Map:

@@ -14,7 +14,7 @@ import numpy as np
 from numpy.typing import NDArray
 from scipy import ndimage
 
-from brainldm.errors import BrainLDMError
+from brainldm.errors import DataError
 from brainldm.image.volume import Volume
 from brainldm.register.images import (
     WORKING_MM,
@@ -48,11 +48,11 @@ def register(scan: Volume, reference: Reference) -> tuple[NDArray[np.float64], f
         (4, 4), the scan's world to MNI152 space, and the similarity reached (`similarity`).
 
     Raises:
-        BrainLDMError: no start led to a head that resembles the reference.
+        DataError: no start led to a head that resembles the reference.
     """
     ants = import_ants()
     fixed, moving = working_copy(reference.volume("head")), working_copy(scan)
-    mask = working_copy(Volume((reference.skull < 4).astype(np.float32), reference.affine), 0)
+    mask = working_copy(Volume((reference.skull < 4).astype(np.float32), reference.grid.matrix), 0)
     best = -1.0
     centre = _head_centre(fixed)
     with tempfile.TemporaryDirectory() as folder:
@@ -71,7 +71,7 @@ def register(scan: Volume, reference: Reference) -> tuple[NDArray[np.float64], f
             if alike >= MIN_SIMILARITY:
                 return to_mni, alike
             best = max(best, alike)
-    raise BrainLDMError(
+    raise DataError(
         f"Cannot be registered to MNI152: the best correlation with the template's brain is "
         f"{best:.2f}, expected at least {MIN_SIMILARITY}. Check in a viewer that it is a "
         "T1-weighted head, whole, the right way up and with the orientation that its header says."
@@ -86,7 +86,7 @@ def similarity(volume: Volume, reference: Reference) -> float:
     template, near = _coarse(reference)
     try:
         image = working_copy(volume, spacing=4).resample(template.grid)
-    except BrainLDMError:
+    except DataError:
         return 0.0
     a, b = (each.array[near].astype(np.float64) for each in (image, template))
     spread = a.std() * b.std()
@@ -97,7 +97,7 @@ def check_place(volume: Volume, reference: Reference) -> float:
     """The similarity of an image that is said to be registered.
 
     Raises:
-        BrainLDMError: the image does not resemble the template, or does so turned over. Left and
+        DataError: the image does not resemble the template, or does so turned over. Left and
             right cannot be told: the template is symmetric.
     """
     as_is = similarity(volume, reference)
@@ -110,13 +110,13 @@ def check_place(volume: Volume, reference: Reference) -> float:
         turn[1:3, 3] = (1 - np.array(signs)) * BRAIN_CENTRE[1:]
         turned = similarity(moved(volume, turn), reference)
         if turned >= MIN_SIMILARITY and turned > as_is:
-            raise BrainLDMError(
+            raise DataError(
                 f"Lies {name}: turned over, its correlation with the template's brain is "
                 f"{turned:.2f}, as it is {as_is:.2f}. Correct its orientation, or prepare it "
                 "without --registered."
             )
     if as_is < MIN_SIMILARITY:
-        raise BrainLDMError(
+        raise DataError(
             f"Is not registered to MNI152: its correlation with the template's brain is "
             f"{as_is:.2f}, expected at least {MIN_SIMILARITY}. Check in a viewer that it is a "
             "T1-weighted head, or prepare it without --registered."

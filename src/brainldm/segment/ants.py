@@ -10,6 +10,7 @@ from __future__ import annotations
 
 import tempfile
 from dataclasses import dataclass
+from functools import cache
 from pathlib import Path
 from typing import Any
 
@@ -17,10 +18,10 @@ import numpy as np
 from numpy.typing import NDArray
 from scipy import ndimage
 
-from brainldm.image.grid import Grid
 from brainldm.image.volume import Volume
-from brainldm.register.images import correct_bias, import_ants, moved, to_ants, working_copy
+from brainldm.register.images import correct_bias, import_ants, to_ants, working_copy
 from brainldm.register.reference import Map, Reference
+from brainldm.segment.measures import Measures
 
 REACH_MM = 4.0
 """How far from the template's ventricles, deformed onto the subject's, fluid is ventricular."""
@@ -33,31 +34,33 @@ LEAST_CONTRAST = 0.8
 
 
 @dataclass(frozen=True)
-class Measures:
-    """What was measured on one head.
+class Ants:
+    """Measures with ANTs; a minute or two a head.
 
     Args:
-        ventricular_volume_ml: fluid in the lateral ventricles, mL.
-        brain_volume_ml: grey and white matter times `head_scaling`, mL.
-        head_scaling: the volume within the template's inner skull over that within the subject's.
+        folder: the template's maps, from `Reference.write`.
     """
 
-    ventricular_volume_ml: float
-    brain_volume_ml: float
-    head_scaling: float
+    folder: Path
+    identity: str = "ants"
+
+    def measure(self, volume: Volume) -> Measures:
+        """Measure a head that lies in MNI152 space, on any grid.
+
+        Raises:
+            MissingExtraError: ANTs is not installed.
+        """
+        return _measure(volume, _reference(self.folder))
 
 
-def measure(scan: Volume, motion: NDArray[np.float64], reference: Reference) -> Measures:
-    """Measure a head.
+@cache
+def _reference(folder: Path) -> Reference:
+    return Reference.load(folder)
 
-    Args:
-        scan: on its original grid.
-        motion: (4, 4), from its world to MNI152 space (`register`).
-        reference: the template.
-    """
+
+def _measure(volume: Volume, reference: Reference) -> Measures:
     ants = import_ants()
-    head = moved(scan, motion).resample(Grid.of(reference.head.shape, reference.affine))
-    head = correct_bias(head)
+    head = correct_bias(volume.resample(reference.grid))
     with tempfile.TemporaryDirectory() as folder:
         maps = _deformed_maps(ants, head, reference, Path(folder))
     fluid, grey, white = _intensities(ants, head, maps)
@@ -91,7 +94,7 @@ class _Maps:
 
 def _deformed_maps(ants: Any, head: Volume, reference: Reference, folder: Path) -> _Maps:
     fixed, moving = working_copy(head), working_copy(reference.volume("head"))
-    near = working_copy(Volume((reference.skull < 12).astype(np.float32), reference.affine), 0)
+    near = working_copy(Volume((reference.skull < 12).astype(np.float32), reference.grid.matrix), 0)
     images = [to_ants(ants, image) for image in (fixed, moving)]
     affine = ants.registration(
         *images,
@@ -118,7 +121,7 @@ def _deformed_maps(ants: Any, head: Volume, reference: Reference, folder: Path) 
     target = to_ants(ants, head)
 
     def pull(array: Map) -> Map:
-        image = to_ants(ants, Volume(array, reference.affine))
+        image = to_ants(ants, Volume(array, reference.grid.matrix))
         result: Map = ants.apply_transforms(
             target, image, transformlist=deformation, interpolator="linear"
         ).numpy()

@@ -10,17 +10,23 @@ not for scans.
 
 from __future__ import annotations
 
-from collections.abc import Iterable
+import io
+from collections.abc import Callable, Iterable
 from dataclasses import dataclass
 from functools import cached_property
+from pathlib import Path
 
 import numpy as np
 from numpy.typing import NDArray
 from scipy import ndimage
 
-from brainldm.errors import BrainLDMError
+from brainldm.errors import DataError
+from brainldm.files import write_together
 from brainldm.image.grid import Grid
-from brainldm.simulate.template_head import SimulatedHead
+from brainldm.image.volume import Volume
+from brainldm.register.template import load_template
+from brainldm.segment.measures import Measures
+from brainldm.simulate.template_head import SimulatedHead, simulate
 
 Map = NDArray[np.floating]
 Mask = NDArray[np.bool_]
@@ -35,6 +41,8 @@ DEPTH = 8.0
 """Millimetres that the cavity reaches around every part of it; diploe and scalp are thinner."""
 SMALLEST_PART = 160.0
 """Cubic millimetres below which fluid apart from the rest is not ventricle."""
+RULE_HEADS = range(60)
+"""Simulated heads that the rule is learned from; the demo model's training has them too."""
 ATLAS_SHAPE = (81, 81, 81)
 ATLAS_HALF_WIDTH = 30.0
 """Atlas voxels for half the width of a cavity."""
@@ -107,10 +115,10 @@ def find_cavity(image: Map, grid: Grid) -> Cavity:
         grid: where its voxels are, in MNI152 space.
 
     Raises:
-        BrainLDMError: an image of another shape, or without tissue in the middle of the brain.
+        DataError: an image of another shape, or without tissue in the middle of the brain.
     """
     if image.shape != grid.shape:
-        raise BrainLDMError(
+        raise DataError(
             f"Expected an image of shape {grid.shape}, as those that the rule was learned from, "
             f"got {image.shape}. Bring it to their grid first."
         )
@@ -123,7 +131,7 @@ def find_cavity(image: Map, grid: Grid) -> Cavity:
     deep, _ = ndimage.label(ndimage.distance_transform_edt(inside) > depth)
     sizes = np.bincount(deep[middle & (deep > 0)], minlength=2)
     if not sizes.any():
-        raise BrainLDMError(
+        raise DataError(
             "Expected a head with a brain in the middle of MNI152 space, found no tissue there. "
             "Look at the image in a viewer."
         )
@@ -187,6 +195,19 @@ class VolumeRule:
         ventricles, brain = ((float(fit.coef[0]), float(fit.coef[1])) for fit in fits)
         return cls(grid, intracranial_ml, probability, (ventricles, brain))
 
+    @classmethod
+    def load(cls, file: Path, grid: Grid, intracranial_ml: float) -> VolumeRule:
+        """Read what `save` wrote."""
+        with np.load(file) as kept:
+            (a, b), (c, d) = kept["lines"].tolist()
+            return cls(grid, intracranial_ml, kept["ventricle"], ((a, b), (c, d)))
+
+    def save(self, file: Path) -> None:
+        """Write what was learned."""
+        content = io.BytesIO()
+        np.savez(content, ventricle=self.ventricle, lines=np.array(self.lines))
+        write_together({file: content.getvalue()})
+
     def measure(self, image: Map) -> tuple[float, float]:
         """The ventricular and the normalised brain volume of a head, in mL.
 
@@ -194,7 +215,7 @@ class VolumeRule:
             image: (X, Y, Z) on this rule's grid, intensities in [0, 1].
 
         Raises:
-            BrainLDMError: as `find_cavity`.
+            DataError: as `find_cavity`.
         """
         cavity = find_cavity(image, self.grid)
         voxel = self.grid.spacing[0] ** 3
@@ -214,3 +235,35 @@ class VolumeRule:
         sizes[0] = 0
         least = max(SMALLEST_PART / self.grid.spacing[0] ** 3, 0.04 * sizes.max())
         return np.isin(parts, np.flatnonzero(sizes >= least))
+
+
+@dataclass(frozen=True)
+class Simulated:
+    """Measures heads with the contrast of simulated ones, by a `VolumeRule`."""
+
+    rule: VolumeRule
+    identity: str = "simulated"
+
+    @classmethod
+    def learned(cls, grid: Grid, file: Path, progress: Callable[[int, int], None]) -> Simulated:
+        """Learn the rule from `RULE_HEADS`, or read it from the file where that was done before.
+
+        Args:
+            grid: of the heads.
+            file: .npz.
+            progress: called with the number of heads that are simulated, and of all.
+        """
+        template = load_template()
+        if file.is_file():
+            return cls(VolumeRule.load(file, grid, template.intracranial_ml))
+        heads = []
+        for done, seed in enumerate(RULE_HEADS, 1):
+            heads.append(simulate(seed, template, grid))
+            progress(done, len(RULE_HEADS))
+        rule = VolumeRule.learn(heads, grid, template.intracranial_ml)
+        rule.save(file)
+        return cls(rule)
+
+    def measure(self, volume: Volume) -> Measures:
+        """Measure a head on the rule's grid; errors as `VolumeRule.measure`."""
+        return Measures(*self.rule.measure(volume.array))

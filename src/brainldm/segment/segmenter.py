@@ -1,29 +1,27 @@
-"""The project's own measures of ventricular and brain volume, for the heads of a report."""
+"""An image of a head to millilitres, through one door, whatever measures behind it."""
 
 from __future__ import annotations
 
-import io
 from collections.abc import Callable
-from dataclasses import dataclass
 from pathlib import Path
 from typing import Protocol
 
-import numpy as np
-
 from brainldm.checkpoint import load_config
-from brainldm.errors import BrainLDMError, require
-from brainldm.files import make_folder, write_together
+from brainldm.errors import UsageError, require
 from brainldm.image.grid import Grid
 from brainldm.image.volume import Volume
-from brainldm.register.template import load_template
-from brainldm.segment.rule import VolumeRule
-from brainldm.simulate.template_head import simulate
+from brainldm.register.reference import Reference
+from brainldm.segment.ants import Ants
+from brainldm.segment.measures import Measures
+from brainldm.segment.rule import Simulated
 
-NAMES = ("ants", "simulated", "none")
-NEEDED = {"ants": ("nilearn", "ants"), "simulated": ("nilearn",)}
-"""Packages that may not be installed."""
-RULE_HEADS = range(60)
-"""Simulated heads that the rule is learned from; the demo model's training has them too."""
+KINDS = {
+    "ants": ("nilearn", "ants"),
+    "simulated": ("nilearn",),
+    "none": (),
+}
+"""What can be asked for, and the packages that it needs: registration and segmentation with ANTs,
+thresholds for heads with the contrast of simulated ones, or no measuring."""
 
 
 class Segmenter(Protocol):
@@ -33,104 +31,50 @@ class Segmenter(Protocol):
     def identity(self) -> str:
         """Its name in the report."""
 
-    def measure(self, volume: Volume) -> tuple[float, float]:
-        """Ventricular volume and brain volume normalised for head size, in mL."""
-
-
-@dataclass(frozen=True)
-class Ants:
-    """What `brainldm prepare` measures with (`brainldm.segment.ants`); minutes a head.
-
-    Args:
-        folder: the template's maps, as `Reference.save` writes them.
-    """
-
-    folder: Path
-    identity: str = "ants"
-
-    def measure(self, volume: Volume) -> tuple[float, float]:
-        """Of a head that lies in MNI152 space."""
-        from brainldm.register.reference import Reference
-        from brainldm.segment.ants import measure
-
-        found = measure(volume, np.eye(4), Reference.load(self.folder))
-        return found.ventricular_volume_ml, found.brain_volume_ml
-
-
-@dataclass(frozen=True)
-class Simulated:
-    """Thresholds for heads with the contrast of simulated ones (`VolumeRule`)."""
-
-    rule: VolumeRule
-    identity: str = "simulated"
-
-    def measure(self, volume: Volume) -> tuple[float, float]:
-        """Of a head on the rule's grid."""
-        return self.rule.measure(volume.array)
+    def measure(self, volume: Volume) -> Measures:
+        """Measure a head that lies in MNI152 space."""
 
 
 def segmenter(
-    name: str, grid: Grid, cache: Path, progress: Callable[[int, int], None]
+    kind: str, grid: Grid, cache: Path, progress: Callable[[int, int], None]
 ) -> Segmenter | None:
-    """One of `NAMES`; what it needs is made once, in the cache.
+    """One of `KINDS`; what it needs is made once, in the cache, whoever asks first.
+
+    Args:
+        kind: "none" is None.
+        grid: of the heads.
+        cache: a folder.
+        progress: called with the number of heads that it has learned from, and of all.
 
     Raises:
-        BrainLDMError: as `check_segmentation`.
+        UsageError: as `check_segmentation`.
+        StorageError: the cache cannot be written.
     """
-    check_segmentation(name, grid)
-    if name == "none":
-        return None
-    if name == "ants":
-        folder = cache / "template"
-        if not folder.is_dir():
-            from brainldm.register.reference import Reference
-
-            aside = cache / "template.partial"
-            make_folder(aside)
-            Reference.from_template(load_template()).save(aside)
-            aside.rename(folder)
-        return Ants(folder)
-    return Simulated(_rule(_demo_grid(), cache / "rule.npz", progress))
+    check_segmentation(kind, grid)
+    if kind == "ants":
+        Reference.write(cache / "template")
+        return Ants(cache / "template")
+    if kind == "simulated":
+        return Simulated.learned(grid, cache / "rule.npz", progress)
+    return None
 
 
-def check_segmentation(name: str, grid: Grid) -> None:
+def check_segmentation(kind: str, grid: Grid) -> None:
     """Whether a segmentation can be had on a grid.
 
     Raises:
-        BrainLDMError: an unknown name, or `simulated` on another grid than the demo model's; or
-            what it needs is not installed.
+        UsageError: an unknown kind, or `simulated` on another grid than the demo model's.
+        MissingExtraError: what it needs is not installed.
     """
-    if name not in NAMES:
-        raise BrainLDMError(f"No segmentation is {name!r}: expected {', '.join(NAMES)}.")
-    if name in NEEDED:
-        require("evaluate", "Measuring volumes", *NEEDED[name])
-    if name != "simulated":
-        return
-    known = _demo_grid()
-    if not known.equals(grid):
-        raise BrainLDMError(
-            f"The segmentation of simulated heads expects the demo model's grid, "
-            f"{known}; got {grid}. Choose ants."
-        )
-
-
-def _demo_grid() -> Grid:
-    demo = load_config("demo")
-    return Grid.of(demo.shape, demo.affine)
-
-
-def _rule(grid: Grid, file: Path, progress: Callable[[int, int], None]) -> VolumeRule:
-    template = load_template()
-    if file.is_file():
-        with np.load(file) as kept:
-            (a, b), (c, d) = kept["lines"].tolist()
-            return VolumeRule(grid, template.intracranial_ml, kept["ventricle"], ((a, b), (c, d)))
-    heads = []
-    for done, seed in enumerate(RULE_HEADS, 1):
-        heads.append(simulate(seed, template, grid))
-        progress(done, len(RULE_HEADS))
-    rule = VolumeRule.learn(heads, grid, template.intracranial_ml)
-    content = io.BytesIO()
-    np.savez(content, ventricle=rule.ventricle, lines=np.array(rule.lines))
-    write_together({file: content.getvalue()})
-    return rule
+    if kind not in KINDS:
+        raise UsageError(f"No segmentation is {kind!r}: expected {', '.join(KINDS)}.")
+    if KINDS[kind]:
+        require("evaluate", "Measuring volumes", *KINDS[kind])
+    if kind == "simulated":
+        demo = load_config("demo")
+        known = Grid.of(demo.shape, demo.affine)
+        if not known.equals(grid):
+            raise UsageError(
+                "The segmentation of simulated heads expects the demo model's grid, "
+                f"{known}; got {grid}. Choose ants."
+            )
