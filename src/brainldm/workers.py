@@ -7,10 +7,12 @@ import os
 import sys
 from collections.abc import Callable, Iterator, Sequence
 from concurrent.futures import ProcessPoolExecutor, as_completed
+from concurrent.futures.process import BrokenProcessPool
 from threading import Thread
 from typing import Any, TypeVar
 
-T = TypeVar("T")
+Task = TypeVar("Task")
+Result = TypeVar("Result")
 
 
 def pool_of(jobs: int) -> ProcessPoolExecutor:
@@ -21,11 +23,11 @@ def pool_of(jobs: int) -> ProcessPoolExecutor:
 
 
 def spread(
-    work: Callable[..., T],
+    work: Callable[..., Result],
     tasks: Sequence[tuple[Any, ...]],
     jobs: int,
     tell: Callable[[int], None],
-) -> list[T]:
+) -> list[Result]:
     """The results of tasks, in their order.
 
     Args:
@@ -34,7 +36,7 @@ def spread(
         jobs: processes; 1 works in this one.
         tell: called with the number of tasks that are done.
     """
-    results: dict[int, T] = {}
+    results: dict[int, Result] = {}
     for done, (index, result) in enumerate(_outcomes(work, tasks, jobs), 1):
         results[index] = result
         tell(done)
@@ -42,8 +44,8 @@ def spread(
 
 
 def _outcomes(
-    work: Callable[..., T], tasks: Sequence[tuple[Any, ...]], jobs: int
-) -> Iterator[tuple[int, T]]:
+    work: Callable[..., Result], tasks: Sequence[tuple[Any, ...]], jobs: int
+) -> Iterator[tuple[int, Result]]:
     if jobs == 1:
         for index, task in enumerate(tasks):
             yield index, work(*task)
@@ -56,6 +58,37 @@ def _outcomes(
         except BaseException:
             pool.shutdown(wait=False, cancel_futures=True)
             raise
+
+
+def one_by_one(
+    work: Callable[[Task], Result], tasks: Sequence[Task], jobs: int
+) -> Iterator[tuple[Task, Result | None]]:
+    """Do each task in a process of a pool, and give it with its result as soon as it is done.
+
+    A task that dies with its process, as where memory runs out, fails alone: its result is None.
+    """
+    waiting = dict(enumerate(tasks))
+    if not waiting:
+        return
+    with pool_of(min(jobs, len(tasks))) as pool:
+        futures = {pool.submit(work, task): index for index, task in waiting.items()}
+        try:
+            for future in as_completed(futures):
+                result = future.result()
+                yield waiting.pop(futures[future]), result
+        except BrokenProcessPool:
+            pass
+        except BaseException:
+            pool.shutdown(wait=False, cancel_futures=True)
+            raise
+    for task in waiting.values():  # each in a pool of its own, to see which it was
+        with pool_of(1) as pool:
+            try:
+                result = pool.submit(work, task).result()
+            except BrokenProcessPool:
+                yield task, None
+            else:
+                yield task, result
 
 
 def _start_worker() -> None:

@@ -8,7 +8,8 @@ from pathlib import Path
 
 import pytest
 
-from brainldm.dataset.people import People, read_people
+from brainldm.dataset.participants import read_people
+from brainldm.dataset.people import People
 from brainldm.errors import DataError, StorageError
 
 
@@ -175,3 +176,21 @@ def test_no_participants(tmp_path: Path) -> None:
     assert known(read_people(file, any_name=True)) == {"a": {"age": 60}}
     with pytest.raises(StorageError, match="Cannot read the table"):
         read_people(tmp_path / "none.tsv")
+
+
+def test_cells_that_bids_cannot_hold(tmp_path: Path) -> None:
+    file = write(tmp_path, 'participant_id,site\n1,"a"\n2,"a\tb"\n3,"a\nb"\n', "people.csv")
+    with pytest.raises(DataError, match=r"(?s)row 3 \(2\), column site.*row 4 \(3\)") as error:
+        read_people(file).refuse_breaks()
+    assert "(1)" not in str(error.value)
+
+
+def test_what_is_not_used_is_named(tmp_path: Path) -> None:
+    people = read_people(write(tmp_path, "participant_id gender\nsub-1 F\nsub-2 M\nsub-3 M\n"))
+    found = {label: people.find((label,)) for label in ("1", "4")}
+    assert people.unused(found, [people.persons["sub-3"]]) == [
+        "In participants.tsv the column gender is not read as sex. Name it sex if it is that.",
+        "Not in participants.tsv, so sex and age are not known (n/a): 4.",
+        "In participants.tsv without a scan: sub-2.",
+    ]
+    assert People().unused(found) == ["No table: sex and age are not known (n/a)."]

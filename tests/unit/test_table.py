@@ -10,7 +10,9 @@ import pytest
 from hypothesis import HealthCheck, given, settings
 from hypothesis import strategies as st
 
-from brainldm.dataset.table import LONGEST, Row, open_table, value, write_table
+from brainldm.dataset.quantities import value
+from brainldm.dataset.table import LONGEST, open_table
+from brainldm.dataset.tsv import write_table
 from brainldm.errors import DataError, StorageError
 
 TEXT = st.text(st.characters(exclude_categories=("Cs",)), max_size=8)
@@ -66,7 +68,13 @@ def test_rows_are_read_again_from_their_place(tmp_path: Path) -> None:
     ]
     for i, row in enumerate(rows):
         assert [each.cells for each in table.rows(row.offset)] == [r.cells for r in rows[i:]]
-    assert table.misfit(Row(2, 0, ("1",))) == "expected 2 cells as the header has, got 1"
+
+
+def test_a_row_of_another_length_says_so(tmp_path: Path) -> None:
+    (tmp_path / "t.tsv").write_text("id\tage\n1\n2\t60\n")
+    first, second = open_table(tmp_path / "t.tsv").rows()
+    assert first.misfit == "expected 2 cells as the header has, got 1"
+    assert second.misfit == ""
 
 
 @pytest.mark.parametrize(

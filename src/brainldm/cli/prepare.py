@@ -87,9 +87,8 @@ class Prepare:
                 bias_field=self.bias_field,
                 jobs=self.jobs,
                 progress=progress,
+                say=lambda note: typer.echo(f"Note: {note}", err=True),
             )
-        for note in summary.notes:
-            typer.echo(f"Note: {note}", err=True)
         for failure in summary.failures:
             typer.echo(f"Failed: {failure.subject}: {failure.reason}", err=True)
         typer.echo(

@@ -9,8 +9,9 @@ from typing import Annotated
 import typer
 
 from brainldm.cli.options import ModelOptions, Out, Overwrite, Preview
+from brainldm.dataset.scans import nifti_stem
 from brainldm.files import make_folder, refuse_existing
-from brainldm.image.volume import Volume, nifti_stem, output_paths
+from brainldm.image.volume import Volume, output_paths
 
 
 @dataclass(frozen=True, kw_only=True)

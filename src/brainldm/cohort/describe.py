@@ -14,7 +14,7 @@ from brainldm.cohort.records import Record, Records
 from brainldm.cohort.settings import Settings
 from brainldm.config import ModelConfig, Variable
 from brainldm.dataset.bids import VERSION
-from brainldm.dataset.table import write_row
+from brainldm.dataset.tsv import write_row
 from brainldm.files import to_json
 
 MANIFEST, SUMMARY = "manifest.jsonl", "summary.json"

@@ -29,8 +29,10 @@ from brainldm.cohort.design import (
 from brainldm.cohort.plan import ID, NOISES, SEED
 from brainldm.conditions import ConditionRanges, quantile
 from brainldm.config import ModelConfig, Variable
-from brainldm.dataset.columns import conditions_of, find_conditions
-from brainldm.dataset.table import open_table, write_table
+from brainldm.dataset.columns import find_conditions
+from brainldm.dataset.quantities import conditions_of
+from brainldm.dataset.table import open_table
+from brainldm.dataset.tsv import write_table
 from brainldm.errors import DataError, UsageError
 from brainldm.files import to_json, write_together
 
@@ -130,8 +132,8 @@ def _people(file: Path, variables: Sequence[Variable]) -> Array:
         )
     rows, problems, incomplete = [], [], 0
     for row in table.rows():
-        if misfit := table.misfit(row):
-            problems.append(f"  line {row.number}: {misfit}.")
+        if row.misfit:
+            problems.append(f"  line {row.number}: {row.misfit}.")
             continue
         person, wrong = conditions_of(row.cells, columns)
         given = person.given

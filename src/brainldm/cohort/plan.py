@@ -22,7 +22,8 @@ import numpy as np
 from numpy.typing import NDArray
 
 from brainldm.conditions import ConditionRanges, Conditions
-from brainldm.dataset.columns import Column, conditions_of, find_conditions
+from brainldm.dataset.columns import find_conditions
+from brainldm.dataset.quantities import Column, conditions_of
 from brainldm.dataset.table import Row as Line
 from brainldm.dataset.table import Table, open_table
 from brainldm.errors import DataError
@@ -100,8 +101,8 @@ class Plan:
         check: Callable[[Conditions], list[str]] = lambda conditions: [],
     ) -> tuple[Row | None, list[str]]:
         """A row, or None; and a message for each thing wrong with it, by `check` as well."""
-        if misfit := self.table.misfit(line):
-            return None, [f"{misfit}."]
+        if line.misfit:
+            return None, [f"{line.misfit}."]
         conditions, problems = conditions_of(line.cells, self.columns)
         problems += check(conditions)
         name, text = (line.cells[place].strip() for place in self.places)

@@ -1,4 +1,4 @@
-"""The columns of a table of people: which quantity each is, in what unit, and what its cells say.
+"""The columns of a table of people: which names them, and which quantity each is, in what unit.
 
 A column is named as the quantity, in capitals or not, `ventricular_volume_ml`, or with a unit of
 its own, `ventricular_volume (mm3)`. Where the header has no unit, the JSON file beside the table
@@ -12,9 +12,9 @@ import re
 from collections.abc import Collection, Mapping, Sequence
 from dataclasses import dataclass, field
 
-from brainldm.conditions import ConditionRanges, Conditions
-from brainldm.config import Variable
-from brainldm.dataset.table import Table, value
+from brainldm.conditions import ConditionRanges
+from brainldm.dataset.quantities import Column, Quantity
+from brainldm.dataset.table import Table
 from brainldm.errors import DataError
 
 UNITS = {
@@ -36,6 +36,8 @@ UNITS = {
     "mm^3": ("mL", 1e-3),
 }
 """What a unit may be called, in lower case: the quantity's own, and how many of that it is."""
+ID_COLUMNS = ("participant_id", "eid", "f.eid")
+"""Of which the first that is there names the people."""
 SEXES = {"f": "F", "female": "F", "m": "M", "male": "M"}
 UK_BIOBANK = {
     "31": ("sex", None),
@@ -49,78 +51,6 @@ _FIELD = re.compile(r"(?:f\.|p)?(31|21003|25004|25009)(?:[-._]i?(\d+))?(?:[._]a?
 _WITH_UNIT = re.compile(r"(.+?)\s*[(\[]\s*(.+?)\s*[)\]]")
 _MEANT = {"gender": "sex", "sex": "sex", "age": "age"}
 """Words in a column's name that make it look like a quantity."""
-
-
-@dataclass(frozen=True)
-class Quantity:
-    """What is looked for in a table.
-
-    Args:
-        name: of its column.
-        unit: that its values are brought to.
-        labels: of a category, else empty.
-    """
-
-    name: str
-    unit: str = ""
-    labels: tuple[str, ...] = ()
-
-    @classmethod
-    def of(cls, variable: Variable) -> Quantity:
-        """A condition of a model."""
-        return cls(variable.name, variable.unit, variable.labels or ())
-
-
-@dataclass(frozen=True)
-class Column:
-    """A quantity's column in a table.
-
-    Args:
-        index: of its cells, from 0.
-        name: of the quantity.
-        header: its name in the table.
-        factor: from the table's unit to the quantity's.
-        labels: of a category, else empty.
-        codes: what else stands for a label, in lower case.
-        is_field: it is one of UK Biobank's fields, of which there may be several visits.
-    """
-
-    index: int
-    name: str
-    header: str
-    factor: float
-    labels: tuple[str, ...]
-    codes: Mapping[str, str] = field(default_factory=dict)
-    is_field: bool = False
-
-    def value(self, cell: str) -> str | float | None:
-        """What a cell says in the quantity's unit; None if it says nothing.
-
-        A label that is none of the quantity's is given back as it is.
-
-        Raises:
-            DataError: it is no number.
-        """
-        text = value(cell)
-        if text is None or text in self.labels:
-            return text
-        if self.labels:
-            return self.codes.get(text.lower(), text)
-        try:
-            if "_" in text:  # which Python takes for a number's
-                raise ValueError
-            return float(text) * self.factor
-        except ValueError:
-            bare = self.name.removesuffix("_ml")
-            remedy = (
-                "write a point for the decimal"
-                if "," in text
-                else f"write it without a unit, which belongs in the header, such as {bare} (mm3)"
-            )
-            raise DataError(
-                f"{self.name} is {text!r}: expected a number with a decimal point and without its "
-                f"unit, or n/a; {remedy}."
-            ) from None
 
 
 @dataclass(frozen=True)
@@ -138,6 +68,28 @@ class Columns:
     known: tuple[Column, ...]
     wrong: Mapping[str, str]
     unread: Mapping[str, str]
+
+
+def find_identity(table: Table, any_name: bool = False) -> int:
+    """The index of the column that names people, one of `ID_COLUMNS`.
+
+    Args:
+        table: whose header to look at.
+        any_name: the first column if none of them is there.
+
+    Raises:
+        DataError: there is none.
+    """
+    names = [name.lower() for name in table.header]
+    for name in ID_COLUMNS:
+        if name in names:
+            return names.index(name)
+    if any_name:
+        return 0
+    raise DataError(
+        f"{table.file} has no column {' or '.join(ID_COLUMNS)}, only {', '.join(table.header)}. "
+        "Name the column of participants participant_id."
+    )
 
 
 def find_columns(
@@ -266,21 +218,6 @@ def _convert(quantity: Quantity, unit: str) -> float:
             f"is in {unit!r}: expected {' or '.join(names) or quantity.unit or 'no unit'}."
         )
     return given[1] / wanted[1]
-
-
-def conditions_of(cells: Sequence[str], columns: Sequence[Column]) -> tuple[Conditions, list[str]]:
-    """What a row asks for, and a message for each cell that cannot be read."""
-    values: dict[str, str | float] = {}
-    problems = []
-    for column in columns:
-        try:
-            found = column.value(cells[column.index])
-        except DataError as error:
-            problems.append(str(error))
-            continue
-        if found is not None:
-            values[column.name] = found
-    return Conditions.of(values), problems
 
 
 def find_conditions(

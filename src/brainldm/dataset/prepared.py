@@ -16,7 +16,8 @@ import torch
 from torch import Tensor
 
 from brainldm.dataset.bids import t1w
-from brainldm.dataset.table import Table, open_table, value
+from brainldm.dataset.quantities import value
+from brainldm.dataset.table import open_table
 from brainldm.errors import DataError, StorageError
 from brainldm.files import read_json
 from brainldm.image.grid import Affine, Grid
@@ -78,19 +79,18 @@ class PreparedData:
         Raises:
             DataError: the file is damaged, on another grid, or has intensities outside [0, 1].
         """
-        path = self.path(index)
+        path = self._checked(index)
         try:
-            volume = Volume.load(path)
-            self.grid.expect(volume.grid, path)
+            array = Volume.load(path).array
         except DataError as error:
             raise DataError(f"{error} {REMEDY}") from error
-        low, high = float(volume.array.min()), float(volume.array.max())
+        low, high = float(array.min()), float(array.max())
         if not -TOLERANCE <= low < high <= 1 + TOLERANCE:
             raise DataError(
                 f"{path} has intensities from {low:g} to {high:g}: expected a head within [0, 1], "
                 f"not empty. {REMEDY}"
             )
-        return torch.from_numpy(volume.array)[None]
+        return torch.from_numpy(array)[None]
 
     def check_images(self) -> None:
         """Look at the header of every image.
@@ -99,16 +99,21 @@ class PreparedData:
             DataError: a file is missing, damaged or on another grid.
         """
         for index in range(len(self)):
-            path = self.path(index)
-            if not path.is_file():
-                raise DataError(
-                    f"{self.folder / 'participants.tsv'}, row {self.row(index)}: there is no image "
-                    f"{path}. {REMEDY}"
-                )
-            try:
-                self.grid.expect(read_grid(path), path)
-            except DataError as error:
-                raise DataError(f"{error} {REMEDY}") from error
+            self._checked(index)
+
+    def _checked(self, index: int) -> Path:
+        """A subject's image, of which the header is as it should be."""
+        path = self.path(index)
+        if not path.is_file():
+            raise DataError(
+                f"{self.folder / 'participants.tsv'}, row {self.row(index)}: there is no image "
+                f"{path}. {REMEDY}"
+            )
+        try:
+            self.grid.expect(read_grid(path), path)
+        except DataError as error:
+            raise DataError(f"{error} {REMEDY}") from error
+        return path
 
     def digest(self) -> str:
         """Identifies subjects and images: a SHA-256 of their names, sizes and gzip check sums.
@@ -140,56 +145,40 @@ def read_prepared(folder: str | Path) -> PreparedData:
         raise DataError(
             f"There is no data set {folder}: expected a folder that `brainldm prepare` wrote."
         )
-    settings = read_json(
-        folder / "prepare.json", "what `brainldm prepare` wrote. Prepare the data set again"
-    )
-    grid = _grid(settings, folder / "prepare.json")
-    table = open_table(folder / "participants.tsv")
-    subjects, rows, columns = _read(table)
-    return PreparedData(
-        folder, subjects, rows, columns, table.descriptions, grid, settings.get("settings", {})
-    )
-
-
-def _grid(settings: Mapping[str, Any], path: Path) -> Grid:
-    said = settings.get("grid", settings)
-    try:
-        return Grid.of(said["shape"], said["affine"])
-    except (KeyError, TypeError, ValueError) as error:
-        raise DataError(
-            f"{path} does not say where the images lie: expected a shape [X, Y, Z] and an "
-            f"invertible 4 x 4 affine, got {error}. Prepare the data set again."
-        ) from None
-
-
-def _read(table: Table) -> tuple[tuple[str, ...], tuple[int, ...], Columns]:
-    """Labels of the participants, their rows, and their cells."""
-    path = table.file
-    if table.header[0] != "participant_id":
-        raise DataError(
-            f"{path}, row 1: expected column names, the first participant_id; got "
-            f"{', '.join(table.header)}."
-        )
+    described, table = folder / "prepare.json", open_table(folder / "participants.tsv")
     subjects: dict[str, int] = {}
     cells = []
+    if table.header[0] != "participant_id":
+        raise DataError(
+            f"{table.file}, row 1: expected column names, the first participant_id; got "
+            f"{', '.join(table.header)}."
+        )
     for row in table.rows():
-        where = f"{path}, row {row.number}"
-        if misfit := table.misfit(row):
-            raise DataError(f"{where}: {misfit}.")
-        subject = row.cells[0].removeprefix("sub-")
+        where, name = f"{table.file}, row {row.number}", row.cells[0]
+        subject = name.removeprefix("sub-")
+        if row.misfit:
+            raise DataError(f"{where}: {row.misfit}.")
         if not (subject.isalnum() and subject.isascii()):
             raise DataError(
-                f"{where}: {row.cells[0]!r} is no participant: expected sub- and letters or digits."
+                f"{where}: {name!r} is no participant: expected sub- and letters or digits."
             )
         if subject in subjects:
             raise DataError(
-                f"{where}: {row.cells[0]} is there twice, in row {subjects[subject]} too. Keep one "
-                "of them."
+                f"{where}: {name} is there twice, in row {subjects[subject]} too. Keep one of them."
             )
         subjects[subject] = row.number
         cells.append(tuple(map(value, row.cells)))
     if not subjects:
-        raise DataError(f"{path} has no participants: expected a row for each.")
+        raise DataError(f"{table.file} has no participants: expected a row for each.")
     columns = dict(zip(table.header, zip(*cells, strict=True), strict=True))
     del columns["participant_id"]
-    return tuple(subjects), tuple(subjects.values()), columns
+    settings = read_json(described, "what `brainldm prepare` wrote. Prepare the data set again")
+    return PreparedData(
+        folder,
+        tuple(subjects),
+        tuple(subjects.values()),
+        columns,
+        table.descriptions,
+        Grid.from_json(settings.get("grid", settings), str(described)),
+        settings.get("settings", {}),
+    )

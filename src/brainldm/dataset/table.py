@@ -1,4 +1,4 @@
-"""Tables as text: a header, a row for each person, and the JSON file beside them.
+"""Reading tables: a header, a row for each person, and the JSON file beside them.
 
 .tsv is separated by tabs and .csv by commas, in UTF-8; a cell with a separator, a quote or a line
 break in it stands in double quotes (BIDS; RFC 4180). A JSON file of the same name may describe the
@@ -8,8 +8,8 @@ columns, as BIDS does. Rows are read one at a time, so that a table may be large
 from __future__ import annotations
 
 import csv
-from collections.abc import Iterable, Iterator, Mapping
-from dataclasses import dataclass
+from collections.abc import Iterator, Mapping
+from dataclasses import dataclass, replace
 from itertools import islice
 from pathlib import Path
 from typing import IO, Any
@@ -17,8 +17,6 @@ from typing import IO, Any
 from brainldm.errors import DataError, StorageError
 from brainldm.files import read_json
 
-MISSING = frozenset({"", "n/a", "na"})
-"""Cells, in lower case, that say nothing."""
 LONGEST = 2**24
 """Bytes of a line, beyond which a file is no table."""
 _BOM = b"\xef\xbb\xbf"
@@ -33,11 +31,13 @@ class Row:
         number: of its first line, from 1.
         offset: where that begins, in bytes.
         cells: as they are written, without their quotes.
+        misfit: what is wrong with their number; empty if nothing is.
     """
 
     number: int
     offset: int
     cells: tuple[str, ...]
+    misfit: str = ""
 
 
 @dataclass(frozen=True)
@@ -65,15 +65,12 @@ class Table:
             StorageError: the file cannot be read.
             DataError: it is not UTF-8, or a quoted cell does not end.
         """
+        width = len(self.header)
         for row in islice(_read(self.file, offset), 0 if offset else 1, None):
             if any(cell.strip() for cell in row.cells):
-                yield row
-
-    def misfit(self, row: Row) -> str:
-        """What is wrong with the number of a row's cells; empty if nothing is."""
-        if len(row.cells) == len(self.header):
-            return ""
-        return f"expected {len(self.header)} cells as the header has, got {len(row.cells)}"
+                got = len(row.cells)
+                misfit = f"expected {width} cells as the header has, got {got}"
+                yield row if got == width else replace(row, misfit=misfit)
 
 
 def open_table(file: Path) -> Table:
@@ -102,35 +99,6 @@ def open_table(file: Path) -> Table:
             "the cells of a .tsv, and commas between those of a .csv."
         )
     return Table(file, header, _descriptions(file, header))
-
-
-def value(cell: str) -> str | None:
-    """What a cell says, without spaces around it; None if that is nothing."""
-    text = cell.strip()
-    return None if text.lower() in MISSING else text
-
-
-def cell(value: str | float | None) -> str:
-    """What to write for a value; n/a for one that is not known, six digits for a number."""
-    if isinstance(value, float):
-        return f"{value:.6g}"
-    return "n/a" if value is None or value == "" else str(value)
-
-
-def write_row(values: Iterable[str | float | None]) -> bytes:
-    """A line of a .tsv."""
-    return ("\t".join(_quoted(cell(each)) for each in values) + "\n").encode()
-
-
-def write_table(header: Iterable[str], rows: Iterable[Iterable[str | float | None]]) -> bytes:
-    """The content of a .tsv."""
-    return b"".join((write_row(header), *map(write_row, rows)))
-
-
-def _quoted(text: str) -> str:
-    if any(mark in text for mark in '\t"\r\n'):
-        return '"' + text.replace('"', '""') + '"'
-    return text
 
 
 def _read(file: Path, offset: int) -> Iterator[Row]:

@@ -12,7 +12,7 @@ from pathlib import Path
 import numpy as np
 from numpy.typing import NDArray
 
-from brainldm.dataset.bids import names_of
+from brainldm.dataset.scans import names_of
 from brainldm.errors import DataError
 from brainldm.evaluate.measures import Measured, Measuring, measure
 from brainldm.evaluate.sets import Head

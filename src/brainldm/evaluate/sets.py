@@ -11,12 +11,13 @@ import nibabel as nib
 import numpy as np
 from nibabel.filebasedimages import ImageFileError
 
-from brainldm.dataset.bids import names_of
-from brainldm.dataset.people import People, read_people
+from brainldm.dataset.participants import read_people
+from brainldm.dataset.people import People
+from brainldm.dataset.scans import names_of, nifti_files
 from brainldm.dataset.sidecar import read_provenance
 from brainldm.errors import DataError, UsageError
 from brainldm.image.grid import Grid
-from brainldm.image.volume import Volume, nifti_files, output_paths
+from brainldm.image.volume import Volume, output_paths
 
 Covariates = Mapping[str, str | float]
 

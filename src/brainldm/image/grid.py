@@ -53,6 +53,23 @@ class Grid:
         a, b, c, d = (_row(row) for row in matrix)
         return cls((x, y, z), (a, b, c, d))
 
+    @classmethod
+    def from_json(cls, said: object, where: str) -> Self:
+        """A grid from an object of JSON that has a shape and an affine; `where` it stands.
+
+        Raises:
+            DataError: it says no grid.
+        """
+        try:
+            if not isinstance(said, dict):
+                raise TypeError(f"{said!r}")
+            return cls.of(said["shape"], said["affine"])
+        except (KeyError, TypeError, ValueError) as error:
+            raise DataError(
+                f"{where} does not say where the images lie: expected a shape [X, Y, Z] and an "
+                f"invertible 4 x 4 affine; got {error}. Make it again with what wrote it."
+            ) from None
+
     @property
     def matrix(self) -> NDArray[np.float64]:
         """The affine as an array, (4, 4)."""

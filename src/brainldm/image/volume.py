@@ -73,7 +73,7 @@ class Volume:
             DataError: it is not a NIfTI, is damaged, does not say where in space it lies, or is
                 not a 3-D image of finite real numbers.
         """
-        image = _open(path)
+        image = open_nifti(path)
         try:
             array = image.get_fdata(dtype=np.float32)
         except UNREADABLE as error:
@@ -164,15 +164,20 @@ def read_grid(path: str | Path) -> Grid:
     Raises:
         BrainLDMError: as `Volume.load`, but for what only the voxels show.
     """
-    image = _open(path)
+    image = open_nifti(path)
     try:
         return Grid.of(image.shape, image.affine)
     except DataError as error:
         raise DataError(f"{path}: {error}") from None
 
 
-def _open(path: str | Path) -> nib.Nifti1Pair:
-    """A NIfTI of real numbers with a place in space; its voxels are not read yet."""
+def open_nifti(path: str | Path) -> nib.Nifti1Pair:
+    """A NIfTI of real numbers with a place in space; its voxels are not read yet.
+
+    Raises:
+        DataError: the file is missing, is not a NIfTI, is damaged, or does not say where in space
+            it lies.
+    """
     try:
         image = nib.load(path)
     except UNREADABLE as error:
@@ -199,20 +204,6 @@ def _open(path: str | Path) -> nib.Nifti1Pair:
 def _unreadable(path: str | Path, error: Exception) -> BrainLDMError:
     kind = StorageError if isinstance(error, FORBIDDEN) else DataError
     return kind(f"Cannot read {path}: {error}. Expected a whole NIfTI file (.nii, .nii.gz).")
-
-
-def nifti_files(folder: Path) -> list[Path]:
-    """The .nii and .nii.gz in a folder and its subfolders, sorted, hidden ones left out."""
-    return sorted(
-        path
-        for path in folder.rglob("*.nii*")
-        if path.name.endswith(SUFFIXES) and not path.name.startswith(".")
-    )
-
-
-def nifti_stem(path: Path) -> str:
-    """The name of a file without .nii or .nii.gz."""
-    return path.name.removesuffix(SUFFIXES[0]).removesuffix(SUFFIXES[1])
 
 
 def output_paths(path: str | Path) -> tuple[Path, Path, Path]:

@@ -12,11 +12,11 @@ from numpy.typing import NDArray
 from PIL import Image
 from scipy import ndimage
 
-from brainldm.dataset.sidecar import Provenance
 from brainldm.image.page import bars, page, picture
 from brainldm.image.slices import draw_slices
 from brainldm.image.volume import Volume
-from brainldm.prepare.dataset import COVARIATES, UNITS, Participant, Paths
+from brainldm.prepare.outcome import Prepared
+from brainldm.prepare.tables import UNITS
 
 BINS = 64
 """Bins of a histogram of intensities in [0, 1]."""
@@ -46,24 +46,24 @@ def figure(image: Volume, brain: NDArray[np.bool_]) -> bytes:
 
 
 def quality_page(
-    out: Path,
-    participants: Sequence[Participant],
-    provenance: Mapping[str, Provenance],
+    prepared: Sequence[Prepared],
+    values: Mapping[str, Sequence[str | float]],
+    figures: Mapping[str, Path],
     failures: Mapping[str, str],
     notes: Sequence[str],
 ) -> bytes:
     """The page, with its pictures in it.
 
     Args:
-        out: the data set.
-        participants: those whose image is there.
-        provenance: of each, by subject.
+        prepared: those whose image is there.
+        values: each covariate of those of whom it is known.
+        figures: of each, by subject.
         failures: subject to reason.
         notes: what else a person should look at.
     """
-    least = sorted(participants, key=lambda p: _similarity(provenance[p.subject]))
+    least = sorted(prepared, key=_similarity)
     body = [
-        f"<p>{len(participants)} prepared, {len(failures)} failed. The contour is the "
+        f"<p>{len(prepared)} prepared, {len(failures)} failed. The contour is the "
         "template's brain; L and R are the person's left and right, as the header says: the "
         "template is symmetric and cannot tell a scan that is mirrored. The scans least like "
         "the template come first.</p>",
@@ -75,38 +75,36 @@ def quality_page(
         )
         body.append(f'<h2>Failed</h2><table class="bad">{rows}</table>')
     body.append("<h2>Covariates</h2>")
-    body += [_distribution(name, participants) for name in COVARIATES]
+    body += [_distribution(*covariate, len(prepared)) for covariate in values.items()]
     body.append("<h2>Scans</h2>")
-    body += [_scan(out, each, provenance[each.subject]) for each in least]
+    body += [_scan(each, figures[each.subject.label]) for each in least]
     return page("Quality of the prepared scans", *body)
 
 
-def _scan(out: Path, participant: Participant, provenance: Provenance) -> str:
-    file = Paths.of(out, participant.subject).figure
-    content = file.read_bytes() if file.is_file() else b""
+def _similarity(prepared: Prepared) -> float:
+    registration = prepared.provenance.registration
+    return registration.similarity if registration else 0.0
+
+
+def _scan(prepared: Prepared, figure: Path) -> str:
+    content = figure.read_bytes() if figure.is_file() else b""
     said = ", ".join(
         f"{name.removesuffix('_ml').replace('_', ' ')} "
         + (value if isinstance(value, str) else f"{value:.4g} {UNITS[name]}")
-        + (" (measured)" if name in participant.measured else "")
-        for name, value in participant.covariates.items()
+        + (" (measured)" if name in prepared.measured else "")
+        for name, value in prepared.covariates.items()
     )
-    alike = _similarity(provenance)
-    name = f"sub-{participant.subject}"
-    intensities = bars(np.sqrt(provenance.histogram).tolist(), "0", "1")
+    name = f"sub-{prepared.subject.label}"
+    intensities = bars(np.sqrt(prepared.provenance.histogram).tolist(), "0", "1")
     below = (
-        f"<b>{escape(name)}</b>, similarity {alike:.2f}<br>{escape(said)}<br>"
+        f"<b>{escape(name)}</b>, similarity {_similarity(prepared):.2f}<br>{escape(said)}<br>"
         f"intensities {intensities} (roots of counts)"
     )
     return picture(content, "jpeg", name, below)
 
 
-def _similarity(provenance: Provenance) -> float:
-    return provenance.registration.similarity if provenance.registration else 0.0
-
-
-def _distribution(name: str, participants: Sequence[Participant]) -> str:
-    values = [each.covariates[name] for each in participants if name in each.covariates]
-    label = f"<p><b>{name}</b>: {len(values)} of {len(participants)} known"
+def _distribution(name: str, values: Sequence[str | float], of: int) -> str:
+    label = f"<p><b>{name}</b>: {len(values)} of {of} known"
     if not values:
         return f"{label}</p>"
     if name not in UNITS:

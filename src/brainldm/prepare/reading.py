@@ -11,9 +11,9 @@ from pathlib import Path
 import nibabel as nib
 import numpy as np
 
-from brainldm.errors import BrainLDMError
-from brainldm.image.volume import Volume
-from brainldm.prepare.inputs import ARCHIVED_SCAN, Scan
+from brainldm.dataset.scans import ARCHIVED_SCAN, Scan
+from brainldm.errors import DataError
+from brainldm.image.volume import Volume, open_nifti
 
 EXTENT_MM = (90.0, 600.0)
 """How far each side of a scan of a head can plausibly reach."""
@@ -23,17 +23,17 @@ def read_scan(scan: Scan) -> Volume:
     """Read and check a scan.
 
     Raises:
-        BrainLDMError: what `Volume.load` refuses; lengths that are not millimetres or cannot be
+        DataError: what `Volume.load` refuses; lengths that are not millimetres or cannot be
             a head's; two matrices that disagree about left and right; an image of one value.
     """
     with _unpacked(scan) as path:
         try:
-            volume = Volume.load(path)
             _check_header(path)
-        except BrainLDMError as error:
-            raise BrainLDMError(str(error).replace(str(path), str(scan.path))) from None
+            volume = Volume.load(path)
+        except DataError as error:
+            raise DataError(str(error).replace(str(path), str(scan.path))) from None
     if volume.array.min() == volume.array.max():
-        raise BrainLDMError(
+        raise DataError(
             f"{scan.path} is empty: every voxel is {volume.array.flat[0]:g}. Export it again."
         )
     return volume
@@ -49,7 +49,7 @@ def _unpacked(scan: Scan) -> Iterator[Path]:
             with zipfile.ZipFile(scan.path) as archive:
                 path = Path(archive.extract(ARCHIVED_SCAN, folder))
         except (KeyError, OSError, zipfile.BadZipFile) as error:
-            raise BrainLDMError(
+            raise DataError(
                 f"Cannot read {ARCHIVED_SCAN} from {scan.path}: {error}. Expected a whole archive "
                 "of UK Biobank's field 20252; fetch it again."
             ) from error
@@ -57,14 +57,13 @@ def _unpacked(scan: Scan) -> Iterator[Path]:
 
 
 def _check_header(path: Path) -> None:
-    image = nib.load(path)
-    assert isinstance(image, nib.Nifti1Pair)  # Volume.load has seen to it
-    header, affine = image.header, image.affine
+    image = open_nifti(path)
+    header = image.header
     unit = header.get_xyzt_units()[0]
-    sides = nib.affines.voxel_sizes(affine) * image.shape
+    sides = nib.affines.voxel_sizes(image.affine) * image.shape[:3]
     if unit not in ("mm", "unknown") or not all(EXTENT_MM[0] <= s <= EXTENT_MM[1] for s in sides):
         size = " x ".join(f"{side:.4g}" for side in sides)
-        raise BrainLDMError(
+        raise DataError(
             f"{path} spans {size}, and its header calls the unit {unit!r}: expected a head in "
             f"millimetres, {EXTENT_MM[0]:g} to {EXTENT_MM[1]:g} a side. Correct the voxel sizes, "
             "or convert the scan from DICOM again."
@@ -74,7 +73,7 @@ def _check_header(path: Path) -> None:
             np.sign(np.linalg.det(m[:3, :3])) for m in (header.get_sform(), header.get_qform())
         ]
         if hands[0] != hands[1]:
-            raise BrainLDMError(
+            raise DataError(
                 f"{path} is left-right ambiguous: its sform and its qform are mirror images of "
                 "each other. Find out which is right, and set the other to it, for instance with "
                 "nibabel's set_qform."

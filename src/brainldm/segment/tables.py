@@ -10,7 +10,8 @@ from collections.abc import Mapping
 from dataclasses import replace
 from pathlib import Path
 
-from brainldm.dataset.people import People, read_people
+from brainldm.dataset.participants import read_people
+from brainldm.dataset.people import People
 from brainldm.errors import DataError, StorageError
 
 VENTRICLES = (

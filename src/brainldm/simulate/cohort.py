@@ -19,7 +19,7 @@ import numpy as np
 from brainldm.checkpoint import load_config
 from brainldm.conditions import STANDARD, Conditions
 from brainldm.dataset.bids import t1w
-from brainldm.dataset.table import write_row
+from brainldm.dataset.tsv import write_row
 from brainldm.files import to_json, write_together
 from brainldm.image.grid import Grid
 from brainldm.image.volume import Volume

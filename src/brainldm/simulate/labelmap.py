@@ -14,8 +14,8 @@ from nibabel.spatialimages import HeaderDataError
 from numpy.typing import NDArray
 from scipy import ndimage
 
+from brainldm.dataset.scans import nifti_files, nifti_stem
 from brainldm.errors import DataError
-from brainldm.image.volume import nifti_files, nifti_stem
 from brainldm.simulate.tissues import NUMBERS, TISSUES, of_kind, of_number, place
 
 SPACING_MM = (0.8, 1.25)

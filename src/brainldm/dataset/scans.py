@@ -1,4 +1,4 @@
-"""Finding scans: a BIDS data set, a folder or list of NIfTI files, or UK Biobank archives."""
+"""Scans on disk: a BIDS data set, a folder or list of NIfTI files, or UK Biobank archives."""
 
 from __future__ import annotations
 
@@ -7,9 +7,8 @@ from collections.abc import Iterable, Iterator
 from dataclasses import dataclass
 from pathlib import Path
 
-from brainldm.dataset.bids import names_of
-from brainldm.errors import BrainLDMError
-from brainldm.image.volume import SUFFIXES, nifti_files
+from brainldm.errors import DataError, StorageError, UsageError
+from brainldm.image.volume import SUFFIXES
 
 ARCHIVE = re.compile(r"(\d+)_20252_(\d+)_\d+\.zip")
 """UK Biobank's T1-weighted structural images: participant, field, instance, array."""
@@ -62,7 +61,7 @@ class Inputs:
     table: Path | None = None
 
 
-def find_scans(source: Path) -> Inputs:
+def find_scans(source: Path, out: Path | None = None) -> Inputs:
     """Find the scans, and tell the layout by what is there.
 
     Args:
@@ -70,28 +69,62 @@ def find_scans(source: Path) -> Inputs:
             with UK Biobank's archives PERSON_20252_INSTANCE_0.zip, any other folder with NIfTI
             files, one NIfTI, or a text file with one path a line ("#" starts a comment; relative
             paths start at the list's folder).
+        out: a folder to be written, which must not lie where scans are looked for.
 
     Raises:
-        BrainLDMError: nothing is there, or no scan is in it.
+        DataError: nothing is there, or no scan is in it.
+        UsageError: `out` lies where scans are looked for.
     """
     if source.is_file():
         found, layout = list(_listed(source)), "list"
     elif source.is_dir():
         found, layout = _in_folder(source)
     else:
-        raise BrainLDMError(
+        raise DataError(
             f"{source} does not exist. Expected a BIDS data set, a folder with NIfTI files or UK "
             "Biobank archives, or a text file with one path a line."
         )
     if not found:
-        raise BrainLDMError(
+        raise DataError(
             f"No scan is in {source}, read as: {layout}. Expected sub-*/anat/*_T1w.nii.gz (BIDS), "
             "PERSON_20252_2_0.zip (UK Biobank), any .nii or .nii.gz, or a text file that lists "
             "them, one path a line."
         )
+    inside = source.is_dir() and out is not None and out.resolve().is_relative_to(source.resolve())
+    if out is not None and inside and (layout != "BIDS" or out.name.startswith("sub-")):
+        raise UsageError(
+            f"{out} lies within {source}, where scans are looked for. Choose a folder outside."
+        )
     table = source / "participants.tsv"
     scans, failures = _one_each(found)
     return Inputs(scans, failures, layout, table if layout != "list" and table.is_file() else None)
+
+
+def nifti_files(folder: Path) -> list[Path]:
+    """The .nii and .nii.gz in a folder and its subfolders, sorted, hidden ones left out."""
+    return sorted(
+        path
+        for path in folder.rglob("*.nii*")
+        if path.name.endswith(SUFFIXES) and not path.name.startswith(".")
+    )
+
+
+def nifti_stem(path: Path) -> str:
+    """The name of a file without .nii or .nii.gz."""
+    return path.name.removesuffix(SUFFIXES[0]).removesuffix(SUFFIXES[1])
+
+
+def names_of(image: Path, folder: str = "") -> tuple[str, ...]:
+    """What a table may call the person of an image, the likeliest first.
+
+    That is sub-LABEL where the name of the image (or of its folder, if that is given) has it, else
+    the image's name without its end and without _T1w.
+    """
+    stem = nifti_stem(image)
+    person = stem.removesuffix("_T1w") or stem
+    match = re.match(r"sub-([A-Za-z0-9]+)", folder or stem)
+    label = match[1] if match else re.sub(r"[^A-Za-z0-9]", "", person)
+    return tuple(dict.fromkeys((f"sub-{label}", label, person, stem)))
 
 
 def _in_folder(folder: Path) -> tuple[list[Scan], str]:
@@ -119,7 +152,7 @@ def _listed(file: Path) -> Iterator[Scan]:
     try:
         lines = file.read_text(encoding="utf-8").splitlines()
     except (OSError, UnicodeDecodeError) as error:
-        raise BrainLDMError(
+        raise StorageError(
             f"Cannot read {file} as a list of scans: {error}. Expected a text file with one path "
             "a line, or a folder."
         ) from error

@@ -9,8 +9,8 @@ import nibabel as nib
 import numpy as np
 import pytest
 
-from brainldm.errors import BrainLDMError
-from brainldm.prepare.inputs import ARCHIVED_SCAN, Scan, find_scans
+from brainldm.dataset.scans import ARCHIVED_SCAN, Scan, find_scans
+from brainldm.errors import DataError, UsageError
 from brainldm.prepare.reading import read_scan
 
 SHAPE = (40, 50, 40)
@@ -94,7 +94,7 @@ def test_an_archive_without_the_scan_is_named(tmp_path: Path) -> None:
     path = tmp_path / "1000012_20252_2_0.zip"
     with zipfile.ZipFile(path, "w") as archive:
         archive.writestr("other", "")
-    with pytest.raises(BrainLDMError, match=r"1000012_20252_2_0\.zip.*fetch it again"):
+    with pytest.raises(DataError, match=r"1000012_20252_2_0\.zip.*fetch it again"):
         read_scan(find_scans(tmp_path).scans[0])
 
 
@@ -111,10 +111,20 @@ def test_several_scans_of_a_person_are_refused_and_the_rest_is_kept(tmp_path: Pa
 
 
 def test_nothing_there(tmp_path: Path) -> None:
-    with pytest.raises(BrainLDMError, match="does not exist"):
+    with pytest.raises(DataError, match="does not exist"):
         find_scans(tmp_path / "no")
-    with pytest.raises(BrainLDMError, match="No scan is in"):
+    with pytest.raises(DataError, match="No scan is in"):
         find_scans(tmp_path)
+
+
+def test_a_data_set_is_not_written_where_scans_are_looked_for(tmp_path: Path) -> None:
+    touch(tmp_path / "a.nii")
+    with pytest.raises(UsageError, match="Choose a folder outside"):
+        find_scans(tmp_path, tmp_path / "data")
+    touch(tmp_path / "sub-01/anat/sub-01_T1w.nii.gz")
+    assert find_scans(tmp_path, tmp_path / "data").layout == "BIDS"
+    with pytest.raises(UsageError):
+        find_scans(tmp_path, tmp_path / "sub-data")
 
 
 def mirrored() -> nib.Nifti1Image:
@@ -147,6 +157,6 @@ def test_a_bad_scan_is_named_with_its_remedy(
 ) -> None:
     path = tmp_path / "bad.nii.gz"
     nib.save(made, path)
-    with pytest.raises(BrainLDMError, match=message) as error:
+    with pytest.raises(DataError, match=message) as error:
         read_scan(scan(path))
     assert str(path) in str(error.value)

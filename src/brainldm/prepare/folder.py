@@ -1,0 +1,204 @@
+"""The prepared data set on disk: a BIDS derivative.
+
+dataset_description.json   .bidsignore   participants.tsv   participants.json
+prepare.json   quality.html
+sub-ID/anat/sub-ID_space-MNI152NLin2009aSym_T1w.nii.gz, .json
+sub-ID/figures/sub-ID_desc-quality_T1w.jpg
+"""
+
+from __future__ import annotations
+
+from collections.abc import Mapping, Sequence
+from concurrent.futures import ThreadPoolExecutor
+from dataclasses import dataclass
+from pathlib import Path
+from typing import Any
+
+from brainldm._version import __version__
+from brainldm.dataset.bids import SPACE, VERSION, t1w
+from brainldm.dataset.sidecar import (
+    OURS,
+    Provenance,
+    Source,
+    prepared_sidecar,
+    read_provenance,
+)
+from brainldm.errors import BrainLDMError, UsageError
+from brainldm.files import read_json, sha256, to_json, write_together
+from brainldm.image.grid import Grid
+from brainldm.image.volume import Volume
+from brainldm.prepare.outcome import Prepared
+from brainldm.prepare.quality import quality_page
+from brainldm.prepare.subjects import Subject, Subjects
+from brainldm.prepare.tables import (
+    count_measured,
+    describe_columns,
+    known_values,
+    participants_table,
+    summarise_covariates,
+)
+
+NOT_BIDS = ("prepare.json", "quality.html", "sub-*/figures")
+"""What a validator of BIDS passes over."""
+
+
+@dataclass(frozen=True)
+class Settings:
+    """What the images are brought to, and how.
+
+    Args:
+        model: whose grid it is.
+        grid: in MNI152 space.
+        registered: the images were registered before and were only resampled.
+        bias_field: N4 was applied.
+    """
+
+    model: str
+    grid: Grid
+    registered: bool
+    bias_field: bool
+
+    def to_json(self) -> dict[str, Any]:
+        """As it is saved, lists for tuples."""
+        return {
+            "model": self.model,
+            "shape": list(self.grid.shape),
+            "affine": self.grid.matrix.tolist(),
+            "registered": self.registered,
+            "bias_field": self.bias_field,
+            "space": SPACE,
+            "brainldm_version": __version__,
+        }
+
+
+@dataclass(frozen=True)
+class Folder:
+    """A data set that is being prepared.
+
+    Args:
+        path: of the folder.
+        settings: of all its images.
+    """
+
+    path: Path
+    settings: Settings
+
+    def open(self) -> None:
+        """Make the folder, or go on with the one that is there.
+
+        Raises:
+            UsageError: something else is there, or a data set with other settings.
+            StorageError: it cannot be written.
+        """
+        description, wanted = self.path / "dataset_description.json", self.settings.to_json()
+        if description.is_file():
+            content = read_json(description, "a data set that `brainldm prepare` began. Remove it")
+            found = content.get(OURS)
+            found = found if isinstance(found, dict) else {}
+            differing = sorted(name for name, value in wanted.items() if found.get(name) != value)
+            if differing:
+                raise UsageError(
+                    f"{self.path} holds another data set: it differs in {', '.join(differing)}. "
+                    "Choose another folder, or remove this one."
+                )
+        elif self.path.is_dir() and any(self.path.iterdir()):
+            raise UsageError(
+                f"{self.path} holds other files. Expected an empty folder, a new one, or a data "
+                "set that was begun with the same settings."
+            )
+        content = {
+            "Name": "T1-weighted heads prepared for brainldm",
+            "BIDSVersion": VERSION,
+            "DatasetType": "derivative",
+            "GeneratedBy": [
+                {"Name": "brainldm", "Version": __version__, "Description": "brainldm prepare"}
+            ],
+            OURS: wanted,
+        }
+        ignored = "".join(f"{name}\n" for name in NOT_BIDS)
+        # The description last: with it, the data set is begun.
+        write_together({self.path / ".bidsignore": ignored.encode(), description: to_json(content)})
+
+    def kept(self, subjects: Sequence[Subject], jobs: int) -> list[Provenance | None]:
+        """Of each scan that was prepared before, from the same file, its image's provenance."""
+        with ThreadPoolExecutor(jobs) as threads:  # which wait for hashes of files
+            return list(threads.map(self._kept, subjects))
+
+    def _kept(self, subject: Subject) -> Provenance | None:
+        image, sidecar = t1w(self.path, subject.label)
+        file = subject.scan.path
+        try:
+            done = read_provenance(sidecar)
+        except BrainLDMError:
+            return None  # as good as none: it is written again
+        if (
+            not image.is_file()
+            or done.settings != self.settings.to_json()
+            or not set(subject.missing) <= set(done.measured)
+            or not file.is_file()
+            or done.source != Source(name=file.name, sha256=sha256(file))
+        ):
+            return None
+        return done
+
+    def add(self, label: str, image: Volume, provenance: Provenance, figure: bytes) -> None:
+        """Write a subject's files, all or none.
+
+        Args:
+            label: without sub-.
+            image: on the data set's grid.
+            provenance: of the image.
+            figure: for the quality page.
+
+        Raises:
+            StorageError: they cannot be written.
+        """
+        nifti, sidecar = t1w(self.path, label)
+        write_together(
+            {
+                self._figure(label): figure,
+                nifti: image.to_nifti(),
+                # The sidecar last: it says that the rest is there.
+                sidecar: to_json(prepared_sidecar(provenance)),
+            }
+        )
+
+    def finish(
+        self, found: Subjects, prepared: Sequence[Prepared], failures: Mapping[str, str]
+    ) -> None:
+        """Write the tables, prepare.json and the quality page.
+
+        Args:
+            found: what was to be prepared.
+            prepared: the subjects whose image is there.
+            failures: subject to reason.
+
+        Raises:
+            StorageError: they cannot be written.
+        """
+        values, measured = known_values(prepared), count_measured(prepared)
+        settings = self.settings.to_json()
+        report = {
+            "brainldm_version": __version__,
+            "space": SPACE,
+            "grid": {"shape": settings["shape"], "affine": settings["affine"]},
+            "settings": settings,
+            "subjects": len(prepared),
+            "covariates": summarise_covariates(values, measured),
+            "failures": dict(failures),
+        }
+        described = describe_columns(values, measured, found.people.descriptions)
+        table = participants_table(prepared, found.people.columns)
+        figures = {each.subject.label: self._figure(each.subject.label) for each in prepared}
+        page = quality_page(prepared, values, figures, failures, found.notes)
+        write_together(
+            {
+                self.path / "participants.tsv": table,
+                self.path / "participants.json": to_json(described),
+                self.path / "prepare.json": to_json(report),
+                self.path / "quality.html": page,
+            }
+        )
+
+    def _figure(self, label: str) -> Path:
+        return self.path / f"sub-{label}" / "figures" / f"sub-{label}_desc-quality_T1w.jpg"

@@ -1,0 +1,61 @@
+"""Preparing many scans: in parallel, resumable, and no bad one stops the rest."""
+
+from __future__ import annotations
+
+import tempfile
+from collections.abc import Callable, Sequence
+from pathlib import Path
+
+from brainldm.errors import require
+from brainldm.prepare.folder import Folder, Settings
+from brainldm.prepare.outcome import Outcome, Results
+from brainldm.prepare.scan import Task, prepare_scan
+from brainldm.prepare.subjects import Subject
+from brainldm.register.reference import Reference
+from brainldm.workers import one_by_one
+
+
+def prepare_all(
+    subjects: Sequence[Subject],
+    folder: Folder,
+    jobs: int,
+    progress: Callable[[int, int], None],
+) -> Results:
+    """Prepare the scans that the folder does not have yet.
+
+    Args:
+        subjects: of the data set.
+        folder: the data set; it is made if it is not there.
+        jobs: processes.
+        progress: called with the number of scans that are done, and of all.
+
+    Raises:
+        MissingExtraError: what is needed is not installed.
+        BrainLDMError: as `Folder.open`.
+    """
+    _check_extras(subjects, folder.settings)
+    folder.open()
+    done = {
+        subject.label: Outcome(subject, provenance)
+        for subject, provenance in zip(subjects, folder.kept(subjects, jobs), strict=True)
+        if provenance
+    }
+    progress(len(done), len(subjects))
+    with tempfile.TemporaryDirectory() as place:
+        template = Path(place) / "template"
+        tasks = [Task(each, folder, template) for each in subjects if each.label not in done]
+        if tasks:
+            Reference.write(template)
+        for task, outcome in one_by_one(prepare_scan, tasks, jobs):
+            done[task.subject.label] = outcome or Outcome(
+                task.subject,
+                reason=f"{task.subject.scan.path}: its process was killed, as the system does when "
+                "memory runs out. Prepare fewer at a time (--jobs).",
+            )
+            progress(len(done), len(subjects))
+    return Results.of(done[subject.label] for subject in subjects)
+
+
+def _check_extras(subjects: Sequence[Subject], settings: Settings) -> None:
+    ants = not settings.registered or settings.bias_field or any(s.missing for s in subjects)
+    require("prepare", "Preparing scans", *(("ants", "nilearn") if ants else ("nilearn",)))
