@@ -1,60 +1,53 @@
-"""HTML pages that need no other file."""
+"""HTML pages that need no other file, from templates beside the code that fills them."""
 
 from __future__ import annotations
 
 import base64
 from collections.abc import Sequence
-from html import escape
+from functools import cache
+from typing import Any
 
-import numpy as np
+from jinja2 import Environment, PackageLoader, StrictUndefined
+from markupsafe import Markup
 
-STYLE = (
-    "body{font:15px/1.45 sans-serif;margin:2em auto;max-width:72em;padding:0 1em;color:#222}"
-    "table{border-collapse:collapse}td,th{text-align:left;padding:.25em 1.2em .25em 0;"
-    "vertical-align:top;border-bottom:1px solid #ddd}td.n{text-align:right;white-space:nowrap;"
-    "font-variant-numeric:tabular-nums}td.note,.small{color:#666;font-size:13px}"
-    "figure{display:inline-block;margin:0 1em 1em 0}figure img{display:block;max-width:100%}"
-    "figcaption{font-size:12px;color:#444;max-width:36em;overflow-wrap:anywhere}"
-    ".bad{background:#fdecea;border-left:4px solid #b3261e;padding:.5em 1em}"
-    "svg{vertical-align:middle}"
-)
-WIDTH, HEIGHT = 192, 40
-"""Pixels of a histogram."""
+PARTS = "image/parts.html"
+
+
+def render(template: str, **content: Any) -> bytes:
+    """Fill a template, which extends `image/page.html`; everything is escaped.
+
+    Args:
+        template: its path in the package, such as "prepare/quality.html".
+        content: what it names; one that is missing is an error.
+    """
+    return _environment().get_template(template).render(content).encode()
+
+
+@cache
+def _environment() -> Environment:
+    environment = Environment(
+        loader=PackageLoader("brainldm", ""),
+        autoescape=True,
+        undefined=StrictUndefined,
+        trim_blocks=True,
+        lstrip_blocks=True,
+    )
+    environment.filters["base64"] = lambda content: base64.b64encode(content).decode()
+    return environment
 
 
 def page(title: str, *body: str) -> bytes:
-    """A self-contained HTML page."""
-    head = f'<meta charset="utf-8"><title>{escape(title)}</title><style>{STYLE}</style>'
-    content = "\n".join(body)
-    return (
-        f'<!doctype html><html lang="en"><head>{head}</head><body><h1>{escape(title)}</h1>\n'
-        f"{content}</body></html>\n"
-    ).encode()
+    """A page of parts that are HTML already."""
+    return render("image/page.html", title=title, body=Markup("\n".join(body)))
 
 
-def picture(content: bytes, kind: str, caption: str, below: str = "") -> str:
-    """A figure with its picture in it.
-
-    Args:
-        content: of the file.
-        kind: jpeg, png or svg+xml.
-        caption: text.
-        below: HTML in place of the caption.
-    """
-    encoded = base64.b64encode(content).decode()
-    return (
-        f'<figure><img alt="{escape(caption)}" src="data:image/{kind};base64,{encoded}">'
-        f"<figcaption>{below or escape(caption)}</figcaption></figure>"
-    )
+def picture(content: bytes, kind: str, caption: str) -> str:
+    """A figure with its picture in it: jpeg, png or svg+xml."""
+    macro: Any = _environment().get_template(PARTS).module
+    return str(macro.picture(content, kind, caption))
 
 
 def bars(heights: Sequence[float], low: str, high: str) -> str:
-    """A small histogram between two labels; the highest bar has the whole height."""
-    scaled = HEIGHT * np.asarray(heights, dtype=np.float64) / max(*heights, 1e-9)
-    width = WIDTH / len(scaled)
-    drawn = "".join(
-        f'<rect x="{i * width:.1f}" y="{HEIGHT - h:.1f}" width="{width:.1f}" height="{h:.1f}"/>'
-        for i, h in enumerate(scaled)
-        if h
-    )
-    return f'{low} <svg width="{WIDTH}" height="{HEIGHT}" fill="#468">{drawn}</svg> {high}'
+    """A small histogram between two labels."""
+    macro: Any = _environment().get_template(PARTS).module
+    return str(macro.bars(heights, low, high))

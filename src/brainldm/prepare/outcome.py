@@ -39,6 +39,12 @@ class Prepared:
         return {name: found[name] for name in self.subject.missing}
 
     @property
+    def similarity(self) -> float:
+        """To the template, from -1 to 1."""
+        registration = self.provenance.registration
+        return registration.similarity if registration else 0.0
+
+    @property
     def covariates(self) -> dict[str, str | float]:
         """Those that are known now."""
         return {**self.subject.known, **self.measured}

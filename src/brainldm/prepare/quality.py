@@ -4,15 +4,15 @@ from __future__ import annotations
 
 import io
 from collections.abc import Mapping, Sequence
-from html import escape
 from pathlib import Path
+from typing import Any
 
 import numpy as np
 from numpy.typing import NDArray
 from PIL import Image
 from scipy import ndimage
 
-from brainldm.image.page import bars, page, picture
+from brainldm.image.page import render
 from brainldm.image.slices import draw_slices
 from brainldm.image.volume import Volume
 from brainldm.prepare.outcome import Prepared
@@ -61,56 +61,40 @@ def quality_page(
         failures: subject to reason.
         notes: what else a person should look at.
     """
-    least = sorted(prepared, key=_similarity)
-    body = [
-        f"<p>{len(prepared)} prepared, {len(failures)} failed. The contour is the "
-        "template's brain; L and R are the person's left and right, as the header says: the "
-        "template is symmetric and cannot tell a scan that is mirrored. The scans least like "
-        "the template come first.</p>",
-        *(f'<p class="bad">{escape(note)}</p>' for note in notes),
-    ]
-    if failures:
-        rows = "".join(
-            f"<tr><th>{escape(subject)}<td>{escape(reason)}" for subject, reason in failures.items()
-        )
-        body.append(f'<h2>Failed</h2><table class="bad">{rows}</table>')
-    body.append("<h2>Covariates</h2>")
-    body += [_distribution(*covariate, len(prepared)) for covariate in values.items()]
-    body.append("<h2>Scans</h2>")
-    body += [_scan(each, figures[each.subject.label]) for each in least]
-    return page("Quality of the prepared scans", *body)
+    return render(
+        "prepare/quality.html",
+        scans=[
+            _scan(each, figures[each.subject.label])
+            for each in sorted(prepared, key=lambda each: each.similarity)
+        ],
+        covariates=[_covariate(name, known) for name, known in values.items()],
+        failures=failures,
+        notes=notes,
+    )
 
 
-def _similarity(prepared: Prepared) -> float:
-    registration = prepared.provenance.registration
-    return registration.similarity if registration else 0.0
-
-
-def _scan(prepared: Prepared, figure: Path) -> str:
-    content = figure.read_bytes() if figure.is_file() else b""
-    said = ", ".join(
+def _scan(prepared: Prepared, figure: Path) -> dict[str, Any]:
+    said = (
         f"{name.removesuffix('_ml').replace('_', ' ')} "
         + (value if isinstance(value, str) else f"{value:.4g} {UNITS[name]}")
         + (" (measured)" if name in prepared.measured else "")
         for name, value in prepared.covariates.items()
     )
-    name = f"sub-{prepared.subject.label}"
-    intensities = bars(np.sqrt(prepared.provenance.histogram).tolist(), "0", "1")
-    below = (
-        f"<b>{escape(name)}</b>, similarity {_similarity(prepared):.2f}<br>{escape(said)}<br>"
-        f"intensities {intensities} (roots of counts)"
-    )
-    return picture(content, "jpeg", name, below)
+    return {
+        "name": f"sub-{prepared.subject.label}",
+        "figure": figure.read_bytes() if figure.is_file() else b"",
+        "similarity": prepared.similarity,
+        "covariates": ", ".join(said),
+        "roots": np.sqrt(prepared.provenance.histogram).tolist(),
+    }
 
 
-def _distribution(name: str, values: Sequence[str | float], of: int) -> str:
-    label = f"<p><b>{name}</b>: {len(values)} of {of} known"
-    if not values:
-        return f"{label}</p>"
+def _covariate(name: str, values: Sequence[str | float]) -> dict[str, Any]:
+    shown = {"name": name, "known": len(values), "levels": "", "counts": ()}
     if name not in UNITS:
-        levels = ", ".join(f"{values.count(level)} {level}" for level in ("F", "M"))
-        return f"{label}, {levels}</p>"
-    numbers = np.array(values, dtype=np.float64)
-    counts, edges = np.histogram(numbers, 24)
+        return {**shown, "levels": ", ".join(f"{values.count(each)} {each}" for each in ("F", "M"))}
+    if not values:
+        return shown
+    counts, edges = np.histogram(np.array(values, dtype=np.float64), 24)
     low, high = (f"{edge:.4g}" for edge in (edges[0], edges[-1]))
-    return f"{label}, in {UNITS[name]} {bars(counts.tolist(), low, high)}</p>"
+    return {**shown, "unit": UNITS[name], "counts": counts.tolist(), "low": low, "high": high}
