@@ -49,8 +49,8 @@ def content(file: str, text: str) -> Edit:
 def test_what_is_read(data: Path) -> None:
     heads = read_prepared(data)
     assert heads.subjects == ("00", "01", "02")
-    assert heads.shape == SHAPE
-    assert np.array_equal(heads.affine, AFFINE)
+    assert heads.grid.shape == SHAPE
+    assert np.array_equal(heads.grid.affine, AFFINE)
     assert heads.columns["sex"] == ("F", "M", "F")
     heads.check_images()
     head = heads.image(1)

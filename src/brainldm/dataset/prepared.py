@@ -20,7 +20,7 @@ from brainldm.dataset.quantities import value
 from brainldm.dataset.table import open_table
 from brainldm.errors import DataError, StorageError
 from brainldm.files import read_json
-from brainldm.image.grid import Affine, Grid
+from brainldm.image.grid import Grid
 from brainldm.image.volume import Volume, read_grid
 
 TOLERANCE = 1e-3
@@ -51,16 +51,6 @@ class PreparedData:
     descriptions: Mapping[str, Mapping[str, Any]]
     grid: Grid
     preparation: Mapping[str, Any]
-
-    @property
-    def shape(self) -> tuple[int, int, int]:
-        """(X, Y, Z)."""
-        return self.grid.shape
-
-    @property
-    def affine(self) -> Affine:
-        """Of the grid."""
-        return self.grid.affine
 
     def __len__(self) -> int:
         return len(self.subjects)

@@ -14,7 +14,6 @@ from numpy.typing import ArrayLike, NDArray
 from brainldm.errors import DataError
 
 Row = tuple[float, float, float, float]
-Affine = tuple[Row, Row, Row, Row]
 TOLERANCE_MM = 1e-2
 """How far the corners of two grids may lie apart that count as the same."""
 
@@ -29,7 +28,7 @@ class Grid:
     """
 
     shape: tuple[int, int, int]
-    affine: Affine
+    affine: tuple[Row, Row, Row, Row]
 
     @classmethod
     def of(cls, shape: Sequence[int], affine: ArrayLike) -> Self:

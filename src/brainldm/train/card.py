@@ -31,7 +31,7 @@ def autoencoder_card(
     """Of stage 1; `held_out` is how many heads are."""
     counts = [
         f"- {len(data)} heads, {held_out} of them held out, "
-        f"{' x '.join(map(str, data.shape))} voxels"
+        f"{' x '.join(map(str, data.grid.shape))} voxels"
     ]
     return _card("Autoencoder of T1-weighted heads", counts, settings, configuration, figures)
 

@@ -63,7 +63,7 @@ def describe(
         largest = max(largest, activations)
     peak = _peak(device, dtype)
     seen = drawn / (count * (1 - training.held_out))
-    sides = " x ".join(map(str, heads.shape))
+    sides = " x ".join(map(str, heads.grid.shape))
     return (
         f"{explained(course.settings)}\n\n"
         f"Parameters: {number:,}{note}\n"

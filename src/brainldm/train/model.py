@@ -52,14 +52,14 @@ def check_voxels(heads: PreparedData, first: FirstStage) -> None:
     Raises:
         UsageError: they are.
     """
-    ours, theirs = (torch.tensor(affine)[:3, :3] for affine in (heads.affine, first.affine))
+    ours, theirs = (torch.tensor(affine)[:3, :3] for affine in (heads.grid.affine, first.affine))
     if not torch.allclose(ours, theirs, atol=1e-3):
         raise UsageError(
             f"{heads.folder} has voxels {_size(ours)}, and the autoencoder was trained on "
             f"{_size(theirs)} along their axes: expected the same. Prepare the data for this "
             "autoencoder, or train another one."
         )
-    check_sides(heads.shape, first.config.factor, f"{heads.folder}: each image")
+    check_sides(heads.grid.shape, first.config.factor, f"{heads.folder}: each image")
 
 
 def _size(matrix: Tensor) -> str:
@@ -93,7 +93,7 @@ def model_config(
         unet = base.unet.model_copy(update=widths)
     else:
         unet = settings.network.complete(channels, count)
-    x, y, z = (side // first.config.factor for side in heads.shape)
+    x, y, z = (side // first.config.factor for side in heads.grid.shape)
     latent = LatentConfig(shape=(channels, x, y, z), scale=base.latent.scale if base else 1.0)
     check_sides(latent.shape[1:], unet.factor, "The latent of these images")
     dropped = any(span.settings.condition_dropout for span in Course(settings).spans)
@@ -105,8 +105,8 @@ def model_config(
             schedule=base.schedule if base else settings.schedule,
             latent=latent,
             conditions=covariates.variables,
-            affine=heads.affine,
-            shape=heads.shape,
+            affine=heads.grid.affine,
+            shape=heads.grid.shape,
             provenance=_provenance(heads, settings.about, len(covariates.index), base),
             null_context=NULL_CONTEXT if dropped else None,
         )

@@ -85,13 +85,15 @@ class TrainAutoencoder:
             others = [i for i, group in enumerate(groups) if group in apart]
             names = [f"sub-{subject}" for subject in heads.subjects]
             samples = HeadSamples(heads.image, learn, names, course)
-            stage = AutoencoderStage(network, samples, course, heads.image, others, heads.affine)
+            stage = AutoencoderStage(
+                network, samples, course, heads.image, others, heads.grid.affine
+            )
             trained = fit(stage, accelerator, folder.state, Monitor(accelerator, progress))
             if accelerator.is_main_process:
                 figures = trained.findings.figures
                 card = autoencoder_card(heads, len(others), settings, configuration, figures)
                 description = Description(
-                    autoencoder=settings.network, shape=heads.shape, affine=heads.affine
+                    autoencoder=settings.network, shape=heads.grid.shape, affine=heads.grid.affine
                 )
                 dtype = getattr(torch, settings.run.weights)
                 weights = {name: tensor.to(dtype) for name, tensor in trained.weights.items()}
@@ -104,7 +106,9 @@ class TrainAutoencoder:
         heads, _, course = self._given()
         with torch.device("meta"):
             network = AutoencoderKL(course.settings.network)
-            images = [torch.empty(1, 1, *(s.settings.crop or heads.shape)) for s in course.spans]
+            images = [
+                torch.empty(1, 1, *(s.settings.crop or heads.grid.shape)) for s in course.spans
+            ]
         adversarial = any(span.settings.loss.adversarial for span in course.spans)
         note = " (without the discriminator)" if adversarial else ""
         inputs = [(image,) for image in images]
@@ -118,5 +122,5 @@ class TrainAutoencoder:
             start = load_first_stage(self.source)
             settings = settings.model_copy(update={"network": start.config})
         course = Course(settings)
-        check_sizes(heads.shape, course, f"{heads.folder}: each image")
+        check_sizes(heads.grid.shape, course, f"{heads.folder}: each image")
         return heads, start, course
