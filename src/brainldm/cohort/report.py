@@ -2,8 +2,7 @@
 
 from __future__ import annotations
 
-from collections.abc import Iterator, Mapping, Sequence
-from html import escape
+from collections.abc import Mapping, Sequence
 from typing import Any
 
 import numpy as np
@@ -12,7 +11,7 @@ from numpy.typing import NDArray
 from brainldm.cohort.records import Record, Records
 from brainldm.cohort.settings import Settings
 from brainldm.config import Variable
-from brainldm.image.page import bars, page, picture
+from brainldm.image.page import histogram, render
 from brainldm.metrics.agreement import agreement
 
 BINS = 24
@@ -51,45 +50,36 @@ def cohort_page(
         named += bool(record.redraws or record.flags)
         if (record.redraws or record.flags) and len(notable) < MOST:
             notable.append(record)
-    return page(
-        "A cohort of synthetic heads",
-        f"<p><b>{len(records)} volumes</b> of the model {escape(settings.model.name)}. They are "
-        f"synthetic, and show no person. {redrawn} were drawn again with another seed; "
-        f"{flagged} were flagged by the quality gate.</p>",
-        "<h2>Conditions asked for</h2>",
-        *(_asked(v, asked[v.name], counts[v.name]) for v in variables),
-        *_measured(variables, asked, measured),
-        *_notable(notable, named),
-        "<h2>Some of them</h2>",
-        picture(sheet, "png", "Contact sheet, evenly spread over the plan"),
-        "<h2>How they were made</h2>",
-        _facts(settings.to_json()),
+    return render(
+        "cohort/report.html",
+        count=len(records),
+        model=settings.model.name,
+        redrawn=redrawn,
+        flagged=flagged,
+        asked=[_asked(v, asked[v.name], counts[v.name]) for v in variables],
+        measured=_measured(variables, asked, measured),
+        notable=notable,
+        named=named,
+        sheet=sheet,
+        settings=_flat(settings.to_json()),
     )
 
 
-def _asked(variable: Variable, numbers: Array, counts: Mapping[str, int]) -> str:
-    title = f"<p><b>{escape(variable.name)}</b>"
+def _asked(variable: Variable, numbers: Array, counts: Mapping[str, int]) -> dict[str, Any]:
     if variable.labels:
-        listed = ", ".join(f"{n} {escape(label)}" for label, n in counts.items() if n)
-        return f"{title}: {listed}</p>"
+        listed = ", ".join(f"{n} {label}" for label, n in counts.items() if n)
+        return {"name": variable.name, "levels": listed}
     known = numbers[np.isfinite(numbers)]
-    if not known.size:
-        return f"{title}: none</p>"
-    mean = f"mean {known.mean():.4g}, deviation {known.std():.3g}"
-    return f"{title}, {escape(variable.unit)} {_histogram(known)} {mean}</p>"
-
-
-def _histogram(values: Array) -> str:
-    counts, edges = np.histogram(values, BINS)
-    return bars(counts.tolist(), f"{edges[0]:.4g}", f"{edges[-1]:.4g}")
+    told = f"mean {known.mean():.4g}, deviation {known.std():.3g}" if known.size else ""
+    shown = histogram(known.tolist(), BINS)
+    return {"name": variable.name, "unit": variable.unit, "told": told, **shown}
 
 
 def _measured(
     variables: Sequence[Variable], asked: Mapping[str, Array], measured: Mapping[str, Array]
-) -> Iterator[str]:
+) -> list[dict[str, Any]]:
     units = {v.name: v.unit for v in variables}
-    if measured:
-        yield "<h2>Measured on the volumes</h2>"
+    rows = []
     for name, found in measured.items():
         wanted = asked.get(name, np.full_like(found, np.nan))
         both = np.isfinite(found) & np.isfinite(wanted)
@@ -100,30 +90,15 @@ def _measured(
                 f"against what was asked for: r {agree.r:.3f}, mean difference {agree.bias:+.3g}, "
                 f"mean absolute difference {agree.absolute:.3g}"
             )
-        shown = _histogram(found[np.isfinite(found)]) if np.isfinite(found).any() else "none"
-        yield f"<p><b>{escape(name)}</b>, {escape(units.get(name, ''))} {shown} {told}</p>"
+        shown = histogram(found[np.isfinite(found)].tolist(), BINS)
+        rows.append({"name": name, "unit": units.get(name, ""), "told": told, **shown})
+    return rows
 
 
-def _notable(notable: Sequence[Record], of: int) -> Iterator[str]:
-    if not notable:
-        return
-    yield "<h2>Quality gate</h2>"
-    rows = "".join(
-        f"<tr><td>sub-{record.label}<td class='n'>{record.redraws}<td>"
-        f"{escape('; '.join(record.flags)) or 'passed'}</tr>"
-        for record in notable
-    )
-    yield f"<table><tr><th>volume<th>redraws<th>faults</tr>{rows}</table>"
-    if of > len(notable):
-        yield f"<p class='note'>The first {len(notable)} of {of}; the manifest has all.</p>"
-
-
-def _facts(settings: Mapping[str, Any]) -> str:
-    rows = []
+def _flat(settings: Mapping[str, Any]) -> dict[str, Any]:
+    """Settings of settings by both names."""
+    flat: dict[str, Any] = {}
     for name, value in settings.items():
         parts = value.items() if isinstance(value, Mapping) else [("", value)]
-        rows += [
-            f"<tr><td>{escape(f'{name} {part}'.replace('_', ' '))}<td>{escape(str(said))}</tr>"
-            for part, said in parts
-        ]
-    return f"<table>{''.join(rows)}</table>"
+        flat |= {f"{name} {part}".strip(): said for part, said in parts}
+    return flat

@@ -3,7 +3,6 @@
 from __future__ import annotations
 
 from dataclasses import dataclass
-from html import escape
 from pathlib import Path
 from typing import Any
 
@@ -12,7 +11,7 @@ from pydantic import BaseModel, ValidationError
 from brainldm.errors import DataError
 from brainldm.evaluate.figure import Figure, digits
 from brainldm.files import read_json
-from brainldm.image.page import page
+from brainldm.image.page import render
 
 OWN = ("model",)
 """What may differ: the protocol is the same for whatever model."""
@@ -92,10 +91,4 @@ def _overlap(x: Figure, y: Figure) -> bool | None:
 
 def comparison_page(rows: list[Row], first: Path, second: Path) -> bytes:
     """The table as HTML."""
-    names = "".join(f"<th>{escape(str(x))}" for x in ("figure", first, second, "real", ""))
-    body = "".join(
-        f'<tr><td>{escape(row.name)}<td class="n">{row.first}<td class="n">{row.second}'
-        f'<td class="n">{row.real}<td class="note">{row.note}</tr>'
-        for row in rows
-    )
-    return page("Two evaluations side by side", f"<table><tr>{names}</tr>{body}</table>")
+    return render("evaluate/comparison.html", rows=rows, first=first, second=second)

@@ -7,10 +7,8 @@ from collections.abc import Sequence
 from functools import cache
 from typing import Any
 
+import numpy as np
 from jinja2 import Environment, PackageLoader, StrictUndefined
-from markupsafe import Markup
-
-PARTS = "image/parts.html"
 
 
 def render(template: str, **content: Any) -> bytes:
@@ -20,34 +18,30 @@ def render(template: str, **content: Any) -> bytes:
         template: its path in the package, such as "prepare/quality.html".
         content: what it names; one that is missing is an error.
     """
-    return _environment().get_template(template).render(content).encode()
+    return environment().get_template(template).render(content).encode()
 
 
 @cache
-def _environment() -> Environment:
-    environment = Environment(
+def environment() -> Environment:
+    """Finds templates in the package, and escapes."""
+    made = Environment(
         loader=PackageLoader("brainldm", ""),
         autoescape=True,
         undefined=StrictUndefined,
         trim_blocks=True,
         lstrip_blocks=True,
     )
-    environment.filters["base64"] = lambda content: base64.b64encode(content).decode()
-    return environment
+    made.filters["base64"] = lambda content: base64.b64encode(content).decode()
+    return made
 
 
-def page(title: str, *body: str) -> bytes:
-    """A page of parts that are HTML already."""
-    return render("image/page.html", title=title, body=Markup("\n".join(body)))
-
-
-def picture(content: bytes, kind: str, caption: str) -> str:
-    """A figure with its picture in it: jpeg, png or svg+xml."""
-    macro: Any = _environment().get_template(PARTS).module
-    return str(macro.picture(content, kind, caption))
-
-
-def bars(heights: Sequence[float], low: str, high: str) -> str:
-    """A small histogram between two labels."""
-    macro: Any = _environment().get_template(PARTS).module
-    return str(macro.bars(heights, low, high))
+def histogram(values: Sequence[float], bins: int) -> dict[str, Any]:
+    """What the macro `bars` draws: counts, and the ends of their range; no counts of no values."""
+    if not values:
+        return {"counts": (), "low": "", "high": ""}
+    counts, edges = np.histogram(np.array(values, dtype=np.float64), bins)
+    return {
+        "counts": counts.tolist(),
+        "low": f"{edges[0]:.4g}",
+        "high": f"{edges[-1]:.4g}",
+    }

@@ -12,7 +12,7 @@ from numpy.typing import NDArray
 from PIL import Image
 from scipy import ndimage
 
-from brainldm.image.page import render
+from brainldm.image.page import histogram, render
 from brainldm.image.slices import draw_slices
 from brainldm.image.volume import Volume
 from brainldm.prepare.outcome import Prepared
@@ -90,11 +90,8 @@ def _scan(prepared: Prepared, figure: Path) -> dict[str, Any]:
 
 
 def _covariate(name: str, values: Sequence[str | float]) -> dict[str, Any]:
-    shown = {"name": name, "known": len(values), "levels": "", "counts": ()}
     if name not in UNITS:
-        return {**shown, "levels": ", ".join(f"{values.count(each)} {each}" for each in ("F", "M"))}
-    if not values:
-        return shown
-    counts, edges = np.histogram(np.array(values, dtype=np.float64), 24)
-    low, high = (f"{edge:.4g}" for edge in (edges[0], edges[-1]))
-    return {**shown, "unit": UNITS[name], "counts": counts.tolist(), "low": low, "high": high}
+        levels = ", ".join(f"{values.count(each)} {each}" for each in ("F", "M"))
+        return {"name": name, "known": len(values), "levels": levels}
+    numbers = [float(value) for value in values]
+    return {"name": name, "known": len(values), "unit": UNITS[name], **histogram(numbers, 24)}
