@@ -131,4 +131,4 @@ def test_folders_that_are_something_else(runs: Runs, cli: Cli, tmp_path: Path) -
     (run / "autoencoder.json").unlink()
     refused(cli(*trained), "has no autoencoder.safetensors yet")
     (run / "state.pt").write_bytes(b"damaged")
-    refused(cli(*runs.autoencoder, "--out", run), "Cannot go on from", "Remove the file")
+    refused(cli(*runs.autoencoder, "--out", run), "Cannot resume from", "Remove the file")

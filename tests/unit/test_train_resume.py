@@ -210,11 +210,11 @@ def test_a_state_that_does_not_fit(
     state = tmp_path / "state.pt"
     train(Line("training.steps=10"), state)
     damage(state)
-    with pytest.raises(ModelError, match=r"Cannot go on from .*state\.pt: .* Remove the file"):
+    with pytest.raises(ModelError, match=r"Cannot resume from .*state\.pt: .* Remove the file"):
         train(stage, state)
 
 
 def test_a_state_is_read_without_running_code(tmp_path: Path) -> None:
     torch.save({"step": 3, "line weights": Interrupted}, tmp_path / "state.pt")
-    with pytest.raises(ModelError, match="Cannot go on from"):
+    with pytest.raises(ModelError, match="Cannot resume from"):
         train(Line(), tmp_path / "state.pt")

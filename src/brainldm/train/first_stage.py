@@ -111,7 +111,7 @@ def load_first_stage(source: str | Path) -> FirstStage:
     if (folder / RUN).is_file() and not (folder / "models").is_dir():
         raise UsageError(
             f"The run in {folder} has no {WEIGHTS} yet: expected one that is finished. Start its "
-            "`brainldm train autoencoder` again, which goes on where it stopped."
+            "`brainldm train autoencoder` again, which resumes it."
         )
     model = load_model(source)
     network = AutoencoderKL(model.config.autoencoder)

@@ -46,7 +46,7 @@ class RunFolder:
         return self.path / f"latents-{key[:16]}"
 
     def open(self, configuration: Mapping[str, Any]) -> None:
-        """Begin a run, or go on with the one that is there if it has a state.
+        """Begin a run, or resume the one that is there if it has a state.
 
         Args:
             configuration: all that decides what the weights become.
@@ -65,7 +65,8 @@ class RunFolder:
                 raise UsageError(
                     f"{self.path} holds a run of another configuration:\n"
                     + "\n".join(f"  {line}" for line in differences[:8])
-                    + "\nGo on with the settings that it was begun with, or choose another --out."
+                    + "\nTo resume it give the settings that it was begun with, or choose another "
+                    "--out."
                 )
             remove_partial(self.path)
             return

@@ -21,7 +21,7 @@ BETA1 = 0.9
 GENTLE = 0.1
 """The pace of parameters that learn more slowly than others."""
 # Whole tensors on the CPU of the first process, however they are shared among processes: a run can
-# go on with another number of them.
+# be resumed with another number of them.
 WHOLE = StateDictOptions(full_state_dict=True, cpu_offload=True)
 
 

@@ -33,7 +33,7 @@ class Monitor:
         self.sums: dict[str, list[float]] = {}
 
     def begin(self, done: int, total: int) -> None:
-        """A run begins, or goes on after `done` steps."""
+        """A run begins, or is resumed after `done` steps."""
         self.total = total
         if self.progress:
             self.progress(done, total, {})

@@ -96,7 +96,7 @@ class Adversarial(_Settings):
 
     weight: Rate = Field(description="of the adversarial loss")
     start: Count = Field(
-        default=0, description="step from which on the discriminator learns and counts"
+        default=0, description="step of the run from which on the discriminator learns and counts"
     )
     layers: Positive = Field(default=3, description="layers of the discriminator")
     channels: Positive = Field(default=64, description="channels of its first layer")

@@ -76,7 +76,7 @@ def load_state(path: Path, learners: Mapping[str, Learner], accelerator: Acceler
         return int(content["step"])
     except Exception as error:  # damaged bytes can fail anywhere, with almost any exception
         raise ModelError(
-            f"Cannot go on from {path}: {str(error).splitlines()[0] if str(error) else error!r}. "
+            f"Cannot resume from {path}: {str(error).splitlines()[0] if str(error) else error!r}. "
             "Expected the state of a run with these settings. Remove the file to start again from "
             "nothing."
         ) from error

@@ -1,4 +1,4 @@
-"""Stage 1, from a prepared data set to an autoencoder, in a folder that a run goes on in."""
+"""Stage 1, from a prepared data set to an autoencoder."""
 
 from __future__ import annotations
 
@@ -48,7 +48,7 @@ class TrainAutoencoder:
     device: str = "auto"
 
     def run(self, progress: Progress | None = None) -> Path:
-        """Train, or go on with the run that is in `out`.
+        """Train, or resume the run that is in `out`.
 
         Args:
             progress: called after each step.

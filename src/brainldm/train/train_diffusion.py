@@ -79,7 +79,7 @@ class TrainDiffusion:
     device: str = "auto"
 
     def run(self, progress: Progress | None = None, say: Say = _quiet) -> Path:
-        """Train, or go on with the run that is in `out`.
+        """Train, or resume the run that is in `out`.
 
         Args:
             progress: called after each step.
