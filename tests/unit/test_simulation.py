@@ -2,16 +2,12 @@
 
 from __future__ import annotations
 
-from pathlib import Path
-
 import pytest
 import torch
 
 from brainldm.checkpoint import load_config
-from brainldm.dataset.prepared import read_prepared
 from brainldm.image.grid import Grid
 from brainldm.register.template import Template, load_template
-from brainldm.simulate.cohort import write_data_set
 from brainldm.simulate.fields import read_maps, smooth_field
 from brainldm.simulate.template_head import SimulatedHead, simulate
 
@@ -49,22 +45,6 @@ def test_a_twin_differs_in_its_volumes_alone(
         middle = [(a + b) / 2 for a, b in zip(*volumes, strict=True)]
         assert middle[0] == pytest.approx(45, abs=12)
         assert middle[1] == pytest.approx(1455, abs=60)
-
-
-def test_a_data_set_on_disk_is_what_was_simulated(template: Template, tmp_path: Path) -> None:
-    write_data_set(tmp_path, [1000], COARSE, jobs=2)
-    before = {path: path.stat().st_mtime_ns for path in tmp_path.rglob("*.nii.gz")}
-    write_data_set(tmp_path, [1000, 1001], COARSE, jobs=2)
-    assert {path: path.stat().st_mtime_ns for path in before} == before  # not made again
-    heads = read_prepared(tmp_path)
-    heads.check_images()
-    assert heads.subjects == ("001000", "001000twin", "001001", "001001twin")
-    assert heads.columns["person"] == ("001000", "001000", "001001", "001001")
-    for i, twin in enumerate((False, True), 2):
-        head = simulate(1001, template, COARSE, twin)
-        volume = float(heads.columns["brain_volume_ml"][i] or "nan")
-        assert volume == pytest.approx(head.conditions.brain_volume_ml, rel=1e-5)
-        assert (heads.image(i)[0] - head.image).abs().max() < 1e-3
 
 
 def test_the_ventricular_volume_is_that_of_the_tissue_map(heads: list[SimulatedHead]) -> None:
