@@ -12,7 +12,7 @@ from pydantic import BaseModel, ConfigDict, ValidationError
 from safetensors.torch import save
 from torch import Tensor
 
-from brainldm.checkpoint import load_into, load_model, read_state_dict
+from brainldm.checkpoint import load_config, load_into, load_model, read_state_dict
 from brainldm.config import AutoencoderConfig
 from brainldm.errors import DataError, ModelError, UsageError
 from brainldm.files import sha256, to_json, write_together
@@ -27,7 +27,10 @@ Row = tuple[float, float, float, float]
 
 
 class Description(BaseModel):
-    """What a run of stage 1 says of its autoencoder: architecture, grid of the images, hash."""
+    """What an autoencoder is: its architecture, and the grid of the images it was trained on.
+
+    `sha256` is that of its file, for the autoencoder of a run.
+    """
 
     model_config = ConfigDict(extra="forbid", frozen=True, allow_inf_nan=False)
 
@@ -57,20 +60,9 @@ class Description(BaseModel):
 
 @dataclass(frozen=True)
 class FirstStage:
-    """A trained autoencoder.
-
-    Args:
-        network: with its weights.
-        config: its architecture.
-        shape: of the images it was trained on, (X, Y, Z).
-        affine: of their grid.
-        hash: identifies the weights.
-    """
+    """A trained autoencoder, and what identifies its weights."""
 
     network: AutoencoderKL
-    config: AutoencoderConfig
-    shape: tuple[int, int, int]
-    affine: tuple[Row, Row, Row, Row]
     hash: str
 
 
@@ -93,8 +85,8 @@ def save_first_stage(
     )
 
 
-def load_first_stage(source: str | Path) -> FirstStage:
-    """Read an autoencoder.
+def describe_first_stage(source: str | Path) -> Description:
+    """What an autoencoder is, without its weights.
 
     Args:
         source: the folder of a finished run of stage 1, or a model as `load_model` takes it.
@@ -102,34 +94,38 @@ def load_first_stage(source: str | Path) -> FirstStage:
     Raises:
         UsageError: the run is not finished.
         DataError: it does not say what it is.
-        ModelError: its weights are damaged, or as `load_model`.
+        ModelError: as `load_config`.
         StorageError: there is no such run or model.
     """
     folder = Path(source)
     if (folder / DESCRIPTION).is_file():
-        return _from_run(folder)
+        return Description.read(folder / DESCRIPTION)
     if (folder / RUN).is_file() and not (folder / "models").is_dir():
         raise UsageError(
             f"The run in {folder} has no {WEIGHTS} yet: expected one that is finished. Start its "
             "`brainldm train autoencoder` again, which resumes it."
         )
-    model = load_model(source)
-    network = AutoencoderKL(model.config.autoencoder)
-    load_into(network, model.autoencoder, "the autoencoder")
-    c = model.config
-    return FirstStage(network, c.autoencoder, c.shape, c.affine, model.hash)
+    config = load_config(source)
+    return Description(autoencoder=config.autoencoder, shape=config.shape, affine=config.affine)
 
 
-def _from_run(folder: Path) -> FirstStage:
-    path = folder / WEIGHTS
-    it = Description.read(folder / DESCRIPTION)
-    weights = read_state_dict(path)
-    got = sha256(path)
-    if got != it.sha256:
-        raise ModelError(
-            f"{path} is not the file that {DESCRIPTION} was saved with: expected SHA-256 "
-            f"{it.sha256}, got {got}. Copy the run's folder again."
-        )
-    network = AutoencoderKL(it.autoencoder)
+def load_first_stage(source: str | Path) -> FirstStage:
+    """Read an autoencoder; arguments and errors as `describe_first_stage`.
+
+    Raises:
+        ModelError: its weights are damaged, or as `load_model`.
+    """
+    description, path = describe_first_stage(source), Path(source) / WEIGHTS
+    network = AutoencoderKL(description.autoencoder)
+    if description.sha256:
+        weights, digest = read_state_dict(path), sha256(path)
+        if digest != description.sha256:
+            raise ModelError(
+                f"{path} is not the file that {DESCRIPTION} was saved with: expected SHA-256 "
+                f"{description.sha256}, got {digest}. Copy the run's folder again."
+            )
+    else:
+        model = load_model(source)
+        weights, digest = model.autoencoder, model.hash
     load_into(network, weights, "the autoencoder")
-    return FirstStage(network, it.autoencoder, it.shape, it.affine, got)
+    return FirstStage(network, digest)

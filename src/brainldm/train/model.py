@@ -20,7 +20,7 @@ from brainldm.train.covariates import Covariates
 from brainldm.train.diffusion import Teacher, learn_all_but_idle
 from brainldm.train.fidelity import ConditionReader
 from brainldm.train.finetune import add_lora, extend_conditions
-from brainldm.train.first_stage import FirstStage, load_first_stage
+from brainldm.train.first_stage import Description, FirstStage
 from brainldm.train.latent_samples import NULL_CONTEXT
 from brainldm.train.latents import Encoded
 from brainldm.train.phases import Course
@@ -31,8 +31,8 @@ READ_FROM = 1000
 """Heads that the reading of conditions is learned from, at most."""
 
 
-def first_stage(autoencoder: str | Path | None, source: str | Path | None) -> FirstStage:
-    """The autoencoder to use: a run's or a model's, by default that of `source`.
+def pick_autoencoder(autoencoder: str | Path | None, source: str | Path | None) -> str | Path:
+    """The autoencoder to use: a run or a model, by default that to start from.
 
     Raises:
         UsageError: none was named.
@@ -43,10 +43,10 @@ def first_stage(autoencoder: str | Path | None, source: str | Path | None) -> Fi
             "Expected an autoencoder: the folder of a finished `brainldm train autoencoder`, or a "
             "model such as demo (--autoencoder), or a model to start from (--from)."
         )
-    return load_first_stage(chosen)
+    return chosen
 
 
-def check_voxels(heads: PreparedData, first: FirstStage) -> None:
+def check_voxels(heads: PreparedData, first: Description) -> None:
     """Refuse data in other voxels than the autoencoder's, or of sides that it cannot take.
 
     Raises:
@@ -59,7 +59,7 @@ def check_voxels(heads: PreparedData, first: FirstStage) -> None:
             f"{_size(theirs)} along their axes: expected the same. Prepare the data for this "
             "autoencoder, or train another one."
         )
-    check_sides(heads.grid.shape, first.config.factor, f"{heads.folder}: each image")
+    check_sides(heads.grid.shape, first.autoencoder.factor, f"{heads.folder}: each image")
 
 
 def _size(matrix: Tensor) -> str:
@@ -68,7 +68,7 @@ def _size(matrix: Tensor) -> str:
 
 def model_config(
     heads: PreparedData,
-    first: FirstStage,
+    first: Description,
     settings: DiffusionSettings,
     covariates: Covariates,
     base: ModelConfig | None,
@@ -87,20 +87,20 @@ def model_config(
     Raises:
         UsageError: these do not make a model.
     """
-    channels, count = first.config.latent_channels, covariates.context.shape[1]
+    channels, count = first.autoencoder.latent_channels, covariates.context.shape[1]
     if base:
         widths = {"in_channels": channels + count, "context_dim": count}
         unet = base.unet.model_copy(update=widths)
     else:
         unet = settings.network.complete(channels, count)
-    x, y, z = (side // first.config.factor for side in heads.grid.shape)
+    x, y, z = (side // first.autoencoder.factor for side in heads.grid.shape)
     latent = LatentConfig(shape=(channels, x, y, z), scale=base.latent.scale if base else 1.0)
     check_sides(latent.shape[1:], unet.factor, "The latent of these images")
     dropped = any(span.settings.condition_dropout for span in Course(settings).spans)
     try:
         return ModelConfig(
             name=settings.about.name or name,
-            autoencoder=first.config,
+            autoencoder=first.autoencoder,
             unet=unet,
             schedule=base.schedule if base else settings.schedule,
             latent=latent,
@@ -145,7 +145,7 @@ def check_guidance(
     settings: DiffusionSettings,
     config: ModelConfig,
     base: ModelConfig | None,
-    autoencoder: str | Path | None,
+    same_latents: bool,
 ) -> None:
     """Refuse guidance by a model that cannot give it.
 
@@ -160,7 +160,7 @@ def check_guidance(
             "guidance is learned from the model to start from: expected one (--from) that was "
             "trained with condition_dropout."
         )
-    if config.conditions != base.conditions or autoencoder is not None:
+    if config.conditions != base.conditions or not same_latents:
         raise UsageError(
             "guidance is learned from the model to start from: expected its conditions, in its "
             "order, and its autoencoder. Leave out --condition and --autoencoder."

@@ -16,7 +16,7 @@ from brainldm.train.checkpointing import checkpoint_blocks
 from brainldm.train.estimate import describe
 from brainldm.train.first_stage import (
     Description,
-    FirstStage,
+    describe_first_stage,
     load_first_stage,
     save_first_stage,
 )
@@ -60,7 +60,8 @@ class TrainAutoencoder:
             BrainLDMError: anything wrong with the data, the folder or the settings, or a training
                 that diverged.
         """
-        heads, start, course = self._given()
+        heads, course = self._given()
+        start = load_first_stage(self.source) if self.source else None
         settings, folder = course.settings, RunFolder(Path(self.out))
         groups = groups_of(heads, settings.training.group)
         heads.check_images()
@@ -103,7 +104,7 @@ class TrainAutoencoder:
 
     def describe(self) -> str:
         """The settings, and what they take, as text; errors as `run`."""
-        heads, _, course = self._given()
+        heads, course = self._given()
         with torch.device("meta"):
             network = AutoencoderKL(course.settings.network)
             images = [
@@ -114,13 +115,12 @@ class TrainAutoencoder:
         inputs = [(image,) for image in images]
         return describe(heads, course, network, inputs, self.device, len(heads), note)
 
-    def _given(self) -> tuple[PreparedData, FirstStage | None, Course[AutoencoderSettings]]:
-        """The heads, what to start from, and the settings, if they suit each other."""
-        heads = read_prepared(self.data)
-        start, settings = None, self.settings
+    def _given(self) -> tuple[PreparedData, Course[AutoencoderSettings]]:
+        """The heads and the settings, if they suit each other."""
+        heads, settings = read_prepared(self.data), self.settings
         if self.source:
-            start = load_first_stage(self.source)
-            settings = settings.model_copy(update={"network": start.config})
+            network = describe_first_stage(self.source).autoencoder
+            settings = settings.model_copy(update={"network": network})
         course = Course(settings)
         check_sizes(heads.grid.shape, course, f"{heads.folder}: each image")
-        return heads, start, course
+        return heads, course
