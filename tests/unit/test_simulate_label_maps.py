@@ -86,7 +86,7 @@ def test_a_map_of_the_wrong_shape_is_refused(tmp_path: Path) -> None:
         with pytest.raises(DataError, match=message):
             read_label_map(path, "a")
 
-    refused(numbers[..., None], affine, "expected one label map")
+    refused(np.stack([numbers] * 2, -1), affine, "expected three dimensions")
     refused(numbers, affine * [[2], [2], [2], [1]], "voxels of 2 x 2 x 2 mm: expected about 1 mm")
     refused(numbers, affine @ np.diag([-1.0, 1, 1, 1]), "mistake the sides")
     big = np.repeat(np.repeat(numbers, 2, 0), 2, 1)  # wide enough for its crown to count

@@ -13,7 +13,7 @@ from nibabel.filebasedimages import ImageFileError
 
 from brainldm.dataset.participants import read_people
 from brainldm.dataset.people import People
-from brainldm.dataset.scans import names_of, nifti_files
+from brainldm.dataset.scans import names_of, nifti_files, nifti_stem
 from brainldm.dataset.sidecar import read_provenance
 from brainldm.errors import DataError, UsageError
 from brainldm.image.grid import Grid
@@ -52,7 +52,7 @@ def find_heads(folder: Path, what: str, most: int | None = None) -> tuple[Head, 
     """The heads in a folder: NIfTI files, with sidecars or a participants.tsv if there are.
 
     Args:
-        folder: searched with its subfolders.
+        folder: searched with its subfolders; label maps (_dseg) in it are no heads.
         what: "generated", "real" or "training", for messages.
         most: take this many, spread evenly over all; None takes all.
 
@@ -60,7 +60,8 @@ def find_heads(folder: Path, what: str, most: int | None = None) -> tuple[Head, 
         UsageError: no folder, or fewer than two scans.
         DataError: a damaged table.
     """
-    paths = nifti_files(folder) if folder.is_dir() else []
+    files = nifti_files(folder) if folder.is_dir() else []
+    paths = [path for path in files if not nifti_stem(path).endswith("_dseg")]
     if len(paths) < 2:
         raise UsageError(
             f"The {what} set {folder} has {len(paths)} scans: expected a folder with at least two "

@@ -149,13 +149,18 @@ class Volume:
 
     def to_nifti(self, compress: bool = True) -> bytes:
         """The content of a NIfTI file in MNI152 space, gzipped or not."""
-        image = nib.Nifti1Image(self.array, self.affine)
-        image.set_sform(self.affine, code="mni")
-        image.set_qform(self.affine, code="mni")
-        image.header.set_xyzt_units(xyz="mm")
-        content: bytes = image.to_bytes()
-        # No time stamp, so that the same image is the same file.
-        return igzip.compress(content, compresslevel=LEVEL, mtime=0) if compress else content
+        return nifti_bytes(self.array, self.affine, compress)
+
+
+def nifti_bytes(array: NDArray[Any], affine: NDArray[np.float64], compress: bool = True) -> bytes:
+    """The content of a NIfTI file in MNI152 space, of the array's own type, gzipped or not."""
+    image = nib.Nifti1Image(array, affine)
+    image.set_sform(affine, code="mni")
+    image.set_qform(affine, code="mni")
+    image.header.set_xyzt_units(xyz="mm")
+    content: bytes = image.to_bytes()
+    # No time stamp, so that the same image is the same file.
+    return igzip.compress(content, compresslevel=LEVEL, mtime=0) if compress else content
 
 
 def read_grid(path: str | Path) -> Grid:

@@ -15,16 +15,11 @@ from pathlib import Path
 from typing import Any
 
 from brainldm._version import __version__
-from brainldm.dataset.bids import SPACE, VERSION, t1w
-from brainldm.dataset.sidecar import (
-    OURS,
-    Provenance,
-    Source,
-    prepared_sidecar,
-    read_provenance,
-)
-from brainldm.errors import BrainLDMError, UsageError
-from brainldm.files import read_json, sha256, to_json, write_together
+from brainldm.dataset.bids import SPACE, t1w
+from brainldm.dataset.derivative import open_derivative
+from brainldm.dataset.sidecar import Provenance, Source, prepared_sidecar, read_provenance
+from brainldm.errors import BrainLDMError
+from brainldm.files import sha256, to_json, write_together
 from brainldm.image.grid import Grid
 from brainldm.image.volume import Volume
 from brainldm.prepare.outcome import Prepared
@@ -90,34 +85,13 @@ class Folder:
             UsageError: something else is there, or a data set with other settings.
             StorageError: it cannot be written.
         """
-        description, wanted = self.path / "dataset_description.json", self.settings.to_json()
-        if description.is_file():
-            content = read_json(description, "a data set that `brainldm prepare` began. Remove it")
-            found = content.get(OURS)
-            found = found if isinstance(found, dict) else {}
-            differing = sorted(name for name, value in wanted.items() if found.get(name) != value)
-            if differing:
-                raise UsageError(
-                    f"{self.path} holds another data set: it differs in {', '.join(differing)}. "
-                    "Choose another folder, or remove this one."
-                )
-        elif self.path.is_dir() and any(self.path.iterdir()):
-            raise UsageError(
-                f"{self.path} holds other files. Expected an empty folder, a new one, or a data "
-                "set that was begun with the same settings."
-            )
-        content = {
-            "Name": "T1-weighted heads prepared for brainldm",
-            "BIDSVersion": VERSION,
-            "DatasetType": "derivative",
-            "GeneratedBy": [
-                {"Name": "brainldm", "Version": __version__, "Description": "brainldm prepare"}
-            ],
-            OURS: wanted,
-        }
-        ignored = "".join(f"{name}\n" for name in NOT_BIDS)
-        # The description last: with it, the data set is begun.
-        write_together({self.path / ".bidsignore": ignored.encode(), description: to_json(content)})
+        open_derivative(
+            self.path,
+            "T1-weighted heads prepared for brainldm",
+            "brainldm prepare",
+            self.settings.to_json(),
+            NOT_BIDS,
+        )
 
     def kept(self, subjects: Sequence[Subject], jobs: int) -> list[Provenance | None]:
         """Of each scan that was prepared before, from the same file, its image's provenance."""

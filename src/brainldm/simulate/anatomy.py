@@ -21,11 +21,11 @@ from torch import Tensor
 from torch.nn import functional as F
 
 from brainldm.errors import DataError
-from brainldm.files import sha256, write_together
+from brainldm.files import write_together
 from brainldm.image.grid import Grid
 from brainldm.simulate.align import align
 from brainldm.simulate.flows import Flows, make_flows
-from brainldm.simulate.labelmap import LabelMap, read_label_map
+from brainldm.simulate.labelmap import LabelMap
 from brainldm.simulate.layers import split_layers
 
 BOX_LOW = np.array([-96.0, -140.0, -77.0])
@@ -99,27 +99,16 @@ class Anatomy:
             ) from error
 
 
-def prepare_anatomy(source: Path, name: str, cache: Path) -> Path:
-    """The file with the anatomy of a label map, made if the cache does not have it.
+def from_label_map(labels: LabelMap, spacing: float = FINE_MM) -> Anatomy:
+    """The anatomy of a label map, brought to MNI152 space; takes a minute.
 
     Args:
-        source: the label map.
-        name: of the anatomy.
-        cache: a folder; the file's name there is the hash of the label map's content.
+        labels: from `read_label_map`.
+        spacing: of its voxels in mm; divides 3 mm.
 
     Raises:
-        DataError: as `read_label_map` and `align`.
+        DataError: as `align`.
     """
-    path = cache / f"{sha256(source)}-{FORMAT}.npz"
-    if not path.is_file():
-        labels = read_label_map(source, name)
-        tissues = resample(split_layers(labels), labels.affine, align(labels), FINE_MM)
-        Anatomy.of(name, tissues, FINE_MM).save(path)
-    return path
-
-
-def from_label_map(labels: LabelMap, spacing: float) -> Anatomy:
-    """An anatomy without a file, at any spacing that divides the box."""
     tissues = resample(split_layers(labels), labels.affine, align(labels), spacing)
     return Anatomy.of(labels.name, tissues, spacing)
 

@@ -61,7 +61,7 @@ def simulate(
     Raises:
         UsageError: as `draw_subject`, or a grid that is oblique.
     """
-    subject = draw_subject(anatomy, seed, ranges, targets)
+    subject = draw_subject(anatomy, seed, ranges, targets=targets)
     return picture(subject, grid, contrast, priors)
 
 
@@ -69,7 +69,7 @@ def picture(
     subject: Subject, grid: Grid, contrast: Contrast, priors: Priors | None = None
 ) -> SimulatedHead:
     """An image of a subject; what is random about it follows from the subject's seed."""
-    rng = np.random.default_rng((subject.seed, 1 + CONTRASTS.index(contrast)))
+    rng = np.random.default_rng((subject.seed, 2, CONTRASTS.index(contrast)))
     generator = torch.Generator().manual_seed(int(rng.integers(2**62)))
     palette = draw_palette(contrast, subject.age, priors, rng)
     blemishes = _any_blemishes(rng) if contrast == "random" else Blemishes()

@@ -2,20 +2,17 @@
 
 from __future__ import annotations
 
-import zlib
 from dataclasses import dataclass
 from pathlib import Path
-from typing import Any
 
 import nibabel as nib
 import numpy as np
-from nibabel.filebasedimages import ImageFileError
-from nibabel.spatialimages import HeaderDataError
 from numpy.typing import NDArray
 from scipy import ndimage
 
 from brainldm.dataset.scans import nifti_files, nifti_stem
 from brainldm.errors import DataError
+from brainldm.image.volume import Volume
 from brainldm.simulate.tissues import NUMBERS, TISSUES, of_kind, of_number, place
 
 SPACING_MM = (0.8, 1.25)
@@ -68,6 +65,7 @@ def read_label_map(path: Path, name: str) -> LabelMap:
     continued downwards with its lowest slice. Anything that hangs apart from the head is left out.
 
     Raises:
+        StorageError: the file cannot be read.
         DataError: what cannot be simulated from, with what was expected.
     """
     array, affine = _read(path)
@@ -82,30 +80,19 @@ def read_label_map(path: Path, name: str) -> LabelMap:
     return LabelMap(name, tissues, affine)
 
 
-def _read(path: Path) -> tuple[NDArray[np.generic], NDArray[np.float64]]:
-    try:
-        image: Any = nib.load(path)
-        if len(image.shape) != 3:
-            raise DataError(
-                f"{path} has the shape {image.shape}: expected one label map (X, Y, Z)."
-            )
-        image = nib.as_closest_canonical(image)
-        spacing = nib.affines.voxel_sizes(image.affine)
-        if not ((spacing >= SPACING_MM[0]) & (spacing <= SPACING_MM[1])).all():
-            raise DataError(
-                f"{path} has voxels of {' x '.join(f'{s:.3g}' for s in spacing)} mm: expected "
-                f"about 1 mm ({SPACING_MM[0]:g} to {SPACING_MM[1]:g}), which the cortex needs."
-            )
-        return np.asarray(image.dataobj), image.affine.astype(np.float64)
-    except (ImageFileError, HeaderDataError, OSError, EOFError, ValueError, zlib.error) as error:
-        if isinstance(error, DataError):
-            raise
+def _read(path: Path) -> tuple[NDArray[np.float32], NDArray[np.float64]]:
+    volume = Volume.load(path)
+    spacing = volume.grid.spacing
+    if not all(SPACING_MM[0] <= side <= SPACING_MM[1] for side in spacing):
         raise DataError(
-            f"Cannot read {path}: {error}. Expected a whole NIfTI file with a label map."
-        ) from error
+            f"{path} has voxels of {' x '.join(f'{side:.3g}' for side in spacing)} mm: expected "
+            f"about 1 mm ({SPACING_MM[0]:g} to {SPACING_MM[1]:g}), which the cortex needs."
+        )
+    image = nib.as_closest_canonical(nib.Nifti1Image(volume.array, volume.affine))
+    return np.asarray(image.dataobj), image.affine
 
 
-def _to_places(array: NDArray[np.generic], path: Path) -> NDArray[np.uint8]:
+def _to_places(array: NDArray[np.float32], path: Path) -> NDArray[np.uint8]:
     numbers, places = np.unique(array, return_inverse=True)
     unknown = [f"{number:g}" for number in numbers.tolist() if number not in NUMBERS]
     if unknown:

@@ -1,13 +1,6 @@
-"""Simulated heads as scanners would give them: anywhere, in any orientation, size and scale.
-
-`python -m brainldm.simulate.scanner scans --people 20` writes a data set of them, to try things on.
-"""
+"""Simulated heads as scanners would give them: anywhere, in any orientation, size and scale."""
 
 from __future__ import annotations
-
-import argparse
-from collections.abc import Iterable
-from pathlib import Path
 
 import nibabel as nib
 import numpy as np
@@ -15,16 +8,12 @@ from numpy.typing import NDArray
 from scipy import ndimage
 from scipy.spatial.transform import Rotation
 
-from brainldm.files import make_folder, write_together
 from brainldm.image.grid import Grid
 from brainldm.image.volume import Volume
-from brainldm.register.template import load_template
-from brainldm.simulate.template_head import SimulatedHead, simulate
+from brainldm.simulate.head import SimulatedHead
 
 FIELD_MM = (200.0, 256.0, 216.0)
 """The field of view along the person's axes."""
-FIRST_SEED = 90_001
-"""Of people whom nothing here was trained on."""
 NOISE = 0.015
 """Of the two channels of a magnitude image, where white matter is 0.78."""
 
@@ -71,39 +60,3 @@ def draw_pose(rng: np.random.Generator) -> NDArray[np.float64]:
     motion[:3, :3] = Rotation.from_euler("xyz", rng.normal(0, 7, 3), degrees=True).as_matrix()
     motion[:3, 3] = rng.uniform(-25, 25, 3)
     return motion
-
-
-def write_scans(folder: Path, seeds: Iterable[int], spacing: float = 2.0) -> None:
-    """A BIDS data set of simulated people, to try the software on.
-
-    Args:
-        folder: gets an image for each, and `participants.tsv` with their true covariates.
-        seeds: one for each person.
-        spacing: of the voxels, in mm, about (`as_scanned`).
-    """
-    template = load_template()
-    shape = tuple(int(side // spacing) for side in (176, 232, 192))
-    affine = np.diag([spacing, spacing, spacing, 1.0])
-    affine[:3, 3] = np.array([-88.0, -130.0, -92.0]) + spacing / 2
-    grid = Grid.of(shape, affine)
-    rows = ["participant_id\tsex\tage\tventricular_volume_ml\tbrain_volume_ml"]
-    for seed in seeds:
-        head = simulate(seed, template, grid)
-        name = f"sub-{seed}"
-        make_folder(folder / name / "anat")
-        image = as_scanned(head, grid, seed).to_nifti()
-        write_together({folder / name / "anat" / f"{name}_T1w.nii.gz": image})
-        of = head.conditions
-        rows.append(
-            f"{name}\t{of.sex}\t{of.age:.1f}\t{of.ventricular_volume_ml:.1f}\t"
-            f"{of.brain_volume_ml:.0f}"
-        )
-    write_together({folder / "participants.tsv": ("\n".join(rows) + "\n").encode()})
-
-
-if __name__ == "__main__":
-    parser = argparse.ArgumentParser(description="Simulate people, and scan them.")
-    parser.add_argument("folder", type=Path)
-    parser.add_argument("--people", type=int, default=20)
-    arguments = parser.parse_args()
-    write_scans(arguments.folder, range(FIRST_SEED, FIRST_SEED + arguments.people))

@@ -36,7 +36,7 @@ SIZE, SIZE_OF_SEX = 0.02, 0.01
 HEAD_FIELDS = ((45.0, 1.4),)
 BRAIN_FIELDS = ((28.0, 1.6), (15.0, 0.8))
 """Velocities of chance: over how many mm they change, and their deviation in mm."""
-REACH = ((0.28, 5.0), (0.89, 1.07))
+REACH = ((0.28, 5.0), (0.89, 1.12))
 """The ventricles and the brain that a subject may have, relative to its anatomy's own."""
 FIRST_SLOPES = (0.8, -0.18)
 """By how much the logarithms of the volumes change with the efforts, before more is known."""
@@ -87,7 +87,9 @@ def draw_subject(
     anatomy: Anatomy,
     seed: int,
     ranges: Ranges | None = None,
+    *,
     targets: tuple[float, float] | None = None,
+    twin: bool = False,
 ) -> Subject:
     """Draw a subject; targets that the anatomy cannot reach are drawn again.
 
@@ -95,7 +97,8 @@ def draw_subject(
         anatomy: from `from_label_map`, `template_anatomy` or a cache.
         seed: of everything about it.
         ranges: what the targets are drawn from.
-        targets: the ventricular and normalised brain volume in mL instead; all else is as without.
+        targets: the ventricular and normalised brain volume in mL instead.
+        twin: draw other targets; all else is as without.
 
     Raises:
         UsageError: the targets given, or all of many that were drawn, cannot be reached.
@@ -111,11 +114,11 @@ def draw_subject(
     head = _velocity(HEAD_FIELDS, shape, generator)
     chance = _velocity(BRAIN_FIELDS, shape, generator) * anatomy.flows.shares[3]
     aim = _Aim(anatomy, chance, jacobian(exponential(head)) * (x * y * z))
-    redrawn = 0
+    redrawn, chances = 0, np.random.default_rng((seed, 1, twin))
     for _ in range(1 if targets else MOST_DRAWS):
         drawn = targets or (
-            float(rng.uniform(*ranges.ventricular_ml)),
-            float(rng.uniform(*ranges.brain_ml)),
+            float(chances.uniform(*ranges.ventricular_ml)),
+            float(chances.uniform(*ranges.brain_ml)),
         )
         velocity = aim.reach(*drawn)
         if velocity is not None:

@@ -20,6 +20,9 @@ from brainldm.simulate.tissues import MIRROR, place
 NAME = "template"
 BONE_MM, TABLE_MM, SCALP_MM, SKIN_MM = 5.5, 1.8, 4.5, 1.2
 """From the inner skull outwards; the diploe lies between two tables."""
+TISSUE = 0.62
+"""The fraction of grey and white matter from which on a place is of them: its maps are smooth, and
+at a half the sulci would be closed."""
 FACE = ((0.05, 0), (0.16, 515), (0.3, 506), (0.49, 507), (0.6, 516))
 """The number of what the face is drawn with up to an intensity; fat is brighter."""
 
@@ -64,18 +67,17 @@ def _tissues(template: Template, x: Map, y: Map, z: Map) -> Places:
 
 def _within(grey: Map, white: Map, ventricle: Map, x: Map, y: Map, z: Map) -> Places:
     """What fills the skull; drawn for the left side, and mirrored for the right one."""
-    side = np.abs(x)
+    side, tissue = np.abs(x), grey + white > TISSUE
     tentorium = -17 + 0.4 * np.clip(20 - side, 0, None)
     below = (z < tentorium) & (y < -34)
-    stem = (side < 17) & (z < -6) & (y > -46) & (y < -8) & (white + grey > 0.5)
+    stem = (side < 17) & (z < -6) & (y > -46) & (y < -8) & tissue
 
     def box(low: tuple[int, int, int], high: tuple[int, int, int]) -> Mask:
         pairs = zip((side, y, z), low, high, strict=True)
         mask: Mask = np.logical_and.reduce([(a <= m) & (m <= b) for m, a, b in pairs])
         return mask
 
-    is_grey = (grey >= white) & (grey + white > 0.5)
-    is_white = (white > grey) & (grey + white > 0.5)
+    is_grey, is_white = tissue & (grey >= white), tissue & (white > grey)
     drawn = (
         (ventricle < 0.5, 4),
         (is_white & below, 7),
