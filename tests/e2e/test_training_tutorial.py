@@ -11,6 +11,8 @@ import numpy as np
 import pytest
 
 from brainldm.checkpoint import load_config
+from brainldm.simulate.sources import Source
+from brainldm.simulate.template import NAME, template_anatomy
 from brainldm.train.presets import load_settings
 from brainldm.train.settings import AutoencoderSettings, DiffusionSettings
 from tests.conftest import Typed
@@ -26,6 +28,9 @@ def test_from_scans_to_samples_of_a_fine_tuned_model(
     typed: Typed, tmp_path: Path, monkeypatch: pytest.MonkeyPatch
 ) -> None:
     monkeypatch.chdir(tmp_path)
+    monkeypatch.setenv("BRAINLDM_CACHE", str(tmp_path / "cache"))
+    # Coarser than the command would make it, which takes a minute.
+    template_anatomy(1.5).save(Source(NAME, None).file(tmp_path / "cache/anatomies"))
     extra = {"train": ["--set", "run.samples=2", "--set", "run.sample_steps=2"]}
     for command in commands(PAGE, "bash"):
         words = [SMALLER.get(word, word) for word in command]

@@ -161,7 +161,8 @@ def test_the_command(
     assert code == 2
     assert "do not fit the field of view" in output
     assert not (tmp_path / "other").exists()
-    code, output = said("simulate", "--label-maps", tmp_path, "--out", tmp_path / "other")
+    (tmp_path / "empty").mkdir()
+    code, output = said("simulate", "--label-maps", tmp_path / "empty", "--out", tmp_path / "other")
     assert code == 2
     assert "has no label maps" in output
 
