@@ -13,6 +13,7 @@ from pathlib import Path
 from typing import Any
 
 import torch
+from jaxtyping import Float
 from torch import Tensor
 
 from brainldm.dataset.bids import t1w
@@ -63,7 +64,7 @@ class PreparedData:
         """A subject's row of participants.tsv, counted from 1."""
         return self.rows[index]
 
-    def image(self, index: int) -> Tensor:
+    def image(self, index: int) -> Float[Tensor, "1 x y z"]:
         """A subject's head, (1, X, Y, Z), float32.
 
         Raises:

@@ -9,7 +9,9 @@ from typing import Self
 
 import nibabel as nib
 import numpy as np
-from numpy.typing import ArrayLike, NDArray
+from jaxtyping import Float
+from numpy import ndarray as Array
+from numpy.typing import ArrayLike
 
 from brainldm.errors import DataError
 
@@ -70,7 +72,7 @@ class Grid:
             ) from None
 
     @property
-    def matrix(self) -> NDArray[np.float64]:
+    def matrix(self) -> Float[Array, "4 4"]:
         """The affine as an array, (4, 4)."""
         return np.array(self.affine)
 
@@ -91,10 +93,10 @@ class Grid:
         return abs(float(np.linalg.det(self.matrix[:3, :3]))) / 1000
 
     @property
-    def corners(self) -> NDArray[np.float64]:
+    def corners(self) -> Float[Array, "8 3"]:
         """The centres of the eight outermost voxels in millimetres, (8, 3)."""
         voxels = np.array(np.meshgrid(*((0, side - 1) for side in self.shape))).reshape(3, 8)
-        corners: NDArray[np.float64] = voxels.T @ self.matrix[:3, :3].T + self.matrix[:3, 3]
+        corners: Float[Array, "8 3"] = voxels.T @ self.matrix[:3, :3].T + self.matrix[:3, 3]
         return corners
 
     def equals(self, other: Grid) -> bool:
@@ -115,16 +117,16 @@ class Grid:
                 f"expected {self}, got {found}."
             )
 
-    def to_voxels_of(self, other: Grid) -> NDArray[np.float64]:
+    def to_voxels_of(self, other: Grid) -> Float[Array, "4 4"]:
         """From this grid's voxels to another's, (4, 4)."""
-        to_other: NDArray[np.float64] = np.linalg.inv(other.matrix) @ self.matrix
+        to_other: Float[Array, "4 4"] = np.linalg.inv(other.matrix) @ self.matrix
         return to_other
 
-    def points(self) -> NDArray[np.float32]:
+    def points(self) -> Float[Array, "3 x y z"]:
         """Every voxel's place in millimetres, (3, X, Y, Z)."""
         voxels = np.indices(self.shape, dtype=np.float32).reshape(3, -1)
         turn, origin = np.float32(self.matrix[:3, :3]), np.float32(self.matrix[:3, 3:])
-        places: NDArray[np.float32] = (turn @ voxels + origin).reshape(3, *self.shape)
+        places: Float[Array, "3 x y z"] = (turn @ voxels + origin).reshape(3, *self.shape)
         return places
 
     def coarser(self, factor: float) -> Grid:
@@ -154,6 +156,6 @@ class Grid:
         return f"{sides} voxels of {spacing} mm, orientation {self.orientation}, origin ({origin})"
 
 
-def _row(values: NDArray[np.float64]) -> Row:
+def _row(values: Float[Array, " 4"]) -> Row:
     a, b, c, d = map(float, values)
     return a, b, c, d

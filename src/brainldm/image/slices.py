@@ -6,7 +6,8 @@ import io
 
 import nibabel as nib
 import numpy as np
-from numpy.typing import NDArray
+from jaxtyping import Float, Real
+from numpy import ndarray as Array
 from PIL import Image, ImageDraw
 
 PIXELS_PER_MM = 2
@@ -16,7 +17,7 @@ GAP = 12  # pixels between the slices
 PLANES = (("x", 0, 1, 2), ("y", 1, 0, 2), ("z", 2, 0, 1))
 
 
-def preview_png(array: NDArray[np.float32], affine: NDArray[np.float64]) -> bytes:
+def preview_png(array: Real[Array, "x y z"], affine: Float[Array, "4 4"]) -> bytes:
     """A PNG of the three slices through world (0, 0, 0), as `draw_slices` draws them."""
     return encode(draw_slices(array, affine))
 
@@ -29,8 +30,8 @@ def encode(picture: Image.Image, kind: str = "png") -> bytes:
 
 
 def draw_slices(
-    array: NDArray[np.float32],
-    affine: NDArray[np.float64],
+    array: Real[Array, "x y z"],
+    affine: Float[Array, "4 4"],
     through: tuple[float, float, float] = (0, 0, 0),
     width: int | None = None,
 ) -> Image.Image:

@@ -8,7 +8,8 @@ from pathlib import Path
 from typing import Any
 
 import numpy as np
-from numpy.typing import NDArray
+from jaxtyping import Bool
+from numpy import ndarray as Array
 from PIL import Image
 from scipy import ndimage
 
@@ -23,7 +24,7 @@ BINS = 64
 CONTOUR = (255, 160, 0)
 
 
-def figure(image: Volume, brain: NDArray[np.bool_]) -> bytes:
+def figure(image: Volume, brain: Bool[Array, "x y z"]) -> bytes:
     """A JPEG of three slices with the contour of the template's brain.
 
     Args:

@@ -10,7 +10,8 @@ from typing import Any
 
 import nibabel as nib
 import numpy as np
-from numpy.typing import NDArray
+from jaxtyping import Float
+from numpy import ndarray as Array
 from scipy import ndimage
 
 from brainldm.errors import require
@@ -48,7 +49,7 @@ def to_ants(ants: Any, volume: Volume) -> Any:
     )
 
 
-def write_matrix(ants: Any, matrix: NDArray[np.float64], file: str) -> None:
+def write_matrix(ants: Any, matrix: Float[Array, "4 4"], file: str) -> None:
     """Write a linear transform for ANTs: (4, 4), RAS+."""
     lps = _LPS @ matrix @ _LPS
     transform = ants.create_ants_transform(
@@ -60,17 +61,17 @@ def write_matrix(ants: Any, matrix: NDArray[np.float64], file: str) -> None:
     ants.write_transform(transform, file)
 
 
-def read_matrix(ants: Any, file: str) -> NDArray[np.float64]:
+def read_matrix(ants: Any, file: str) -> Float[Array, "4 4"]:
     """A linear transform that ANTs wrote: (4, 4), RAS+."""
     transform = ants.read_transform(file, precision="double")
     images = np.array([transform.apply_to_point(p) for p in np.vstack([np.zeros(3), np.eye(3)])])
     matrix = np.eye(4)
     matrix[:3, :3], matrix[:3, 3] = (images[1:] - images[0]).T, images[0]
-    result: NDArray[np.float64] = _LPS @ matrix @ _LPS
+    result: Float[Array, "4 4"] = _LPS @ matrix @ _LPS
     return result
 
 
-def moved(volume: Volume, motion: NDArray[np.float64]) -> Volume:
+def moved(volume: Volume, motion: Float[Array, "4 4"]) -> Volume:
     """The same voxels in another place; `motion` is (4, 4), from mm to mm."""
     return Volume(volume.array, motion @ volume.affine)
 

@@ -12,7 +12,8 @@ from pathlib import Path
 
 import numpy as np
 import torch
-from numpy.typing import NDArray
+from jaxtyping import Float
+from numpy import ndarray as Array
 from scipy import ndimage
 
 from brainldm.files import write_folder
@@ -20,7 +21,7 @@ from brainldm.image.grid import Grid
 from brainldm.image.volume import Volume
 from brainldm.register.template import Template, load_template
 
-Map = NDArray[np.float32]
+Map = Float[Array, "x y z"]
 
 # T1-weighted intensities of the drawn head; registration by mutual information needs them to
 # differ, not to be right.

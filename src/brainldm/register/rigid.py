@@ -11,7 +11,8 @@ from typing import Any
 
 import nibabel as nib
 import numpy as np
-from numpy.typing import NDArray
+from jaxtyping import Bool, Float
+from numpy import ndarray as Array
 from scipy import ndimage
 
 from brainldm.errors import DataError
@@ -37,7 +38,7 @@ BRAIN_CENTRE = np.array([0.0, -18.0, 12.0])
 """Of the template, in mm."""
 
 
-def register(scan: Volume, reference: Reference) -> tuple[NDArray[np.float64], float]:
+def register(scan: Volume, reference: Reference) -> tuple[Float[Array, "4 4"], float]:
     """Where a head lies: the rotation and translation that bring it to the reference.
 
     Args:
@@ -127,10 +128,10 @@ def check_place(volume: Volume, reference: Reference) -> float:
 def _rigid(
     ants: Any,
     images: tuple[Volume, Volume, Volume | None],
-    start: NDArray[np.float64],
+    start: Float[Array, "4 4"],
     shrink: tuple[int, ...],
     prefix: Path,
-) -> NDArray[np.float64]:
+) -> Float[Array, "4 4"]:
     """One registration; matrices take the fixed image's world to the moving image's."""
     fixed, moving, mask = images
     file = f"{prefix}-start.mat"
@@ -151,14 +152,14 @@ def _rigid(
     return read_matrix(ants, result["fwdtransforms"][0])
 
 
-def _coarse(reference: Reference) -> tuple[Volume, NDArray[np.bool_]]:
+def _coarse(reference: Reference) -> tuple[Volume, Bool[Array, "x y z"]]:
     """The template at 4 mm, and where its brain and the fluid around it are."""
     template = working_copy(reference.volume("head"), spacing=4)
     skull = reference.volume("skull").resample(template.grid)
     return template, skull.array < 4
 
 
-def _head_centre(volume: Volume) -> NDArray[np.float64]:
+def _head_centre(volume: Volume) -> Float[Array, " 3"]:
     """The middle of what is bright within `HEAD_MM` below the crown, in mm, (3,).
 
     Args:
@@ -173,13 +174,13 @@ def _head_centre(volume: Volume) -> NDArray[np.float64]:
     return np.asarray(nib.affines.apply_affine(volume.affine, middle), dtype=np.float64)
 
 
-def _shift(by: NDArray[np.float64]) -> NDArray[np.float64]:
+def _shift(by: Float[Array, " 3"]) -> Float[Array, "4 4"]:
     matrix = np.eye(4)
     matrix[:3, 3] = by
     return matrix
 
 
-def _rotation(degrees: float) -> NDArray[np.float64]:
+def _rotation(degrees: float) -> Float[Array, "4 4"]:
     """About the left-right axis."""
     angle = np.deg2rad(degrees)
     matrix = np.eye(4)

@@ -12,6 +12,7 @@ from functools import cache
 
 import numpy as np
 import torch
+from jaxtyping import Float
 from numpy.typing import NDArray
 from scipy import ndimage
 from torch import Tensor
@@ -38,10 +39,10 @@ class Template:
         intracranial_ml: the volume within the inner skull.
     """
 
-    origin: Tensor
-    brain: Tensor
-    ventricle: Tensor
-    head: Tensor
+    origin: Float[Tensor, " 3"]
+    brain: Float[Tensor, "4 x y z"]
+    ventricle: Float[Tensor, "4 x y z"]
+    head: Float[Tensor, "3 x y z"]
     intracranial_ml: float
 
 

@@ -15,7 +15,8 @@ from pathlib import Path
 from typing import Any
 
 import numpy as np
-from numpy.typing import NDArray
+from jaxtyping import Bool
+from numpy import ndarray as Array
 from scipy import ndimage
 
 from brainldm.image.volume import Volume
@@ -139,7 +140,7 @@ def _deformed_maps(ants: Any, head: Volume, reference: Reference, folder: Path) 
     )
 
 
-def _within_skull(head: Map, skull: Map, fluid: float) -> NDArray[np.bool_]:
+def _within_skull(head: Map, skull: Map, fluid: float) -> Bool[Array, "x y z"]:
     """What is within the person's own inner skull, (X, Y, Z).
 
     Near the deformed one, fluid is brighter than bone: what is on fluid's side of the middle of the
@@ -154,13 +155,13 @@ def _within_skull(head: Map, skull: Map, fluid: float) -> NDArray[np.bool_]:
     shells = (head[(skull >= mm) & (skull < mm + 1)] for mm in range(int(SKULL_MM) + 1))
     # Low percentiles: its inner layer is thin, and blurred with what is on either side.
     bone = min(float(np.percentile(shell, 10)) for shell in shells if shell.size)
-    deformed: NDArray[np.bool_] = skull < 0
+    deformed: Bool[Array, "x y z"] = skull < 0
     if bone > LEAST_CONTRAST * fluid:
         return deformed
     core = skull < -SKULL_MM
     bright = core | ((skull < SKULL_MM) & (head > (fluid + bone) / 2))
     bright = core | ndimage.binary_opening(bright)
-    inside: NDArray[np.bool_] = ndimage.binary_propagation(core, mask=bright)
+    inside: Bool[Array, "x y z"] = ndimage.binary_propagation(core, mask=bright)
     inside |= ndimage.binary_closing(inside)
     return inside
 

@@ -17,7 +17,8 @@ from functools import cached_property
 from pathlib import Path
 
 import numpy as np
-from numpy.typing import NDArray
+from jaxtyping import Bool, Float, Shaped
+from numpy import ndarray as Array
 from scipy import ndimage
 
 from brainldm.errors import DataError
@@ -28,8 +29,10 @@ from brainldm.register.template import load_template
 from brainldm.segment.measures import Measures
 from brainldm.simulate.template_head import SimulatedHead, simulate
 
-Map = NDArray[np.floating]
-Mask = NDArray[np.bool_]
+Map = Float[Array, "x y z"]
+Mask = Bool[Array, "x y z"]
+Atlas = Float[Array, "81 81 81"]
+Point = Float[Array, " 3"]
 
 # Relative to white matter, between what the simulation renders: bone and air below 0.1 (0.23 in
 # the middle of thick bone, 0.13 where a decoder blurs it), fluid at 0.26, grey matter at 0.69.
@@ -66,7 +69,7 @@ class Cavity:
         return self.mask & (self.intensity < HALF_FLUID)
 
     @cached_property
-    def frame(self) -> tuple[Map, Map]:
+    def frame(self) -> tuple[Point, Point]:
         """The cavity's centre and half its width along each axis, in voxels, (3,) each."""
         counts = [self.mask.sum(tuple({0, 1, 2} - {axis})) for axis in range(3)]
         # Percentiles, because the edges hang on single voxels.
@@ -76,7 +79,7 @@ class Cavity:
         )
         return (low + high) / 2, (high - low) / 2
 
-    def to_atlas(self, image: NDArray[np.generic]) -> Map:
+    def to_atlas(self, image: Shaped[Array, "x y z"]) -> Atlas:
         """Bring an image on this head's grid to the atlas's."""
         centre, half = self.frame
         step = half / ATLAS_HALF_WIDTH
@@ -89,7 +92,7 @@ class Cavity:
         )
         return moved
 
-    def from_atlas(self, atlas: Map) -> Map:
+    def from_atlas(self, atlas: Atlas) -> Map:
         """Bring an image on the atlas's grid to this head's."""
         centre, half = self.frame
         step = ATLAS_HALF_WIDTH / half
@@ -103,7 +106,7 @@ class Cavity:
         return moved
 
 
-def _middle() -> Map:
+def _middle() -> Point:
     return (np.array(ATLAS_SHAPE) - 1) / 2
 
 
@@ -140,7 +143,7 @@ def find_cavity(image: Map, grid: Grid) -> Cavity:
     return Cavity(intensity, ndimage.binary_fill_holes(mask))
 
 
-def _white_matter(values: Map) -> float:
+def _white_matter(values: Float[Array, " n"]) -> float:
     """The most frequent intensity of the brighter tissue; grey matter lies below 0.58."""
     counts, edges = np.histogram(values, bins=100, range=(0.4, 1))
     smooth = ndimage.gaussian_filter1d(counts.astype(float), 2)
@@ -161,7 +164,7 @@ class VolumeRule:
 
     grid: Grid
     intracranial_ml: float
-    ventricle: Map
+    ventricle: Atlas
     lines: tuple[tuple[float, float], tuple[float, float]]
 
     @classmethod
