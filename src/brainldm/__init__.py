@@ -7,6 +7,7 @@ does not import torch.
 from __future__ import annotations
 
 import importlib
+import os
 from typing import TYPE_CHECKING, Any
 
 from brainldm._version import __version__
@@ -15,6 +16,10 @@ if TYPE_CHECKING:
     from brainldm.conditions import Conditions
     from brainldm.image.volume import Volume
     from brainldm.pipeline.brain import BrainLDM
+
+# Threads that wait for each other in a loop take turns with whoever else computes, many times a
+# second, and all but stop where cores are shared. OpenMP reads this when torch is first imported.
+os.environ.setdefault("OMP_WAIT_POLICY", "PASSIVE")
 
 __all__ = ["BrainLDM", "Conditions", "Volume", "__version__"]
 

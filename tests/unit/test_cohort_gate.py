@@ -25,6 +25,7 @@ from brainldm.pipeline.choice import Sampling
 from brainldm.pipeline.request import Request
 from brainldm.pipeline.sample import Sample
 from brainldm.register.template import load_template
+from brainldm.segment.measures import Measures
 from brainldm.simulate.template_head import simulate
 from tests.toy import write_toy_model
 
@@ -93,9 +94,9 @@ class Pretends:
     likes: tuple[int, ...]
     identity: str = "pretends"
 
-    def measure(self, volume: Volume) -> tuple[float, float]:
+    def measure(self, volume: Volume) -> Measures:
         seed = (volume.metadata or {})["brainldm"]["seed"]
-        return (30.0 if seed in self.likes else 300.0), 1500.0
+        return Measures(30.0 if seed in self.likes else 300.0, 1500.0)
 
 
 @pytest.fixture(scope="module")
