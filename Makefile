@@ -22,7 +22,9 @@ install = $(1)/bin/python -m pip install --quiet --constraint constraints.txt
 endif
 
 # A worker for each core, each with one thread; the tests of a file stay together, and share what they set up.
-pytest := OMP_NUM_THREADS=1 $(BIN)/pytest --numprocesses logical --maxprocesses 8 --dist loadfile
+# Whole runs come first (e2e), so that no worker is left alone with one.
+pytest := OMP_NUM_THREADS=1 $(BIN)/pytest --numprocesses logical --maxprocesses 8 --dist loadfile \
+    --no-loadscope-reorder
 
 .PHONY: demo test test-quick test-slow lint coverage docs packages demo-model demo-figures demo-report clean
 
@@ -65,7 +67,9 @@ packages: .venv/.installed-test
 	$(MAKE) --directory build/packages/brainldm-* test-quick
 
 demo-model: .venv/.installed-train
-	$(BIN)/python -m brainldm.simulate.cohort --train --seeds 0:600 --out build/demo-model/heads
+	BRAINLDM_CACHE=build/demo-model/cache $(BIN)/brainldm download label-maps
+	BRAINLDM_CACHE=build/demo-model/cache $(BIN)/brainldm simulate --label-maps build/demo-model/cache/label-maps \
+	    --leave-out training_seg_02,training_seg_19 --number 540 --twins --jobs 2 --out build/demo-model/heads
 	$(BIN)/brainldm train autoencoder --data build/demo-model/heads --preset src/brainldm/demo/recipe.yaml \
 	    --out build/demo-model/autoencoder
 	$(BIN)/brainldm train diffusion --data build/demo-model/heads --autoencoder build/demo-model/autoencoder \
@@ -77,8 +81,8 @@ demo-figures: .venv/.installed-train
 
 demo-report: .venv/.installed-test
 	$(BIN)/brainldm generate --number 100 --seed 0 --overwrite --out build/demo-report/generated
-	$(BIN)/python -m brainldm.simulate.cohort --seeds 100000:100100 --out build/demo-report/real
-	$(BIN)/python -m brainldm.simulate.cohort --seeds 0:300 --out build/demo-report/training
+	$(BIN)/python benchmarks/heads.py --seeds 100000:100100 --out build/demo-report/real
+	$(BIN)/python benchmarks/heads.py --seeds 0:300 --out build/demo-report/training
 	$(BIN)/brainldm evaluate --generated build/demo-report/generated --real build/demo-report/real \
 	    --training build/demo-report/training --model demo --segmentation simulated --jobs 2 \
 	    --out build/demo-report/report

@@ -13,6 +13,7 @@ from __future__ import annotations
 
 import argparse
 import json
+import sys
 import zlib
 from collections.abc import Callable, Iterator
 from functools import partial
@@ -21,6 +22,8 @@ from pathlib import Path
 import numpy as np
 from scipy import ndimage
 
+sys.path.insert(0, str(Path(__file__).resolve().parents[1]))
+from benchmarks.heads import write_heads
 from brainldm import BrainLDM
 from brainldm.checkpoint import load_config
 from brainldm.conditions import Conditions
@@ -33,7 +36,6 @@ from brainldm.image.volume import Volume
 from brainldm.metrics.distances import coverage, fid, mmd
 from brainldm.metrics.resampling import against_floor
 from brainldm.segment.segmenter import segmenter
-from brainldm.simulate.cohort import write_heads
 from brainldm.workers import spread
 
 REAL = 100_000

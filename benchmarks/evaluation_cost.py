@@ -13,10 +13,13 @@ import argparse
 import json
 import os
 import shutil
+import sys
 import time
 from collections.abc import Callable
 from pathlib import Path
 
+sys.path.insert(0, str(Path(__file__).resolve().parents[1]))
+from benchmarks.heads import write_heads
 from brainldm.config import published_config
 from brainldm.evaluate.extractors import Extractor
 from brainldm.evaluate.measures import Measuring, measure
@@ -24,7 +27,6 @@ from brainldm.evaluate.pairs import compare_pairs
 from brainldm.evaluate.sets import common_grid, find_heads
 from brainldm.image.grid import Grid
 from brainldm.segment.segmenter import segmenter
-from brainldm.simulate.cohort import write_heads
 from brainldm.workers import spread
 
 SCANS, PAIRS = 1000, 1000

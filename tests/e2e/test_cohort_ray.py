@@ -14,7 +14,7 @@ from tests.cohorts import SLOW, choice, contents, write_plan
 from tests.conftest import ROOT, Run
 from tests.toy import write_toy_model
 
-ROWS = 48
+ROWS = 20
 
 
 @pytest.fixture(scope="module")

@@ -12,9 +12,9 @@ import nibabel as nib
 import numpy as np
 import pytest
 
+from benchmarks.heads import write_heads
 from brainldm.checkpoint import load_config
 from brainldm.image.grid import Grid
-from brainldm.simulate.cohort import write_heads
 from tests.conftest import Cli
 
 HEADS = 12
