@@ -6,17 +6,17 @@ Features are (N, D), a row a head.
 from __future__ import annotations
 
 import numpy as np
-from numpy.typing import NDArray
+from jaxtyping import Float
+from numpy import ndarray as Array
 from scipy import linalg
 
 from brainldm.errors import DataError
 
-Features = NDArray[np.float64]
 NEIGHBOURS = 5
 """k of precision, recall, density and coverage."""
 
 
-def fid(a: Features, b: Features, shrinkage: float = 0.0) -> float:
+def fid(a: Float[Array, "n d"], b: Float[Array, "m d"], shrinkage: float = 0.0) -> float:
     """Fréchet distance of two Gaussians fitted to features (Heusel et al. 2017, 1706.08500).
 
     The trace of the root of a product of covariances AA' and BB' is the sum of the singular values
@@ -37,7 +37,7 @@ def fid(a: Features, b: Features, shrinkage: float = 0.0) -> float:
             f"least {width + 1}. Give more scans, choose features that are fewer, or state a "
             "shrinkage (--shrinkage 0.1), which then belongs to the figure."
         )
-    roots: list[Features] = []
+    roots = []
     traces = []
     for x in (a, b):
         centred = (x - x.mean(0)) / np.sqrt(len(x) - 1)
@@ -52,7 +52,7 @@ def fid(a: Features, b: Features, shrinkage: float = 0.0) -> float:
     return max(0.0, means + sum(traces) - 2 * float(cross))
 
 
-def mmd(a: Features, b: Features) -> float:
+def mmd(a: Float[Array, "n d"], b: Float[Array, "m d"]) -> float:
     """Unbiased squared maximum mean discrepancy with the kernel (x.y / D + 1)^3, the "kernel
     inception distance" (Binkowski et al. 2018, 1801.01401); below 0 by chance for equal sets.
     """
@@ -62,18 +62,20 @@ def mmd(a: Features, b: Features) -> float:
     return float(own - 2 * ab.mean())
 
 
-def _kernel(a: Features, b: Features) -> Features:
-    kernel: Features = (a @ b.T / a.shape[1] + 1) ** 3
+def _kernel(a: Float[Array, "n d"], b: Float[Array, "m d"]) -> Float[Array, "n m"]:
+    kernel: Array = (a @ b.T / a.shape[1] + 1) ** 3
     return kernel
 
 
-def squared_distances(a: Features, b: Features) -> Features:
+def squared_distances(a: Float[Array, "n d"], b: Float[Array, "m d"]) -> Float[Array, "n m"]:
     """(N, M)."""
-    squares: Features = (a**2).sum(1)[:, None] + (b**2).sum(1) - 2 * a @ b.T
+    squares: Array = (a**2).sum(1)[:, None] + (b**2).sum(1) - 2 * a @ b.T
     return squares.clip(min=0)
 
 
-def coverage(generated: Features, real: Features, neighbours: int = NEIGHBOURS) -> dict[str, float]:
+def coverage(
+    generated: Float[Array, "n d"], real: Float[Array, "m d"], neighbours: int = NEIGHBOURS
+) -> dict[str, float]:
     """Precision and recall (Kynkäänniemi et al. 2019, 1904.06991), density and coverage (Naeem et
     al. 2020, 2002.09797): from balls around each head that reach its k-th neighbour in its own set.
 

@@ -8,23 +8,23 @@ from __future__ import annotations
 from collections.abc import Callable
 
 import numpy as np
-from numpy.typing import NDArray
+from jaxtyping import Float
+from numpy import ndarray as Array
 from scipy import stats
 
-Array = NDArray[np.float64]
 Interval = tuple[float, float]
 GROUPS = 20
 """Parts of a set that a jackknife leaves out one at a time."""
 
 
-def interval(values: Array) -> Interval:
+def interval(values: Float[Array, " draws"]) -> Interval:
     """The middle 95 % of the values of a bootstrap."""
     low, high = np.percentile(values, (2.5, 97.5))
     return float(low), float(high)
 
 
 def bootstrap(
-    figure: Callable[..., float], *sets: Array, draws: int = 200, seed: int = 0
+    figure: Callable[..., float], *sets: Float[Array, "_ ..."], draws: int = 200, seed: int = 0
 ) -> Interval:
     """The middle 95 % of a figure of sets whose rows are drawn again with replacement.
 
@@ -36,7 +36,7 @@ def bootstrap(
 
 
 def jackknife(
-    figure: Callable[..., float], *sets: Array, groups: int = GROUPS, seed: int = 0
+    figure: Callable[..., float], *sets: Float[Array, "_ ..."], groups: int = GROUPS, seed: int = 0
 ) -> tuple[float, Interval]:
     """A figure without what it owes to the number of samples, and a 95 % interval.
 
@@ -64,11 +64,11 @@ def jackknife(
 
 def against_floor(
     figure: Callable[[Array, Array], float],
-    generated: Array,
-    real: Array,
+    generated: Float[Array, "n ..."],
+    real: Float[Array, "m ..."],
     splits: int = 20,
     seed: int = 0,
-) -> tuple[Array, Array]:
+) -> tuple[Float[Array, " splits"], Float[Array, " splits"]]:
     """A figure at one sample size, for generated heads and for real ones.
 
     Each split draws two disjoint halves of the real set, and as many generated heads. A distance

@@ -16,6 +16,7 @@ from typing import TypeVar
 
 import numpy as np
 import torch
+from jaxtyping import Float
 from numpy.typing import NDArray
 from torch import Tensor
 from torch.nn import functional as F
@@ -46,7 +47,7 @@ class Scale:
         image: (B, X, Y, Z), intensities in [0, 1].
     """
 
-    image: Tensor
+    image: Float[Tensor, "b x y z"]
 
     @cached_property
     def mean(self) -> Tensor:
@@ -81,7 +82,7 @@ def scales_that_fit(shape: tuple[int, ...]) -> int:
     return next((n for n in (5, 4, 3, 2, 1) if min(shape) // 2 ** (n - 1) >= SMALLEST), 0)
 
 
-def pyramid(images: Tensor, scales: int | None = None) -> tuple[Scale, ...]:
+def pyramid(images: Float[Tensor, "b x y z"], scales: int | None = None) -> tuple[Scale, ...]:
     """What `ms_ssim` and `four_g_r_ssim` need of images, from fine to coarse.
 
     Args:
@@ -107,7 +108,7 @@ def pyramid(images: Tensor, scales: int | None = None) -> tuple[Scale, ...]:
     return tuple(result)
 
 
-def ms_ssim(a: tuple[Scale, ...], b: tuple[Scale, ...]) -> Tensor:
+def ms_ssim(a: tuple[Scale, ...], b: tuple[Scale, ...]) -> Float[Tensor, " b"]:
     """Multi-scale structural similarity of pairs (Wang et al. 2003), (B,).
 
     The weights of the scales are those of the first ones there are, made to sum to 1.
@@ -126,7 +127,7 @@ def ms_ssim(a: tuple[Scale, ...], b: tuple[Scale, ...]) -> Tensor:
 
 def four_g_r_ssim(
     a: tuple[Scale, ...], b: tuple[Scale, ...], *, multi_scale: bool = True, r: bool = True
-) -> Tensor:
+) -> Float[Tensor, " b"]:
     """4-G-R-SSIM of pairs, the mean of both orders, (B,).
 
     Args:
@@ -193,7 +194,7 @@ def _pooled(value: Tensor, reference: Tensor, other: Tensor) -> Tensor:
     return (total / present).relu()
 
 
-def gradient(x: Tensor) -> Tensor:
+def gradient(x: Float[Tensor, "b x y z"]) -> Float[Tensor, "b x-2 y-2 z-2"]:
     """|gx| + |gy| + |gz|, by kernels with planes (-P, 0, +P), P 0.05 and 0.1 in the middle.
 
     (B, X, Y, Z) to (B, X - 2, Y - 2, Z - 2).
@@ -212,7 +213,7 @@ def gradient(x: Tensor) -> Tensor:
     return result.mul_(0.05)
 
 
-def gaussian(x: Tensor) -> Tensor:
+def gaussian(x: Float[Tensor, "b x y z"]) -> Float[Tensor, "b x-6 y-6 z-6"]:
     """Gaussian means of (B, X, Y, Z), six voxels a side fewer."""
     band = partial(_band, device=x.device, dtype=x.dtype)
     x = x @ band(x.shape[3]).T
@@ -222,7 +223,7 @@ def gaussian(x: Tensor) -> Tensor:
 
 
 @cache
-def _band(side: int, device: torch.device, dtype: torch.dtype) -> Tensor:
+def _band(side: int, device: torch.device, dtype: torch.dtype) -> Float[Tensor, "means side"]:
     """(side - 6, side): each row averages seven neighbours."""
     at = torch.arange(KERNEL, dtype=torch.float64) - KERNEL // 2
     weights = torch.exp(-(at**2) / (2 * SIGMA**2))
