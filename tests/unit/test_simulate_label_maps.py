@@ -9,7 +9,7 @@ import nibabel as nib
 import numpy as np
 import pytest
 
-from brainldm.errors import DataError
+from brainldm.errors import DataError, UsageError
 from brainldm.simulate.contrast import MATERIALS
 from brainldm.simulate.labelmap import NECK_MM, find_label_maps, read_label_map
 from brainldm.simulate.layers import split_layers
@@ -97,6 +97,8 @@ def test_a_map_of_the_wrong_shape_is_refused(tmp_path: Path) -> None:
 
 
 def test_a_folder_is_searched_by_name(tmp_path: Path) -> None:
+    with pytest.raises(UsageError, match="There is no folder"):
+        find_label_maps(tmp_path / "nowhere")
     with pytest.raises(DataError, match="has no label maps"):
         find_label_maps(tmp_path)
     write_label_map(tmp_path / "b.nii.gz")

@@ -11,7 +11,7 @@ from numpy.typing import NDArray
 from scipy import ndimage
 
 from brainldm.dataset.scans import nifti_files, nifti_stem
-from brainldm.errors import DataError
+from brainldm.errors import DataError, UsageError
 from brainldm.image.volume import Volume
 from brainldm.simulate.tissues import NUMBERS, TISSUES, of_kind, of_number, place
 
@@ -44,8 +44,14 @@ def find_label_maps(folder: Path) -> dict[str, Path]:
     """The label maps of a folder by the name of their anatomy, in order.
 
     Raises:
+        UsageError: there is no such folder.
         DataError: there is none, or two of one name.
     """
+    if not folder.is_dir():
+        raise UsageError(
+            f"There is no folder {folder}: expected one of label maps. `brainldm download "
+            "label-maps` fetches some."
+        )
     files = nifti_files(folder)
     names = [nifti_stem(path) for path in files]
     if not files:
