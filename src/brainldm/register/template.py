@@ -98,17 +98,26 @@ def _coordinates(shape: tuple[int, ...], origin: Map) -> tuple[Map, Map, Map]:
 
 def _signed_distance(mask: NDArray[np.bool_]) -> Map:
     """Millimetres to the edge of a mask on a 1 mm grid, negative inside."""
-    outside: Map = ndimage.distance_transform_edt(~mask).astype(np.float32)
-    inside: Map = ndimage.distance_transform_edt(mask).astype(np.float32)
-    return outside - inside
+    distance: Map = ndimage.distance_transform_edt(~mask).astype(np.float32)
+    near = _around(mask, 1)
+    distance[near] -= ndimage.distance_transform_edt(mask[near]).astype(np.float32)
+    return distance
+
+
+def _around(mask: NDArray[np.bool_], margin: int) -> tuple[slice, ...]:
+    """The box of a mask, and some voxels more at each side; beyond it nothing need be computed."""
+    [box] = ndimage.find_objects(mask.astype(np.uint8))
+    return tuple(slice(max(0, side.start - margin), side.stop + margin) for side in box)
 
 
 def _inner_skull(brain: NDArray[np.bool_]) -> NDArray[np.bool_]:
     """The brain mask with its clefts closed, and a gap around it."""
-    far = np.pad(brain, 20)
-    grown = ndimage.distance_transform_edt(~far) < 12
-    closed = ndimage.distance_transform_edt(grown) > 12 - INNER_SKULL_GAP
-    return np.asarray(closed[20:-20, 20:-20, 20:-20])
+    padded = np.pad(brain, 20)
+    near = _around(padded, 14)
+    grown = ndimage.distance_transform_edt(~padded[near]) < 12
+    closed = np.zeros_like(padded)
+    closed[near] = ndimage.distance_transform_edt(grown) > 12 - INNER_SKULL_GAP
+    return closed[20:-20, 20:-20, 20:-20]
 
 
 def _lateral_ventricles(csf: Map, origin: Map) -> NDArray[np.bool_]:
