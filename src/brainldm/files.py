@@ -174,14 +174,19 @@ def _unwritten(what: str, error: OSError) -> StorageError:
 
 
 def sha256(path: Path) -> str:
-    """The SHA-256 of a file's content, read in pieces.
+    """The SHA-256 of a file's content; errors as `checksum`."""
+    return checksum(path, "sha256")
+
+
+def checksum(path: Path, algorithm: str) -> str:
+    """The digest of a file's content, read in pieces, by the name that hashlib has for it.
 
     Raises:
         StorageError: it cannot be read.
     """
     try:
         with path.open("rb") as file:
-            return hashlib.file_digest(file, "sha256").hexdigest()
+            return hashlib.file_digest(file, algorithm).hexdigest()
     except OSError as error:
         raise StorageError(f"Cannot read {path}: {error.strerror}.") from error
 

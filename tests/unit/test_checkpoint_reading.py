@@ -140,7 +140,6 @@ def test_other_objects_are_refused(content: Any, name: str, tmp_path: Path) -> N
         ([1, 2], "a list"),
         ({}, r"the entries \(none\)"),
         ({"epoch": 3, "weights": STATE}, "the entries epoch, weights"),
-        ({"state_dict": STATE, "model": STATE}, "the entries state_dict, model"),
     ],
 )
 def test_what_is_no_state_dict(content: Any, got: str, tmp_path: Path) -> None:

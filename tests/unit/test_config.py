@@ -194,3 +194,47 @@ def test_public_names() -> None:
     assert brainldm.Volume.__name__ == "Volume"
     with pytest.raises(AttributeError, match="no attribute 'Brain'"):
         _ = brainldm.Brain
+
+
+@pytest.mark.parametrize(
+    ("section", "key", "value", "expected"),
+    [
+        ("unet", "num_res_blocks", 10**9, "less than or equal to 16"),
+        ("autoencoder", "channels", [32] * 10_000, "at most 16 items"),
+        ("autoencoder", "channels", [], "at least 1 item"),
+        ("latent", "shape", [10**400, 20, 28, 20], "less than or equal to 65536"),
+        ("unet", "norm_eps", -1, "greater than or equal to 0"),
+    ],
+)
+def test_sizes_that_would_fill_the_memory(
+    section: str, key: str, value: Any, expected: str
+) -> None:
+    content = published_dict()
+    content[section][key] = value
+    with pytest.raises(BrainLDMError, match=expected):
+        ModelConfig.from_json(json.dumps(content), "config.json")
+
+
+def test_a_shape_of_too_many_voxels() -> None:
+    content = published_dict(shape=[65536, 65536, 65536])
+    content["latent"]["shape"] = [3, 8192, 8192, 8192]
+    with pytest.raises(BrainLDMError, match="expected at most 1,073,741,824 voxels"):
+        ModelConfig.from_json(json.dumps(content), "config.json")
+
+
+def test_an_affine_that_overflows() -> None:
+    rows = [[1e308, 0, 0, 0], [0, 1e308, 0, 0], [0, 0, 1e308, 0], [0, 0, 0, 1]]
+    with pytest.raises(BrainLDMError, match="affine must be invertible"):
+        ModelConfig.from_json(json.dumps(published_dict(affine=rows)), "config.json")
+
+
+def test_many_faults_are_counted() -> None:
+    text = json.dumps(published_dict(conditions=["x"] * 1000))
+    with pytest.raises(BrainLDMError, match=r"\n  \.\.\. and 980 more\n"):
+        ModelConfig.from_json(text, "config.json")
+
+
+@pytest.mark.parametrize("text", ["[" * 10**5, '{"name": ' * 10**5, "null", "", "[]", "NaN"])
+def test_what_is_no_configuration(text: str) -> None:
+    with pytest.raises(BrainLDMError, match="does not describe a brainldm model"):
+        ModelConfig.from_json(text, "config.json")

@@ -97,7 +97,7 @@ def test_extractors_that_cannot_be_had(medicalnet: Path, tmp_path: Path) -> None
         with pytest.raises(BrainLDMError, match=re.escape(says)):
             Extractor.of(name, weights)
     for file, says in (
-        ("text.pth", "without code in it"),
+        ("text.pth", "damaged or not a file of weights"),
         ("other.pth", r"3\d\d weights are missing, 1 are unknown or of another shape"),
     ):
         with pytest.raises(BrainLDMError, match=says):

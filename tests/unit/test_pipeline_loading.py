@@ -10,6 +10,7 @@ import numpy as np
 import pytest
 import torch
 
+from brainldm.checkpoint import load_model
 from brainldm.conditions import Conditions
 from brainldm.errors import BrainLDMError
 from brainldm.models import slabs
@@ -29,8 +30,20 @@ def test_saved_model_is_the_same_model(model: BrainLDM, tmp_path: Path) -> None:
     np.testing.assert_array_equal(a, b)
 
 
-def test_a_rounded_model_is_not_saved(toy_directory: Path, tmp_path: Path) -> None:
+@pytest.mark.parametrize("memory", ["normal", "low"])
+def test_a_rounded_model_is_saved_as_it_was_before(
+    memory: str, model: BrainLDM, toy_directory: Path, tmp_path: Path
+) -> None:
+    half = BrainLDM.from_pretrained(toy_directory, device="cpu", dtype="bfloat16", memory=memory)
+    half.save_pretrained(tmp_path / "copy")
+    assert load_model(tmp_path / "copy").hash == model.hash == load_model(toy_directory).hash
+    for name in ("unet.safetensors", "autoencoder.safetensors"):
+        assert (tmp_path / "copy" / name).read_bytes() == (toy_directory / name).read_bytes()
+
+
+def test_a_rounded_model_that_was_changed_is_not_saved(toy_directory: Path, tmp_path: Path) -> None:
     half = BrainLDM.from_pretrained(toy_directory, device="cpu", dtype="bfloat16")
+    next(half.unet.parameters()).data.add_(1)
     with pytest.raises(BrainLDMError, match=r"rounded to torch.bfloat16 .* load it with dtype="):
         half.save_pretrained(tmp_path / "copy")
     assert not (tmp_path / "copy").exists()

@@ -7,6 +7,7 @@ seconds of another core for the 2.3 GB of the published model.
 from __future__ import annotations
 
 import hashlib
+import math
 from collections.abc import Mapping
 from concurrent.futures import ThreadPoolExecutor
 from dataclasses import dataclass
@@ -15,16 +16,20 @@ from pathlib import Path
 import torch
 from torch import Tensor
 
+from brainldm.checkpoint.download import PUBLISHED_FILES
 from brainldm.checkpoint.fitting import check_fit
 from brainldm.checkpoint.layouts import CARD, CONFIG, FILES, MODEL_ZOO, OURS, Layout, locate
 from brainldm.checkpoint.names import to_current_names, to_old_names
-from brainldm.checkpoint.reading import read_state_dict
+from brainldm.checkpoint.reading import read_weights
 from brainldm.checkpoint.writing import write_directory
 from brainldm.config import ModelConfig, published_config
 from brainldm.errors import ModelError, StorageError, UsageError
-from brainldm.files import sha256
+from brainldm.files import checksum
 from brainldm.models.autoencoder import AutoencoderKL
 from brainldm.models.unet import DiffusionUNet
+
+SAME_SCALE = 1e-4
+"""By how much of it two scales of the latent may differ, as where one was rounded."""
 
 
 @dataclass(frozen=True)
@@ -62,15 +67,19 @@ def load_model(
     if config is None:
         config = _read_config(folder, layout)
         sums = config.weights
+        if source == "published" and not sums:
+            sums = {file.name: file.hash for file in PUBLISHED_FILES}
     with ThreadPoolExecutor(1) as worker:
         check = worker.submit(_check_hashes, folder, sums)
         try:
-            autoencoder = read_state_dict(folder / layout.autoencoder)
-            unet = read_state_dict(folder / layout.unet, dtype if config.hash else None)
+            first = read_weights(folder / layout.autoencoder)
+            second = read_weights(folder / layout.unet, dtype if config.hash else None)
         finally:
             check.result()  # says more of a damaged file than its reader can
-    autoencoder = to_current_names(autoencoder, "autoencoder")
-    unet = to_current_names(unet, "unet")
+    for file, weights in zip(layout, (first, second), strict=True):
+        _check_scale(weights.scale, config, folder / file)
+    autoencoder = to_current_names(first.state, "autoencoder")
+    unet = to_current_names(second.state, "unet")
     digest = config.hash or _hash(autoencoder, unet)
     if dtype:
         unet = {name: tensor.to(dtype) for name, tensor in unet.items()}
@@ -171,20 +180,33 @@ def _read_config(folder: Path, layout: Layout) -> ModelConfig:
 
 
 def _check_hashes(folder: Path, weights: Mapping[str, str]) -> None:
-    for name, expected in weights.items():
+    for name, known in weights.items():
         path = folder / name
-        if not path.is_file():
+        if name not in FILES or not path.is_file():
             raise StorageError(
                 f"{folder / CONFIG} was saved with {name}, which is not there. Copy the whole "
                 "directory again."
             )
-        got = sha256(path)
+        algorithm, _, expected = known.rpartition(":")
+        got = checksum(path, algorithm or "sha256")
         if got != expected:
+            origin = f"{CONFIG} was saved with" if not algorithm else "was published"
             raise ModelError(
-                f"{path} is not the file that {CONFIG} was saved with: expected SHA-256 "
+                f"{path} is not the file that {origin}: expected {algorithm.upper() or 'SHA-256'} "
                 f"{expected}, got {got} ({path.stat().st_size:,} bytes). It is damaged, or was "
-                "replaced: copy the whole directory again, or convert the original weights again."
+                "replaced: copy the whole directory again, or convert the original weights again"
+                + (", or fetch it with `brainldm download`." if algorithm else ".")
             )
+
+
+def _check_scale(said: float | None, config: ModelConfig, path: Path) -> None:
+    scale = config.latent.scale
+    if said is not None and not math.isclose(said, scale, rel_tol=SAME_SCALE):
+        raise ModelError(
+            f"{path} says that the latent's scale is {said:g}, and the configuration {scale:g}: "
+            f"expected one number. Correct latent.scale in {CONFIG}, or take the scale out of the "
+            "file of weights, by what the U-Net was trained with."
+        )
 
 
 def _hash(*states: Mapping[str, Tensor]) -> str:

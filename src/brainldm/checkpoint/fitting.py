@@ -44,9 +44,15 @@ def check_fit(module: nn.Module, state: Mapping[str, Tensor], what: str) -> None
             f"The weights do not fit {what}. {_differences(expected, got)}\n"
             "Give weights of this architecture, or the configuration that they were trained with."
         )
+    dtypes = {name: tensor.dtype for name, tensor in module.state_dict().items()}
     for name, tensor in state.items():
+        if not tensor.is_floating_point() and dtypes[name].is_floating_point:
+            raise ModelError(
+                f"The weights of {what} are of another kind: {name} is of {tensor.dtype}, and "
+                f"expected is {dtypes[name]}. Give weights that were not quantised."
+            )
         # The extremes are NaN or infinite if any value is, and cost far less than isfinite().all().
-        if tensor.numel() and not torch.stack(tensor.aminmax()).isfinite().all():
+        if tensor.numel() and not torch.stack(tensor.aminmax()).to(dtypes[name]).isfinite().all():
             raise ModelError(
                 f"The weights of {what} are not numbers everywhere: {name} holds NaN or infinite "
                 "values, where finite ones were expected. The training that made them diverged, "

@@ -5,27 +5,28 @@ from __future__ import annotations
 import re
 from collections.abc import Mapping
 from pathlib import Path
-from typing import Any
 
 import torch
 from safetensors import safe_open
 from safetensors.torch import load_file
 from torch import Tensor
 
+from brainldm.checkpoint.archive import check_archive, unreadable
+from brainldm.checkpoint.unwrap import Weights, refuse_odd, unwrap
 from brainldm.errors import ModelError, StorageError
-
-_WRAPPERS = ("state_dict", "model_state_dict", "model", "net")
-"""Keys under which training programs keep the weights beside the optimiser's and others."""
-
-_PARALLEL = "module."
-"""What torch's DataParallel and DistributedDataParallel put before every name."""
 
 
 def read_state_dict(path: str | Path, dtype: torch.dtype | None = None) -> dict[str, Tensor]:
-    """Read the tensors of a `.safetensors`, `.pt` or `.pth` file, on the CPU.
+    """The tensors that `read_weights` finds; arguments and errors are its own."""
+    return read_weights(path, dtype).state
 
-    Weights inside `{"state_dict": ...}` and its like, or under a DataParallel's `module.`, are
-    unwrapped. Nothing in the file is executed: a pickle is opened with `weights_only=True`.
+
+def read_weights(path: str | Path, dtype: torch.dtype | None = None) -> Weights:
+    """Read the weights in a `.safetensors`, `.pt` or `.pth` file, on the CPU.
+
+    Weights inside `{"state_dict": ...}` and its like, or under `module.` (DataParallel),
+    `_orig_mod.` (torch.compile) or `model.` (Lightning), are unwrapped. Nothing in the file is
+    executed: a pickle is opened with `weights_only=True`. The check sums of an archive hold.
 
     Args:
         path: the file.
@@ -33,25 +34,33 @@ def read_state_dict(path: str | Path, dtype: torch.dtype | None = None) -> dict[
 
     Raises:
         StorageError: no such file, or no permission to read it.
-        ModelError: it is truncated, not a file of weights, holds Python objects other than tensors,
-            or more than one set of weights could be meant.
+        ModelError: it is damaged, not a file of weights, holds Python objects other than tensors or
+            tensors other than arrays of real numbers, or more than one set of weights could be
+            meant.
     """
     path = Path(path)
     _check_is_weights(path)
     try:
         if path.suffix == ".safetensors":
-            content: Any = _read_cast(path, dtype) if dtype else load_file(path)
+            weights = unwrap(_read_cast(path, dtype) if dtype else load_file(path), path)
         else:
-            content = torch.load(path, map_location="cpu", weights_only=True)
-    except MemoryError:
+            check_archive(path)
+            weights = unwrap(torch.load(path, map_location="cpu", weights_only=True), path)
+            _check_size(weights.state, path)
+    except ModelError:
         raise
+    except MemoryError as error:
+        raise ModelError(
+            f"The memory does not suffice to read {path} ({path.stat().st_size:,} bytes). Close "
+            "other programs, or use a machine with more."
+        ) from error
     except Exception as error:
         # Damaged bytes can fail anywhere in the readers, with almost any kind of exception.
         raise _unreadable(path, error) from error
-    state = _unwrap(content, path)
-    if all(name.startswith(_PARALLEL) for name in state):
-        state = {name.removeprefix(_PARALLEL): tensor for name, tensor in state.items()}
-    return {name: tensor.to(dtype) for name, tensor in state.items()} if dtype else state
+    if dtype:
+        state = {name: tensor.to(dtype) for name, tensor in weights.state.items()}
+        weights = Weights(state, weights.scale)
+    return weights
 
 
 def _read_cast(path: Path, dtype: torch.dtype) -> dict[str, Tensor]:
@@ -63,8 +72,20 @@ def _read_cast(path: Path, dtype: torch.dtype) -> dict[str, Tensor]:
     state = {}
     for name in names:
         with safe_open(path, "pt") as file:
-            state[name] = file.get_tensor(name).to(dtype, copy=True)
+            tensor = file.get_tensor(name)
+        refuse_odd(name, tensor, path)
+        state[name] = tensor.to(dtype, copy=True)
     return state
+
+
+def _check_size(state: Mapping[str, Tensor], path: Path) -> None:
+    """Refuse tensors that are larger than the file, as those are that repeat one number."""
+    declared, size = sum(t.numel() * t.itemsize for t in state.values()), path.stat().st_size
+    if declared > size:
+        raise ModelError(
+            f"{path} declares {declared:,} bytes of weights, and has {size:,}: expected tensors "
+            "that the file holds. Copy or download it again."
+        )
 
 
 def _check_is_weights(path: Path) -> None:
@@ -97,34 +118,4 @@ def _unreadable(path: Path, error: Exception) -> ModelError:
     reason = (str(error).strip() or "it ends too early").splitlines()[0]
     if reason.startswith("Weights only load failed"):
         reason = "these are not the bytes of a PyTorch file"
-    return ModelError(
-        f"{path} is damaged or not a file of weights: expected what torch.save or safetensors "
-        f"wrote, got {path.stat().st_size:,} bytes that cannot be read ({reason}). Copy or "
-        "download it again."
-    )
-
-
-def _unwrap(content: Any, path: Path) -> dict[str, Tensor]:
-    if _is_state_dict(content):
-        return dict(content)
-    found = [key for key in _WRAPPERS if isinstance(content, Mapping) and key in content]
-    states = [content[key] for key in found if _is_state_dict(content[key])]
-    if len(states) == 1:
-        return dict(states[0])
-    if isinstance(content, Mapping):
-        got = f"the entries {', '.join(map(str, list(content)[:8])) or '(none)'}"
-    else:
-        got = f"a {type(content).__name__}"
-    raise ModelError(
-        f"{path} holds {got}: expected a state dict, which maps names to tensors, as it is or "
-        f"under one of {', '.join(_WRAPPERS)}. Save the network's state dict alone with torch.save."
-    )
-
-
-def _is_state_dict(content: Any) -> bool:
-    return (
-        isinstance(content, Mapping)
-        and len(content) > 0
-        and all(isinstance(name, str) for name in content)
-        and all(isinstance(tensor, Tensor) for tensor in content.values())
-    )
+    return unreadable(path, reason)

@@ -6,7 +6,13 @@ from typing import Annotated
 
 from pydantic import BaseModel, ConfigDict, Field
 
-Positive = Annotated[int, Field(gt=0)]
+MOST = 2**16
+"""Channels, sides and steps beyond which a number is a mistake, and would fill the memory."""
+LEVELS = 16
+"""Levels of a network and blocks of a level, likewise."""
+
+Positive = Annotated[int, Field(gt=0, le=MOST)]
+Few = Annotated[int, Field(gt=0, le=LEVELS)]
 
 
 class Config(BaseModel):

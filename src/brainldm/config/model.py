@@ -15,6 +15,10 @@ from brainldm.config.variables import Variable
 from brainldm.errors import ModelError
 
 Row = tuple[float, float, float, float]
+SHOWN = 20
+"""Faults that a message lists."""
+VOXELS = 2**30
+"""Of an image, beyond which its shape is a mistake."""
 _PUBLISHED = Path(__file__).parents[1] / "weights" / "published" / "config.json"
 
 
@@ -47,7 +51,7 @@ class ModelConfig(Config):
 
         Raises:
             ModelError: not JSON, an unknown key, or a value that is missing or wrong; every
-                one is listed with its path.
+                one is listed with its path, up to `SHOWN`.
         """
         try:
             return cls.model_validate_json(text)
@@ -55,8 +59,9 @@ class ModelConfig(Config):
             lines = [
                 f"  {'.'.join(map(str, e['loc'])) or 'file'}: {e['msg']}" for e in error.errors()
             ]
+            shown = [*lines[:SHOWN], f"  ... and {len(lines) - SHOWN} more"][: len(lines)]
             raise ModelError(
-                f"{where} does not describe a brainldm model:\n" + "\n".join(lines) + "\n"
+                f"{where} does not describe a brainldm model:\n" + "\n".join(shown) + "\n"
                 "Convert the original weights again with `brainldm convert`, or correct the file."
             ) from error
 
@@ -88,12 +93,14 @@ class ModelConfig(Config):
             raise ValueError(
                 f"shape is {self.shape}, but the latent {grid} decodes to {expected_shape}"
             )
+        if math.prod(self.shape) > VOXELS:
+            raise ValueError(f"shape is {self.shape}: expected at most {VOXELS:,} voxels")
         if any(side % self.unet.factor for side in grid):
             raise ValueError(
                 f"latent.shape is {self.latent.shape}, but the U-Net needs sides that are "
                 f"multiples of {self.unet.factor}"
             )
-        if self.affine[3] != (0, 0, 0, 1) or math.isclose(_determinant(self.affine), 0):
+        if self.affine[3] != (0, 0, 0, 1) or not _invertible(self.affine):
             raise ValueError(f"affine must be invertible with last row 0 0 0 1, not {self.affine}")
         missing = {"description", "licence"} - self.provenance.keys()
         if missing:
@@ -101,9 +108,10 @@ class ModelConfig(Config):
         return self
 
 
-def _determinant(affine: tuple[Row, ...]) -> float:
+def _invertible(affine: tuple[Row, ...]) -> bool:
     (a, b, c, _), (d, e, f, _), (g, h, i, _) = affine[:3]
-    return a * (e * i - f * h) - b * (d * i - f * g) + c * (d * h - e * g)
+    determinant = a * (e * i - f * h) - b * (d * i - f * g) + c * (d * h - e * g)
+    return math.isfinite(determinant) and not math.isclose(determinant, 0)
 
 
 @cache

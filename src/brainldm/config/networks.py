@@ -6,7 +6,7 @@ from typing import Annotated, Literal, Self
 
 from pydantic import Field, model_validator
 
-from brainldm.config.base import Config, Positive
+from brainldm.config.base import LEVELS, Config, Few, Positive
 
 
 class AutoencoderConfig(Config):
@@ -15,12 +15,15 @@ class AutoencoderConfig(Config):
     in_channels: Positive = Field(default=1, description="channels of an image")
     out_channels: Positive = Field(default=1, description="channels of a reconstruction")
     channels: tuple[Positive, ...] = Field(
-        default=(64, 128, 128, 128), description="channels of each level, from fine to coarse"
+        default=(64, 128, 128, 128),
+        min_length=1,
+        max_length=LEVELS,
+        description="channels of each level, from fine to coarse",
     )
     latent_channels: Positive = Field(default=3, description="channels of a latent")
-    num_res_blocks: Positive = Field(default=2, description="residual blocks of a level")
+    num_res_blocks: Few = Field(default=2, description="residual blocks of a level")
     norm_num_groups: Positive = Field(default=32, description="groups of a norm")
-    norm_eps: float = Field(default=1e-6, description="added to a norm's variance")
+    norm_eps: float = Field(default=1e-6, ge=0, description="added to a norm's variance")
 
     @property
     def factor(self) -> int:
@@ -42,13 +45,17 @@ class UNetConfig(Config):
 
     in_channels: Positive = 7
     out_channels: Positive = 3
-    channels: tuple[Positive, ...] = (256, 512, 768)
-    num_res_blocks: Positive = 2
+    channels: Annotated[tuple[Positive, ...], Field(min_length=1, max_length=LEVELS)] = (
+        256,
+        512,
+        768,
+    )
+    num_res_blocks: Few = 2
     attention_levels: tuple[bool, ...] = (False, True, True)
     num_head_channels: tuple[Annotated[int, Field(ge=0)], ...] = (0, 512, 768)
     context_dim: Positive = 4
     norm_num_groups: Positive = 32
-    norm_eps: float = 1e-6
+    norm_eps: Annotated[float, Field(ge=0)] = 1e-6
 
     @property
     def factor(self) -> int:

@@ -16,6 +16,7 @@ import torch
 from torch import Tensor
 from torch.nn import functional as F
 
+from brainldm.checkpoint import read_state_dict
 from brainldm.errors import ModelError, StorageError, UsageError, require
 from brainldm.files import sha256
 
@@ -130,15 +131,7 @@ def _resnet(extractor: Extractor) -> torch.nn.Module:
         feed_forward=False,
         bias_downsample=False,
     )
-    try:
-        state = torch.load(extractor.weights or "", map_location="cpu", weights_only=True)
-    except Exception as error:  # torch has no class of its own for a file that it cannot read
-        raise ModelError(
-            f"Cannot read {extractor.weights} as weights: {error}. Expected a state dict saved by "
-            "torch, without code in it."
-        ) from error
-    state = state.get("state_dict", state)
-    state = {name.removeprefix("module."): value for name, value in state.items()}
+    state = read_state_dict(extractor.weights or "")
     # A classifier's last layer is not used.
     state = {n: value for n, value in state.items() if not n.startswith(("fc.", "conv_seg."))}
     own = network.state_dict()

@@ -93,16 +93,20 @@ class BrainLDM:
     def save_pretrained(self, directory: str | Path) -> None:
         """Write `autoencoder.safetensors`, `unet.safetensors` and `config.json`.
 
+        What was rounded to bfloat16 or float16 as it was loaded is written as it was before.
+
         Raises:
-            ModelError: the weights were rounded when they were loaded.
+            ModelError: it was rounded and is another by now, or is gone from where it was read.
             BrainLDMError: the directory cannot be written.
         """
-        if self.dtype != torch.float32:
+        unet = self.networks.unrounded()
+        if unet is None:
             raise ModelError(
                 f"Expected a model in float32 to save, this one was rounded to {self.dtype} when "
-                'it was loaded: load it with dtype="float32", or copy it with `brainldm convert`.'
+                "it was loaded, and was changed since, or where it was read from holds another: "
+                'load it with dtype="float32".'
             )
-        save_model(directory, self.config, self.autoencoder.state_dict(), self.unet.state_dict())
+        save_model(directory, self.config, self.autoencoder.state_dict(), unet)
 
     def generate(
         self,

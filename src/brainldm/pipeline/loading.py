@@ -39,7 +39,8 @@ class Networks:
         dtype: the precision.
         memory: "normal" or "low", to begin with.
         compile: compile the U-Net when it is first called.
-        read_unet: reads the U-Net again; without it, it is never let go.
+        read: reads the model again, the U-Net's weights in a precision or, for None, as they are
+            stored; without it, the U-Net is never let go.
     """
 
     def __init__(
@@ -53,13 +54,13 @@ class Networks:
         dtype: torch.dtype,
         memory: Memory,
         compile: bool = False,
-        read_unet: Callable[[], DiffusionUNet] | None = None,
+        read: Callable[[torch.dtype | None], LoadedModel] | None = None,
     ) -> None:
         self.config, self.hash = config, hash
         self.device, self.dtype, self.memory, self.compile = device, dtype, memory, compile
         self.autoencoder = autoencoder.to(device).eval().requires_grad_(False)
         self._unet: DiffusionUNet | None = self._ready(unet)
-        self._read_unet = read_unet
+        self._read = read
         self._most: int | None = None
         """Latents that the U-Net takes at a time; None for any number."""
 
@@ -80,10 +81,10 @@ class Networks:
         if warning := shortage(config, device, dtype, memory):
             warnings.warn(warning, stacklevel=3)
 
-        def read_unet() -> DiffusionUNet:
-            return _unet(load_model(choice.source, dtype=dtype), dtype)
+        def read(dtype: torch.dtype | None) -> LoadedModel:
+            return load_model(choice.source, dtype=dtype)
 
-        loaded = load_model(choice.source, dtype=dtype)
+        loaded = read(dtype)
         with torch.device("meta"):  # the networks take over the loaded weights
             autoencoder = AutoencoderKL(config.autoencoder)
         load_into(autoencoder, loaded.autoencoder, "the autoencoder")
@@ -96,16 +97,27 @@ class Networks:
             dtype=dtype,
             memory=memory,
             compile=choice.compile,
-            read_unet=read_unet,
+            read=read,
         )
 
     @property
     def unet(self) -> DiffusionUNet:
         """The diffusion network, read again if it was let go."""
         if self._unet is None:
-            assert self._read_unet is not None
-            self._unet = self._ready(self._read_unet())
+            assert self._read is not None
+            self._unet = self._ready(_unet(self._read(self.dtype), self.dtype))
         return self._unet
+
+    def unrounded(self) -> dict[str, Tensor] | None:
+        """The U-Net's weights as they are stored; None where they are not those in memory."""
+        held = self.unet.state_dict()
+        if self.dtype == torch.float32:
+            return held
+        stored = self._read(None).unet if self._read else {}
+        rounded = (stored[name].to(self.dtype) for name in held) if stored else ()
+        kept = zip(held.values(), rounded, strict=False)
+        same = bool(stored) and all(torch.equal(now.cpu(), then) for now, then in kept)
+        return stored if same else None
 
     def in_turn(self, denoised: Iterable[T]) -> Iterator[T]:
         """Latents as they are denoised; in low-memory mode, all of them once the U-Net is let go.
@@ -118,7 +130,7 @@ class Networks:
             if self.memory == "normal":
                 yield from held
                 held.clear()
-        if self.memory == "low" and self._read_unet:
+        if self.memory == "low" and self._read:
             self._unet = None
         yield from held
 

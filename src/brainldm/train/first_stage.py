@@ -8,6 +8,7 @@ from dataclasses import dataclass
 from pathlib import Path
 from typing import Self
 
+import torch
 from pydantic import BaseModel, ConfigDict, ValidationError
 from safetensors.torch import save
 from torch import Tensor
@@ -15,7 +16,7 @@ from torch import Tensor
 from brainldm.checkpoint import load_config, load_into, load_model, read_state_dict
 from brainldm.config import AutoencoderConfig
 from brainldm.errors import DataError, ModelError, UsageError
-from brainldm.files import sha256, to_json, write_together
+from brainldm.files import read_json, sha256, to_json, write_together
 from brainldm.models.autoencoder import AutoencoderKL
 
 RUN = "run.json"
@@ -47,7 +48,7 @@ class Description(BaseModel):
             DataError: it is not one.
         """
         try:
-            return cls.model_validate_json(file.read_bytes())
+            return cls.model_validate(read_json(file, "what `brainldm train autoencoder` wrote"))
         except ValidationError as error:
             problems = "; ".join(
                 f"{'.'.join(map(str, e['loc']))}: {e['msg']}" for e in error.errors()
@@ -116,14 +117,16 @@ def load_first_stage(source: str | Path) -> FirstStage:
         ModelError: its weights are damaged, or as `load_model`.
     """
     description, path = describe_first_stage(source), Path(source) / WEIGHTS
-    network = AutoencoderKL(description.autoencoder)
+    with torch.device("meta"):  # it takes over the loaded weights
+        network = AutoencoderKL(description.autoencoder)
     if description.sha256:
-        weights, digest = read_state_dict(path), sha256(path)
+        digest = sha256(path)
         if digest != description.sha256:
             raise ModelError(
                 f"{path} is not the file that {DESCRIPTION} was saved with: expected SHA-256 "
                 f"{description.sha256}, got {digest}. Copy the run's folder again."
             )
+        weights = read_state_dict(path)
     else:
         model = load_model(source)
         weights, digest = model.autoencoder, model.hash

@@ -14,6 +14,7 @@ import torch
 from jaxtyping import Float, Int
 from torch import Tensor, nn
 
+from brainldm.checkpoint.archive import check_archive
 from brainldm.errors import ModelError, StorageError, require
 from brainldm.train.settings import Adversarial, AutoencoderLoss, Perceptual
 
@@ -94,6 +95,7 @@ def load_perceptual(settings: Perceptual) -> nn.Module:
             f"There is no file {path} of weights for the perceptual loss: expected a state dict of "
             "torchvision's ResNet-50. Correct loss.perceptual.file, or leave it out."
         )
+    check_archive(path)
     try:
         network: nn.Module = PerceptualLoss(
             3, "resnet50", fake_3d_ratio=SLICES, pretrained_path=str(path)

@@ -13,6 +13,7 @@ from torch.distributed.checkpoint.state_dict import (
     set_optimizer_state_dict,
 )
 
+from brainldm.checkpoint.archive import check_archive
 from brainldm.errors import ModelError, StorageError
 from brainldm.files import write_aside
 from brainldm.train.learner import WHOLE, Learner
@@ -58,6 +59,7 @@ def load_state(path: Path, learners: Mapping[str, Learner], accelerator: Acceler
     if not path.exists():
         return 0
     try:
+        check_archive(path)
         content = torch.load(path, map_location="cpu", weights_only=True, mmap=True)
         for name, learner in learners.items():
             if learner.mean:
