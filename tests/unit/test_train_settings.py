@@ -8,10 +8,13 @@ from textwrap import indent
 from typing import get_args
 
 import pytest
+import torch
 from pydantic import BaseModel
 
 from brainldm.checkpoint import load_config
 from brainldm.errors import UsageError
+from brainldm.models.autoencoder import AutoencoderKL
+from brainldm.models.unet import DiffusionUNet
 from brainldm.train.phases import Phase
 from brainldm.train.presets import explained, load_settings, preset_names, to_yaml
 from brainldm.train.settings import AutoencoderSettings, DiffusionSettings, Preset
@@ -67,17 +70,27 @@ def test_every_setting_says_what_it_is() -> None:
 
 
 def test_the_demo_model_is_trained_by_a_preset(root: Path) -> None:
-    """Which has the networks, noise and ranges of the one that ships."""
+    """Whose conditions are those of the one that ships, and whose weights may ship."""
     recipe, demo = str(root / "src/brainldm/demo/recipe.yaml"), load_config("demo")
     first = load_settings(recipe, AutoencoderSettings)
     second = load_settings(recipe, DiffusionSettings)
+    ranges = {v.name: (v.low, v.high) for v in demo.conditions if not v.labels}
+    assert second.ranges == ranges
+    with torch.device("meta"):
+        channels = first.network.latent_channels
+        networks = AutoencoderKL(first.network), DiffusionUNet(second.network.complete(channels, 4))
+    numbers = sum(p.numel() for network in networks for p in network.parameters())
+    assert second.run.weights == "float16"
+    assert 2 * numbers < 25e6
+
+
+def test_a_preset_has_the_networks_of_the_demo_model() -> None:
+    demo = load_config("demo")
+    first = load_settings("demo-2mm", AutoencoderSettings)
+    second = load_settings("demo-2mm", DiffusionSettings)
     assert first.network == demo.autoencoder
     assert second.network.complete(4, 4) == demo.unet
     assert second.schedule == demo.schedule
-    ranges = {v.name: (v.low, v.high) for v in demo.conditions if not v.labels}
-    assert second.ranges == ranges
-    assert load_settings("demo-2mm", AutoencoderSettings).network == first.network
-    assert load_settings("demo-2mm", DiffusionSettings).network == second.network
 
 
 def test_the_presets_are_three() -> None:
