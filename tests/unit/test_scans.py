@@ -59,9 +59,12 @@ def test_folder(tmp_path: Path) -> None:
     touch(tmp_path / "deep/.c.nii.gz")
     touch(tmp_path / "deep/c_2_T1w.nii.gz")
     touch(tmp_path / "notes.txt")
+    touch(tmp_path / "deep/d.mgz")
+    for end in ("hdr", "img"):
+        touch(tmp_path / f"deep/e.{end}")
     found = find_scans(tmp_path)
     assert found.layout == "folder"
-    assert [s.subject for s in found.scans] == ["a1", "b", "c2"]
+    assert [s.subject for s in found.scans] == ["a1", "b", "c2", "d", "e"]
     assert "a_1" in found.scans[0].names
     assert {"c2", "sub-c2", "c_2", "c_2_T1w"} <= set(found.scans[2].names)
 
@@ -96,6 +99,20 @@ def test_an_archive_without_the_scan_is_named(tmp_path: Path) -> None:
         archive.writestr("other", "")
     with pytest.raises(DataError, match=r"1000012_20252_2_0\.zip.*fetch it again"):
         read_scan(find_scans(tmp_path).scans[0])
+
+
+def test_an_archive_that_is_damaged_is_named(tmp_path: Path) -> None:
+    path = tmp_path / "1000012_20252_2_0.zip"
+    with zipfile.ZipFile(path, "w") as archive:
+        archive.writestr(ARCHIVED_SCAN, image().to_bytes(), zipfile.ZIP_DEFLATED)
+    content = path.read_bytes()
+    rng = np.random.default_rng(0)
+    for _ in range(20):
+        damaged = bytearray(content)
+        damaged[int(rng.integers(200, len(content) - 200))] ^= 16
+        path.write_bytes(damaged)
+        with pytest.raises(DataError, match=r"1000012_20252_2_0\.zip.*fetch it again"):
+            read_scan(find_scans(tmp_path).scans[0])
 
 
 def test_several_scans_of_a_person_are_refused_and_the_rest_is_kept(tmp_path: Path) -> None:

@@ -184,11 +184,9 @@ def test_load_without_a_place_in_space(tmp_path: Path) -> None:
 def test_load_what_is_not_a_nifti(tmp_path: Path) -> None:
     (tmp_path / "x.nii.gz").write_text("a picture")
     (tmp_path / "x.txt").write_text("a letter")
-    nib.save(nib.MGHImage(noise(), AFFINE), tmp_path / "x.mgz")
     for name, kind, message in (
         ("x.nii.gz", DataError, "Expected a whole NIfTI"),
         ("x.txt", DataError, "Expected a whole NIfTI"),
-        ("x.mgz", DataError, "is a MGHImage: expected a NIfTI"),
         ("missing.nii", StorageError, "Cannot read"),
     ):
         with pytest.raises(kind, match=message):
@@ -205,7 +203,7 @@ def test_load_truncated(tmp_path: Path, name: str) -> None:
 
 def test_load_complex(tmp_path: Path) -> None:
     nib.save(nib.Nifti1Image(noise().astype(np.complex64), AFFINE), tmp_path / "x.nii")
-    with pytest.raises(DataError, match="values of type complex64: expected real numbers"):
+    with pytest.raises(DataError, match=r"values of type complex64.*: expected real numbers"):
         Volume.load(tmp_path / "x.nii")
 
 

@@ -21,8 +21,8 @@ class Prepare:
         Path,
         typer.Argument(
             metavar="SCANS",
-            help="Scans: a BIDS data set, a folder with NIfTI files or UK Biobank archives (field "
-            "20252), or a text file with one path a line.",
+            help="Scans: a BIDS data set, a folder with NIfTI or MGH files or UK Biobank archives "
+            "(field 20252), or a text file with one path a line.",
         ),
     ]
     out: Annotated[

@@ -9,8 +9,8 @@ from typing import Annotated
 import typer
 
 from brainldm.cli.options import ModelOptions, Out, Overwrite, Preview
-from brainldm.dataset.scans import nifti_stem
 from brainldm.files import make_folder, refuse_existing
+from brainldm.image.reading import image_stem
 from brainldm.image.volume import Volume, output_paths
 
 
@@ -23,7 +23,7 @@ class Reconstruct(ModelOptions):
     """
 
     file: Annotated[
-        Path, typer.Argument(metavar="FILE", help="Scan of a head in MNI152 space, a 3-D NIfTI.")
+        Path, typer.Argument(metavar="FILE", help="Scan of a head in MNI152 space: NIfTI or MGH.")
     ]
     out: Out = Path(".")
     preview: Preview = False
@@ -31,7 +31,7 @@ class Reconstruct(ModelOptions):
 
     def run(self) -> None:
         """Read the scan, then the model."""
-        path = self.out / f"{nifti_stem(self.file)}_reconstruction.nii.gz"
+        path = self.out / f"{image_stem(self.file)}_reconstruction.nii.gz"
         scan = Volume.load(self.file)
         if not self.overwrite:
             refuse_existing(output_paths(path))

@@ -72,7 +72,7 @@ class PreparedData:
         """
         path = self._checked(index)
         try:
-            array = Volume.load(path).array
+            array = Volume.load(path, air=False).array
         except DataError as error:
             raise DataError(f"{error} {REMEDY}") from error
         low, high = float(array.min()), float(array.max())

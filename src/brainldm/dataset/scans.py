@@ -1,4 +1,4 @@
-"""Scans on disk: a BIDS data set, a folder or list of NIfTI files, or UK Biobank archives."""
+"""Scans on disk: a BIDS data set, a folder or list of images, or UK Biobank archives."""
 
 from __future__ import annotations
 
@@ -8,7 +8,7 @@ from dataclasses import dataclass
 from pathlib import Path
 
 from brainldm.errors import DataError, StorageError, UsageError
-from brainldm.image.volume import SUFFIXES
+from brainldm.image.reading import READABLE, files_of, image_stem
 
 ARCHIVE = re.compile(r"(\d+)_20252_(\d+)_\d+\.zip")
 """UK Biobank's T1-weighted structural images: participant, field, instance, array."""
@@ -22,7 +22,7 @@ class Scan:
 
     Args:
         subject: a BIDS label: letters and digits, without "sub-".
-        path: a NIfTI, or an archive with `ARCHIVED_SCAN` in it.
+        path: an image (`READABLE`), or an archive with `ARCHIVED_SCAN` in it.
         names: what a table may call this person.
         instance: UK Biobank's imaging visit; empty elsewhere.
         line: where a list names it; 0 elsewhere.
@@ -67,8 +67,8 @@ def find_scans(source: Path, out: Path | None = None) -> Inputs:
     Args:
         source: a BIDS data set (folders sub-*, of which the raw images *_T1w are taken), a folder
             with UK Biobank's archives PERSON_20252_INSTANCE_0.zip, any other folder with NIfTI
-            files, one NIfTI, or a text file with one path a line ("#" starts a comment; relative
-            paths start at the list's folder).
+            or MGH files, one of those, or a text file with one path a line ("#" starts a comment;
+            relative paths start at the list's folder).
         out: a folder to be written, which must not lie where scans are looked for.
 
     Raises:
@@ -87,8 +87,8 @@ def find_scans(source: Path, out: Path | None = None) -> Inputs:
     if not found:
         raise DataError(
             f"No scan is in {source}, read as: {layout}. Expected sub-*/anat/*_T1w.nii.gz (BIDS), "
-            "PERSON_20252_2_0.zip (UK Biobank), any .nii or .nii.gz, or a text file that lists "
-            "them, one path a line."
+            "PERSON_20252_2_0.zip (UK Biobank), any .nii, .nii.gz, .mgz or .hdr with .img, or a "
+            "text file that lists them, one path a line."
         )
     inside = source.is_dir() and out is not None and out.resolve().is_relative_to(source.resolve())
     if out is not None and inside and (layout != "BIDS" or out.name.startswith("sub-")):
@@ -100,18 +100,15 @@ def find_scans(source: Path, out: Path | None = None) -> Inputs:
     return Inputs(scans, failures, layout, table if layout != "list" and table.is_file() else None)
 
 
-def nifti_files(folder: Path) -> list[Path]:
-    """The .nii and .nii.gz in a folder and its subfolders, sorted, hidden ones left out."""
+def image_files(folder: Path) -> list[Path]:
+    """The images in a folder and its subfolders, sorted, hidden ones left out; headers of pairs."""
     return sorted(
         path
-        for path in folder.rglob("*.nii*")
-        if path.name.endswith(SUFFIXES) and not path.name.startswith(".")
+        for path in folder.rglob("*.*")
+        if path.name.endswith(READABLE)
+        and not path.name.startswith(".")
+        and files_of(path)[0] == path
     )
-
-
-def nifti_stem(path: Path) -> str:
-    """The name of a file without .nii or .nii.gz."""
-    return path.name.removesuffix(SUFFIXES[0]).removesuffix(SUFFIXES[1])
 
 
 def names_of(image: Path, folder: str = "") -> tuple[str, ...]:
@@ -120,7 +117,7 @@ def names_of(image: Path, folder: str = "") -> tuple[str, ...]:
     That is sub-LABEL where the name of the image (or of its folder, if that is given) has it, else
     the image's name without its end and without _T1w.
     """
-    stem = nifti_stem(image)
+    stem = image_stem(image)
     person = stem.removesuffix("_T1w") or stem
     match = re.match(r"sub-([A-Za-z0-9]+)", folder or stem)
     label = match[1] if match else re.sub(r"[^A-Za-z0-9]", "", person)
@@ -133,7 +130,7 @@ def _in_folder(folder: Path) -> tuple[list[Scan], str]:
         return [
             _named(path, subject.name)
             for subject in subjects
-            for path in nifti_files(subject)
+            for path in image_files(subject)
             if re.search(r"_T1w\.nii(\.gz)?$", path.name)
         ], "BIDS"
     archives = [(path, ARCHIVE.fullmatch(path.name)) for path in sorted(folder.rglob("*.zip"))]
@@ -142,11 +139,11 @@ def _in_folder(folder: Path) -> tuple[list[Scan], str]:
     ]
     if archived:
         return archived, "UK Biobank"
-    return [_named(path) for path in nifti_files(folder)], "folder"
+    return [_named(path) for path in image_files(folder)], "folder"
 
 
 def _listed(file: Path) -> Iterator[Scan]:
-    if file.name.endswith(SUFFIXES):
+    if file.name.endswith(READABLE):
         yield _named(file)
         return
     try:

@@ -22,9 +22,9 @@ from scipy import ndimage
 from brainldm.errors import BrainLDMError, DataError
 from brainldm.evaluate.extractors import Extractor
 from brainldm.evaluate.sets import Head
-from brainldm.files import sha256 as sha256_of
 from brainldm.files import write_together
 from brainldm.image.grid import Grid
+from brainldm.image.reading import image_sha256
 from brainldm.image.volume import Volume
 from brainldm.segment.segmenter import Segmenter
 
@@ -90,7 +90,7 @@ def measure(head: Head, how: Measuring) -> Measured:
         StorageError: its file or the cache cannot be read or written.
         DataError: it cannot be measured; or the cache is of another extractor.
     """
-    sha256 = sha256_of(head.path)
+    sha256 = image_sha256(head.path)
     file = how.cache / f"head-{sha256}.npz"
     kept = _kept(file, how)
     if kept is None:

@@ -13,7 +13,7 @@ from brainldm.evaluate.kept import kept
 from brainldm.evaluate.measures import Measuring
 from brainldm.evaluate.pairs import PAIR_FIGURES, similarities
 from brainldm.evaluate.sets import Head
-from brainldm.files import sha256
+from brainldm.image.reading import image_sha256
 from brainldm.metrics.resampling import bootstrap
 from brainldm.metrics.similarity import psnr
 from brainldm.pipeline.brain import BrainLDM
@@ -51,7 +51,8 @@ def figures(
 
 
 def _recover(pipeline: BrainLDM, head: Head, how: Measuring) -> list[float]:
-    name = hashlib.sha256(f"{sha256(head.path)} {pipeline.hash} {how.grid}".encode()).hexdigest()
+    meaning = f"{image_sha256(head.path)} {pipeline.hash} {how.grid}"
+    name = hashlib.sha256(meaning.encode()).hexdigest()
 
     def look() -> list[float]:
         scan = pipeline.prepare(head.read(how.grid))

@@ -5,19 +5,17 @@ from __future__ import annotations
 from collections.abc import Mapping, Sequence
 from dataclasses import dataclass
 from pathlib import Path
-from typing import Any
 
-import nibabel as nib
 import numpy as np
-from nibabel.filebasedimages import ImageFileError
 
 from brainldm.dataset.participants import read_people
 from brainldm.dataset.people import People
-from brainldm.dataset.scans import names_of, nifti_files, nifti_stem
+from brainldm.dataset.scans import image_files, names_of
 from brainldm.dataset.sidecar import read_provenance
 from brainldm.errors import DataError, UsageError
 from brainldm.image.grid import Grid
-from brainldm.image.volume import Volume, output_paths
+from brainldm.image.reading import image_stem
+from brainldm.image.volume import Volume, read_grid
 
 Covariates = Mapping[str, str | float]
 
@@ -27,7 +25,7 @@ class Head:
     """One scan.
 
     Args:
-        path: its NIfTI.
+        path: of its image.
         known: its covariates: those asked for, of a generated head, or those of a table.
     """
 
@@ -49,7 +47,7 @@ class Head:
 
 
 def find_heads(folder: Path, what: str, most: int | None = None) -> tuple[Head, ...]:
-    """The heads in a folder: NIfTI files, with sidecars or a participants.tsv if there are.
+    """The heads in a folder: images, with sidecars or a participants.tsv if there are.
 
     Args:
         folder: searched with its subfolders; label maps (_dseg) in it are no heads.
@@ -60,12 +58,12 @@ def find_heads(folder: Path, what: str, most: int | None = None) -> tuple[Head, 
         UsageError: no folder, or fewer than two scans.
         DataError: a damaged table.
     """
-    files = nifti_files(folder) if folder.is_dir() else []
-    paths = [path for path in files if not nifti_stem(path).endswith("_dseg")]
+    files = image_files(folder) if folder.is_dir() else []
+    paths = [path for path in files if not image_stem(path).endswith("_dseg")]
     if len(paths) < 2:
         raise UsageError(
             f"The {what} set {folder} has {len(paths)} scans: expected a folder with at least two "
-            "NIfTI files (.nii, .nii.gz)."
+            "images (NIfTI or MGH)."
         )
     if most is not None and len(paths) > most:
         paths = [paths[i] for i in np.linspace(0, len(paths) - 1, most).round().astype(int)]
@@ -76,7 +74,7 @@ def find_heads(folder: Path, what: str, most: int | None = None) -> tuple[Head, 
 
 def _asked(path: Path) -> Covariates:
     """What a head that brainldm generated was asked to be."""
-    return read_provenance(output_paths(path)[1]).values
+    return read_provenance(path.with_name(f"{image_stem(path)}.json")).values
 
 
 def _values(people: People, path: Path) -> Covariates:
@@ -89,18 +87,13 @@ def common_grid(sets: Mapping[str, Sequence[Head]], resample: bool) -> Grid:
     """The grid of the first real scan, after a look at the header of every scan.
 
     Raises:
+        StorageError: a file cannot be read.
         DataError: a file is damaged, or lies on another grid and may not be resampled.
     """
     reference: Grid | None = None
     for what in ("real", "generated", "training"):
         for head in sets.get(what, ()):
-            try:
-                image: Any = nib.load(head.path)
-                found = Grid.of(image.shape, image.affine)
-            except (ImageFileError, OSError, EOFError, ValueError) as error:
-                raise DataError(
-                    f"Cannot read {head.path}: {error}. Expected a whole 3-D NIfTI file."
-                ) from error
+            found = read_grid(head.path)
             reference = reference or found
             if not (resample or found.equals(reference)):
                 raise DataError(

@@ -5,7 +5,7 @@ World coordinates are millimetres, RAS+ (x to the right, y to the front, z up), 
 
 from __future__ import annotations
 
-import zlib
+import warnings
 from collections.abc import Mapping
 from dataclasses import dataclass
 from pathlib import Path
@@ -14,21 +14,16 @@ from typing import Any, Self
 import nibabel as nib
 import numpy as np
 from isal import igzip
-from nibabel.filebasedimages import ImageFileError
-from nibabel.spatialimages import HeaderDataError
 from numpy.typing import NDArray
 from scipy import ndimage
 
-from brainldm.errors import BrainLDMError, DataError, StorageError, UsageError
+from brainldm.errors import DataError, UsageError
 from brainldm.files import refuse_existing, to_json, write_together
 from brainldm.image.grid import Grid
+from brainldm.image.reading import open_image
 from brainldm.image.slices import preview_png
 
 SUFFIXES = (".nii.gz", ".nii")
-UNREADABLE = (ImageFileError, HeaderDataError, OSError, EOFError, zlib.error)
-"""What nibabel raises for a file that is missing, damaged or no image."""
-FORBIDDEN = (FileNotFoundError, PermissionError, IsADirectoryError)
-"""Those of them that say nothing of the file's content."""
 LEVEL = 3
 """Of ISA-L's gzip: as small as zlib's level 1 to 6, several times as quick."""
 
@@ -65,21 +60,29 @@ class Volume:
         object.__setattr__(self, "affine", affine)
 
     @classmethod
-    def load(cls, path: str | Path) -> Self:
-        """Read a 3-D NIfTI.
+    def load(cls, path: str | Path, *, air: bool = True) -> Self:
+        """Read a 3-D NIfTI or MGH image, alone or as a pair (.hdr, .img), packed or not.
+
+        The file is read to its end, and its checksum has to be that of its content. A series of one
+        volume is that volume.
+
+        Args:
+            path: of the file, or of either file of a pair.
+            air: values that are NaN, as other tools write around a head, take the lowest value of
+                the others; or else they are refused.
 
         Raises:
             StorageError: there is no such file, or it may not be read.
-            DataError: it is not a NIfTI, is damaged, does not say where in space it lies, or is
-                not a 3-D image of finite real numbers.
+            DataError: it is no such image, is damaged, does not say where in space it lies, or is
+                not one volume of real numbers.
+
+        Warns:
+            UserWarning: values that are NaN were taken for air.
         """
-        image = open_nifti(path)
+        image = open_image(path)
+        array = _with_air(image.read(), path) if air else image.read()
         try:
-            array = image.get_fdata(dtype=np.float32)
-        except UNREADABLE as error:
-            raise _unreadable(path, error) from error
-        try:
-            return cls(array, image.affine)
+            return cls(array, image.header.affine)
         except DataError as error:
             raise DataError(f"{path}: {error}") from None
 
@@ -164,51 +167,28 @@ def nifti_bytes(array: NDArray[Any], affine: NDArray[np.float64], compress: bool
 
 
 def read_grid(path: str | Path) -> Grid:
-    """Where the voxels of a NIfTI are, from its header alone.
+    """Where the voxels of an image are, from its header alone.
 
     Raises:
         BrainLDMError: as `Volume.load`, but for what only the voxels show.
     """
-    image = open_nifti(path)
-    try:
-        return Grid.of(image.shape, image.affine)
-    except DataError as error:
-        raise DataError(f"{path}: {error}") from None
+    header = open_image(path).header
+    return Grid.of(header.shape, header.affine)
 
 
-def open_nifti(path: str | Path) -> nib.Nifti1Pair:
-    """A NIfTI of real numbers with a place in space; its voxels are not read yet.
-
-    Raises:
-        DataError: the file is missing, is not a NIfTI, is damaged, or does not say where in space
-            it lies.
-    """
-    try:
-        image = nib.load(path)
-    except UNREADABLE as error:
-        raise _unreadable(path, error) from error
-    if not isinstance(image, nib.Nifti1Pair):
-        raise DataError(
-            f"{path} is a {type(image).__name__}: expected a NIfTI (.nii, .nii.gz). "
-            "Convert it first, for instance with mri_convert or dcm2niix."
-        )
-    if image.get_data_dtype().kind not in "iuf":
-        raise DataError(
-            f"{path} holds values of type {image.get_data_dtype()}: expected real numbers, "
-            "one a voxel. Save the magnitude or one channel of it."
-        )
-    if not (image.header["sform_code"] or image.header["qform_code"]):
-        raise DataError(
-            f"{path} does not say where in space it lies (its sform and qform codes are 0), so "
-            "that left cannot be told from right. Expected a header with an affine: convert "
-            "the scan from DICOM again, or set the affine if you know it."
-        )
-    return image
-
-
-def _unreadable(path: str | Path, error: Exception) -> BrainLDMError:
-    kind = StorageError if isinstance(error, FORBIDDEN) else DataError
-    return kind(f"Cannot read {path}: {error}. Expected a whole NIfTI file (.nii, .nii.gz).")
+def _with_air(array: NDArray[np.float32], path: str | Path) -> NDArray[np.float32]:
+    """The values with what is NaN taken for what surrounds a head."""
+    empty = np.isnan(array)
+    if not empty.any() or empty.all():
+        return array
+    air = np.nanmin(array)
+    array[empty] = air
+    warnings.warn(
+        f"{path}: {np.count_nonzero(empty)} of its {array.size} values are NaN, and were taken for "
+        f"air, of the lowest value, {air:g}.",
+        stacklevel=3,
+    )
+    return array
 
 
 def output_paths(path: str | Path) -> tuple[Path, Path, Path]:

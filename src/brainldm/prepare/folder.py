@@ -19,8 +19,9 @@ from brainldm.dataset.bids import SPACE, t1w
 from brainldm.dataset.derivative import open_derivative
 from brainldm.dataset.sidecar import Provenance, Source, prepared_sidecar, read_provenance
 from brainldm.errors import BrainLDMError
-from brainldm.files import sha256, to_json, write_together
+from brainldm.files import to_json, write_together
 from brainldm.image.grid import Grid
+from brainldm.image.reading import files_of, image_sha256
 from brainldm.image.volume import Volume
 from brainldm.prepare.outcome import Prepared
 from brainldm.prepare.quality import quality_page
@@ -109,8 +110,8 @@ class Folder:
             not image.is_file()
             or done.settings != self.settings.to_json()
             or not set(subject.missing) <= set(done.measured)
-            or not file.is_file()
-            or done.source != Source(name=file.name, sha256=sha256(file))
+            or not all(each.is_file() for each in files_of(file))
+            or done.source != Source(name=file.name, sha256=image_sha256(file))
         ):
             return None
         return done

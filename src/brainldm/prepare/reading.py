@@ -2,21 +2,27 @@
 
 from __future__ import annotations
 
+import lzma
+import struct
 import tempfile
 import zipfile
+import zlib
 from collections.abc import Iterator
 from contextlib import contextmanager
 from pathlib import Path
 
 import nibabel as nib
-import numpy as np
 
 from brainldm.dataset.scans import ARCHIVED_SCAN, Scan
 from brainldm.errors import DataError
-from brainldm.image.volume import Volume, open_nifti
+from brainldm.image.reading import open_image
+from brainldm.image.volume import Volume
 
 EXTENT_MM = (90.0, 600.0)
 """How far each side of a scan of a head can plausibly reach."""
+
+MOST_BYTES = 2**30
+"""Of a scan in an archive."""
 
 
 def read_scan(scan: Scan) -> Volume:
@@ -47,8 +53,13 @@ def _unpacked(scan: Scan) -> Iterator[Path]:
     with tempfile.TemporaryDirectory() as folder:
         try:
             with zipfile.ZipFile(scan.path) as archive:
+                if archive.getinfo(ARCHIVED_SCAN).file_size > MOST_BYTES:
+                    raise ValueError(f"it is more than {MOST_BYTES} bytes")
                 path = Path(archive.extract(ARCHIVED_SCAN, folder))
-        except (KeyError, OSError, zipfile.BadZipFile) as error:
+        except (
+            *(KeyError, OSError, EOFError, ValueError, RuntimeError, struct.error),
+            *(MemoryError, zipfile.BadZipFile, zlib.error, lzma.LZMAError),
+        ) as error:
             raise DataError(
                 f"Cannot read {ARCHIVED_SCAN} from {scan.path}: {error}. Expected a whole archive "
                 "of UK Biobank's field 20252; fetch it again."
@@ -57,24 +68,19 @@ def _unpacked(scan: Scan) -> Iterator[Path]:
 
 
 def _check_header(path: Path) -> None:
-    image = open_nifti(path)
-    header = image.header
-    unit = header.get_xyzt_units()[0]
-    sides = nib.affines.voxel_sizes(image.affine) * image.shape[:3]
-    if unit not in ("mm", "unknown") or not all(EXTENT_MM[0] <= s <= EXTENT_MM[1] for s in sides):
+    header = open_image(path).header
+    sides = nib.affines.voxel_sizes(header.affine) * header.shape
+    likely = all(EXTENT_MM[0] <= side <= EXTENT_MM[1] for side in sides)
+    if header.unit not in ("mm", "unknown") or not likely:
         size = " x ".join(f"{side:.4g}" for side in sides)
         raise DataError(
-            f"{path} spans {size}, and its header calls the unit {unit!r}: expected a head in "
-            f"millimetres, {EXTENT_MM[0]:g} to {EXTENT_MM[1]:g} a side. Correct the voxel sizes, "
-            "or convert the scan from DICOM again."
+            f"{path} spans {size}, and its header calls the unit {header.unit!r}: expected a head "
+            f"in millimetres, {EXTENT_MM[0]:g} to {EXTENT_MM[1]:g} a side. Correct the voxel "
+            "sizes, or convert the scan from DICOM again."
         )
-    if header["sform_code"] and header["qform_code"]:
-        hands = [
-            np.sign(np.linalg.det(m[:3, :3])) for m in (header.get_sform(), header.get_qform())
-        ]
-        if hands[0] != hands[1]:
-            raise DataError(
-                f"{path} is left-right ambiguous: its sform and its qform are mirror images of "
-                "each other. Find out which is right, and set the other to it, for instance with "
-                "nibabel's set_qform."
-            )
+    if header.mirrored:
+        raise DataError(
+            f"{path} is left-right ambiguous: its sform and its qform are mirror images of each "
+            "other. Find out which is right, and set the other to it, for instance with nibabel's "
+            "set_qform."
+        )

@@ -11,8 +11,8 @@ import numpy as np
 
 from brainldm.dataset.sidecar import Provenance, Registration, Source
 from brainldm.errors import BrainLDMError, DataError
-from brainldm.files import sha256
 from brainldm.image.fit import fit_to_grid
+from brainldm.image.reading import image_sha256
 from brainldm.prepare.folder import Folder
 from brainldm.prepare.outcome import Outcome
 from brainldm.prepare.quality import BINS, figure
@@ -66,7 +66,7 @@ def _reference(folder: Path) -> Reference:
 
 def _prepare(task: Task, reference: Reference) -> Provenance:
     subject, settings = task.subject, task.folder.settings
-    source = Source(name=subject.scan.path.name, sha256=sha256(subject.scan.path))
+    source = Source(name=subject.scan.path.name, sha256=image_sha256(subject.scan.path))
     scan = read_scan(subject.scan)
     try:
         if settings.registered:

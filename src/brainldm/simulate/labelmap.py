@@ -10,8 +10,9 @@ import numpy as np
 from numpy.typing import NDArray
 from scipy import ndimage
 
-from brainldm.dataset.scans import nifti_files, nifti_stem
+from brainldm.dataset.scans import image_files
 from brainldm.errors import DataError, UsageError
+from brainldm.image.reading import image_stem
 from brainldm.image.volume import Volume
 from brainldm.simulate.tissues import NUMBERS, TISSUES, of_kind, of_number, place
 
@@ -52,11 +53,11 @@ def find_label_maps(folder: Path) -> dict[str, Path]:
             f"There is no folder {folder}: expected one of label maps. `brainldm download "
             "label-maps` fetches some."
         )
-    files = nifti_files(folder)
-    names = [nifti_stem(path) for path in files]
+    files = image_files(folder)
+    names = [image_stem(path) for path in files]
     if not files:
         raise DataError(
-            f"{folder} has no label maps: expected .nii or .nii.gz files of whole heads with "
+            f"{folder} has no label maps: expected NIfTI or MGH files of whole heads with "
             "FreeSurfer's numbers. `brainldm download label-maps` fetches some."
         )
     if len(set(names)) < len(names):

@@ -10,7 +10,7 @@ from importlib.metadata import version
 from pathlib import Path
 
 from brainldm.errors import UsageError, require
-from brainldm.files import sha256
+from brainldm.image.reading import image_sha256
 from brainldm.simulate.anatomy import FORMAT, Anatomy, from_label_map
 from brainldm.simulate.labelmap import find_label_maps, read_label_map
 from brainldm.simulate.template import NAME, template_anatomy
@@ -38,9 +38,8 @@ class Source:
         Raises:
             StorageError: the label map cannot be read.
         """
-        made_of = (
-            f"{NAME}-{version('nilearn')}" if self.label_map is None else sha256(self.label_map)
-        )
+        file = self.label_map
+        made_of = image_sha256(file) if file else f"{NAME}-{version('nilearn')}"
         return cache / f"{made_of}-{FORMAT}.npz"
 
     def prepare(self, cache: Path) -> Path:
