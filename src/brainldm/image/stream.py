@@ -87,8 +87,8 @@ def pieces(path: Path, start: int, length: int) -> Iterator[bytes]:
         left = length
         while left:
             piece = file.read(min(PIECE, left))
-            if not piece:
-                raise damaged(path, f"it is cut short: {left} of {length} bytes are missing")
+            if len(piece) < min(PIECE, left):
+                raise damaged(path, "it is cut short: it ends before the last voxel")
             left -= len(piece)
             yield piece
         behind = 0
