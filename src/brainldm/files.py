@@ -14,6 +14,9 @@ from typing import IO, Any
 
 from brainldm.errors import DataError, StorageError, UsageError
 
+LARGEST_JSON = 2**26
+"""Bytes, beyond which a file is none of ours."""
+
 
 def refuse_existing(paths: Sequence[Path]) -> None:
     """Raise a UsageError that names the files among `paths` that exist."""
@@ -191,6 +194,35 @@ def checksum(path: Path, algorithm: str) -> str:
         raise StorageError(f"Cannot read {path}: {error.strerror}.") from error
 
 
+def walk(folder: Path) -> Iterator[Path]:
+    """The files in a folder and its subfolders, links to folders followed, hidden ones left out.
+
+    A folder that several links lead to is looked into once, so that a circle of links ends.
+
+    Raises:
+        StorageError: a folder cannot be read.
+    """
+    seen = set()
+    try:
+        for place, folders, names in os.walk(folder, onerror=_raise, followlinks=True):
+            status = os.stat(place)
+            folders[:] = sorted(name for name in folders if not name.startswith("."))
+            if (status.st_dev, status.st_ino) in seen:
+                folders.clear()
+                continue
+            seen.add((status.st_dev, status.st_ino))
+            yield from (Path(place, name) for name in names if not name.startswith("."))
+    except OSError as error:
+        raise StorageError(
+            f"Cannot look into {error.filename or folder}: {error.strerror}. Correct its "
+            "permissions, or take it out."
+        ) from error
+
+
+def _raise(error: OSError) -> None:
+    raise error
+
+
 def to_json(content: Any) -> bytes:
     """The text of a JSON file."""
     return (json.dumps(content, indent=2) + "\n").encode()
@@ -209,9 +241,12 @@ def read_json(path: Path, expected: str) -> dict[str, Any]:
         DataError: it is not the text of one JSON object.
     """
     try:
+        if path.stat().st_size > LARGEST_JSON:
+            raise ValueError(f"more than {LARGEST_JSON:,} bytes")
         content = json.loads(path.read_bytes())
         if not isinstance(content, dict):
             raise ValueError(f"a {type(content).__name__} where an object was expected")
+        json.dumps(content, ensure_ascii=False).encode()  # half of a character is none
     except OSError as error:
         raise StorageError(f"Cannot read {path}: {error.strerror}. Expected {expected}.") from error
     except (ValueError, RecursionError) as error:

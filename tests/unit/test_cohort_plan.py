@@ -274,3 +274,9 @@ def test_designs_that_cannot_be_met(
 def test_a_plan_is_a_tsv(tmp_path: Path) -> None:
     with pytest.raises(BrainLDMError, match=r"expected a name ending in \.tsv"):
         draw_plan(Design(5), PUBLISHED, tmp_path / "plan.csv")
+
+
+def test_numbers_and_names_that_are_too_long(tmp_path: Path) -> None:
+    said = refusal(tmp_path, f"{HEADER}{'a' * 151}\t{'1' * 5000}\tF\t1e999\t30\t1500\n")
+    for problem in ("at most 150, since files", "seed is '1111", "line 2: age"):
+        assert problem in said

@@ -82,3 +82,32 @@ def test_a_damaged_sidecar_is_named(tmp_path: Path, content: str, message: str) 
     with pytest.raises(DataError, match=message) as error:
         read_provenance(tmp_path / "a.json")
     assert "a.json" in str(error.value)
+
+
+@pytest.mark.parametrize(
+    "value", ["1e999", "NaN", "-Infinity", "1" + "0" * 400, "[]", "{}", "null"]
+)
+def test_values_that_are_no_numbers(value: str, tmp_path: Path) -> None:
+    file = tmp_path / "a.json"
+    content = '{"brainldm": {"conditions": {"age": {"value": VALUE}}}}'
+    file.write_text(content.replace("VALUE", value))
+    with pytest.raises(DataError, match=r"a\.json: .*conditions\.age\.value"):
+        read_provenance(file)
+
+
+@pytest.mark.parametrize(
+    "text",
+    [
+        '{"brainldm": "' + "x" * 2**26 + '"}',
+        "[" * 10**5,
+        '{"a":' * 10**5,
+        '{"\\ud800": 1}',
+        '{"a": ' + "1" * 5000 + "}",
+        '{"brainldm": []}',
+    ],
+    ids=["huge", "deep list", "deep object", "half a character", "digits", "list"],
+)
+def test_json_that_is_none_of_ours(text: str, tmp_path: Path) -> None:
+    (tmp_path / "a.json").write_text(text, encoding="utf-8")
+    with pytest.raises(DataError, match=r"a\.json"):
+        read_provenance(tmp_path / "a.json")

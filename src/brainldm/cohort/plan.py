@@ -22,6 +22,7 @@ import numpy as np
 from numpy.typing import NDArray
 
 from brainldm.conditions import ConditionRanges, Conditions
+from brainldm.dataset.bids import LONGEST_LABEL
 from brainldm.dataset.columns import find_conditions
 from brainldm.dataset.quantities import Column, conditions_of
 from brainldm.dataset.table import Row as Line
@@ -107,12 +108,13 @@ class Plan:
         problems += check(conditions)
         name, text = (line.cells[place].strip() for place in self.places)
         label = name.removeprefix("sub-")
-        if not _LABEL.fullmatch(label):
+        if not _LABEL.fullmatch(label) or len(label) > LONGEST_LABEL:
             problems.append(
                 f"{ID} is {name!r}: expected sub- with letters and digits only, such as sub-0001, "
-                "since files are named by it."
+                f"at most {LONGEST_LABEL}, since files are named by it."
             )
-        seed = int(text) if text.isascii() and text.isdigit() else -1
+        short = text.isascii() and text.isdigit() and len(text) <= len(str(SEED_LIMIT))
+        seed = int(text) if short else -1
         if not 0 <= seed < SEED_LIMIT:
             problems.append(f"{SEED} is {text!r}: expected a whole number from 0 to 2**63 - 1.")
         return (None if problems else Row(index, label, seed, conditions)), problems

@@ -112,7 +112,9 @@ def find_columns(
     found: dict[str, Column] = {}
     wrong: dict[str, str] = {}
     unread: dict[str, str] = {}
-    for index, header in enumerate(table.header):
+    exact = {quantity.name for quantity in quantities}
+    # Of two columns for one quantity the one of its very name counts, wherever it stands.
+    for index, header in sorted(enumerate(table.header), key=lambda each: each[1] not in exact):
         name = _Name.of(header, visit)
         quantity = forms.get(name.bare, forms.get(name.bare.lower()))
         if quantity is None:

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import unicodedata
 from collections import Counter
 from collections.abc import Collection, Mapping, Sequence
 from dataclasses import dataclass, field
@@ -37,7 +38,7 @@ class People:
         Zeros before a number count for nothing where that leaves one person only: 50772 is found
         as sub-0050772.
         """
-        labels = [name.removeprefix("sub-") for name in names]
+        labels = [unicodedata.normalize("NFC", name).removeprefix("sub-") for name in names]
         for label in labels:
             if label in self._labels:
                 return self._labels[label]
@@ -64,7 +65,7 @@ class People:
         if self.file is None:
             return ["No table: sex and age are not known (n/a)."]
         table = self.file.name
-        notes = [f"In {table} the column {column} {why}" for column, why in self.unread.items()]
+        notes = self.misnamed()
         absent = [label for label, person in found.items() if person is None]
         if absent:
             notes.append(f"Not in {table}, so sex and age are not known (n/a): {_some(absent)}.")
@@ -73,13 +74,24 @@ class People:
             notes.append(f"In {table} without a scan: {_some(rest)}.")
         return notes
 
+    def misnamed(self) -> list[str]:
+        """A sentence on each column that looks like a covariate and is not read as one."""
+        table = self.file.name if self.file else ""
+        return [f"In {table} the column {column} {why}" for column, why in self.unread.items()]
+
     def refuse_breaks(self) -> None:
-        """Refuse cells that no table of BIDS can hold, though a table in general can.
+        """Refuse what no table of BIDS can hold, though a table in general can.
 
         Raises:
-            DataError: tabs or line breaks in `Person.other`, each with its row.
+            DataError: tabs or line breaks in `Person.other`, each with its row, or in the name of a
+                column.
         """
         problems = [
+            f"  row 1, column {column!r}: has a tab or a line break in its name"
+            for column in self.columns
+            if any(mark in column for mark in "\t\r\n")
+        ]
+        problems += [
             f"  row {person.row} ({person.name}), column {column}: has a tab or a line break in it"
             for person in self.persons.values()
             for column, cell in person.other.items()

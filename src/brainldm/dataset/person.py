@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import math
+import unicodedata
 from collections.abc import Iterable, Mapping
 from dataclasses import dataclass
 
@@ -43,7 +44,8 @@ class Person:
     @property
     def label(self) -> str:
         """The name without sub-, and without what a file's name has at its end."""
-        return self.name.removesuffix(".gz").removesuffix(".nii").removeprefix("sub-")
+        name = unicodedata.normalize("NFC", self.name)
+        return name.removesuffix(".gz").removesuffix(".nii").removeprefix("sub-")
 
     @property
     def values(self) -> dict[str, str | float]:
@@ -98,6 +100,8 @@ def _person(row: Row, places: Places) -> tuple[Person | None, list[str]]:
         return None, [f"{where}: {row.misfit}."]
     if value(name) is None:
         return None, [f"{where} names no participant. Keep one row for each."]
+    if not name.isprintable():
+        return None, [f"row {row.number}: {name!r} is no name: expected letters that are printed."]
     known, problems = {}, []
     for column in places.known[places.visits.get(name, places.first)]:
         try:

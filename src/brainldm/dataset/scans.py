@@ -2,18 +2,25 @@
 
 from __future__ import annotations
 
+import os
 import re
+import unicodedata
 from collections.abc import Iterable, Iterator
 from dataclasses import dataclass
 from pathlib import Path
 
+from brainldm.dataset.bids import LONGEST_LABEL, label_of
 from brainldm.errors import DataError, StorageError, UsageError
+from brainldm.files import walk
 from brainldm.image.reading import READABLE, files_of, image_stem
 
 ARCHIVE = re.compile(r"(\d+)_20252_(\d+)_\d+\.zip")
 """UK Biobank's T1-weighted structural images: participant, field, instance, array."""
 ARCHIVED_SCAN = "T1/T1.nii.gz"
 """The head in such an archive: corrected for gradient distortion, and defaced."""
+
+LONGEST_PATH = 4096
+_LIST = f"Expected an image ({', '.join(READABLE)}), a text file with one path a line, or a folder."
 
 
 @dataclass(frozen=True)
@@ -75,9 +82,9 @@ def find_scans(source: Path, out: Path | None = None) -> Inputs:
         DataError: nothing is there, or no scan is in it.
         UsageError: `out` lies where scans are looked for.
     """
-    if source.is_file():
+    if os.path.isfile(source):
         found, layout = list(_listed(source)), "list"
-    elif source.is_dir():
+    elif os.path.isdir(source):
         found, layout = _in_folder(source)
     else:
         raise DataError(
@@ -90,7 +97,7 @@ def find_scans(source: Path, out: Path | None = None) -> Inputs:
             "PERSON_20252_2_0.zip (UK Biobank), any .nii, .nii.gz, .mgz or .hdr with .img, or a "
             "text file that lists them, one path a line."
         )
-    inside = source.is_dir() and out is not None and out.resolve().is_relative_to(source.resolve())
+    inside = layout != "list" and out is not None and out.resolve().is_relative_to(source.resolve())
     if out is not None and inside and (layout != "BIDS" or out.name.startswith("sub-")):
         raise UsageError(
             f"{out} lies within {source}, where scans are looked for. Choose a folder outside."
@@ -101,13 +108,13 @@ def find_scans(source: Path, out: Path | None = None) -> Inputs:
 
 
 def image_files(folder: Path) -> list[Path]:
-    """The images in a folder and its subfolders, sorted, hidden ones left out; headers of pairs."""
+    """The images in a folder and its subfolders, sorted, links followed; headers of pairs.
+
+    Raises:
+        StorageError: a folder cannot be read.
+    """
     return sorted(
-        path
-        for path in folder.rglob("*.*")
-        if path.name.endswith(READABLE)
-        and not path.name.startswith(".")
-        and files_of(path)[0] == path
+        path for path in walk(folder) if path.name.endswith(READABLE) and files_of(path)[0] == path
     )
 
 
@@ -119,8 +126,8 @@ def names_of(image: Path, folder: str = "") -> tuple[str, ...]:
     """
     stem = image_stem(image)
     person = stem.removesuffix("_T1w") or stem
-    match = re.match(r"sub-([A-Za-z0-9]+)", folder or stem)
-    label = match[1] if match else re.sub(r"[^A-Za-z0-9]", "", person)
+    match = re.match(r"sub-([^\W_]+)", unicodedata.normalize("NFC", folder or stem))
+    label = label_of(match[1] if match else person)
     return tuple(dict.fromkeys((f"sub-{label}", label, person, stem)))
 
 
@@ -133,7 +140,7 @@ def _in_folder(folder: Path) -> tuple[list[Scan], str]:
             for path in image_files(subject)
             if re.search(r"_T1w\.nii(\.gz)?$", path.name)
         ], "BIDS"
-    archives = [(path, ARCHIVE.fullmatch(path.name)) for path in sorted(folder.rglob("*.zip"))]
+    archives = [(path, ARCHIVE.fullmatch(path.name)) for path in sorted(walk(folder))]
     archived = [
         Scan(match[1], path, (match[1],), instance=match[2]) for path, match in archives if match
     ]
@@ -148,13 +155,16 @@ def _listed(file: Path) -> Iterator[Scan]:
         return
     try:
         lines = file.read_text(encoding="utf-8").splitlines()
-    except (OSError, UnicodeDecodeError) as error:
-        raise StorageError(
-            f"Cannot read {file} as a list of scans: {error}. Expected a text file with one path "
-            "a line, or a folder."
+    except OSError as error:
+        raise StorageError(f"Cannot read {file}: {error.strerror}. {_LIST}") from error
+    except UnicodeDecodeError as error:
+        raise DataError(
+            f"{file} is no image that is read, and no list of scans. {_LIST}"
         ) from error
     for number, line in enumerate(lines, 1):
         text = line.split("#", 1)[0].strip()
+        if not text.isprintable() or len(text) > LONGEST_PATH:
+            raise DataError(f"{file}, line {number}, is no path of a scan. {_LIST}")
         if text:
             yield _named(file.parent / text, line=number)
 
@@ -174,6 +184,12 @@ def _one_each(found: Iterable[Scan]) -> tuple[tuple[Scan, ...], tuple[Failure, .
     scans: list[Scan] = []
     failures: list[Failure] = []
     for subject, theirs in sorted(people.items()):
+        if not 0 < len(subject) <= LONGEST_LABEL:
+            failures += [
+                Failure(image_stem(each.path), str(each.path), _unnamed(each.path))
+                for each in theirs
+            ]
+            continue
         if len(theirs) == 1:
             scans += theirs
             continue
@@ -190,3 +206,10 @@ def _one_each(found: Iterable[Scan]) -> tuple[tuple[Scan, ...], tuple[Failure, .
             )
         )
     return tuple(scans), tuple(failures)
+
+
+def _unnamed(path: Path) -> str:
+    return (
+        f"{path} cannot name a participant: expected a letter or digit of ASCII in the file's "
+        f"name, and at most {LONGEST_LABEL} of them. Rename it, or link to it under another name."
+    )

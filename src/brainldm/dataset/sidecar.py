@@ -7,9 +7,9 @@ from __future__ import annotations
 
 from collections.abc import Mapping
 from pathlib import Path
-from typing import Any, Self
+from typing import Annotated, Any, Self
 
-from pydantic import BaseModel, ConfigDict, ValidationError
+from pydantic import BaseModel, ConfigDict, Field, FiniteFloat, ValidationError
 
 from brainldm._version import __version__
 from brainldm.config import ModelConfig
@@ -19,6 +19,8 @@ from brainldm.files import read_json
 
 OURS = "brainldm"
 """The key of what BIDS does not define."""
+
+Number = Annotated[int, Field(ge=-(2**63), lt=2**63)] | FiniteFloat
 
 
 class _Record(BaseModel):
@@ -37,9 +39,9 @@ class Origin(_Record):
 class Condition(_Record):
     """What an image was asked to show, in its unit and on the model's scale."""
 
-    value: str | int | float
+    value: str | Number
     unit: str = ""
-    normalised: float | list[float] | None = None
+    normalised: FiniteFloat | list[FiniteFloat] | None = None
 
 
 class Checked(_Record):
@@ -47,7 +49,7 @@ class Checked(_Record):
 
     redraws: int
     faults: tuple[str, ...]
-    measured: dict[str, float]
+    measured: dict[str, FiniteFloat]
 
 
 class Source(_Record):
@@ -60,8 +62,8 @@ class Source(_Record):
 class Registration(_Record):
     """How a scan was brought to the template: (4, 4) in mm, and how like it it is then."""
 
-    matrix: list[list[float]]
-    similarity: float
+    matrix: list[list[FiniteFloat]]
+    similarity: FiniteFloat
 
 
 class Provenance(_Record):
@@ -97,7 +99,7 @@ class Provenance(_Record):
     source: Source | None = None
     settings: dict[str, Any] = {}
     registration: Registration | None = None
-    measured: dict[str, float] = {}
+    measured: dict[str, FiniteFloat] = {}
     histogram: list[int] = []
     intensity: dict[str, Any] = {}
 

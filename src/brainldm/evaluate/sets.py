@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import warnings
 from collections.abc import Mapping, Sequence
 from dataclasses import dataclass
 from pathlib import Path
@@ -57,6 +58,10 @@ def find_heads(folder: Path, what: str, most: int | None = None) -> tuple[Head, 
     Raises:
         UsageError: no folder, or fewer than two scans.
         DataError: a damaged table.
+
+    Warns:
+        UserWarning: columns that look like a covariate and are not read as one, or a table of other
+            people.
     """
     files = image_files(folder) if folder.is_dir() else []
     paths = [path for path in files if not image_stem(path).endswith("_dseg")]
@@ -69,7 +74,16 @@ def find_heads(folder: Path, what: str, most: int | None = None) -> tuple[Head, 
         paths = [paths[i] for i in np.linspace(0, len(paths) - 1, most).round().astype(int)]
     table = folder / "participants.tsv"
     people = read_people(table, any_name=True) if table.is_file() else People()
-    return tuple(Head(path, _asked(path) or _values(people, path)) for path in paths)
+    heads = tuple(Head(path, _asked(path) or _values(people, path)) for path in paths)
+    for note in people.misnamed():
+        warnings.warn(f"The {what} set: {note}", stacklevel=2)
+    if people.persons and not any(head.known for head in heads):
+        warnings.warn(
+            f"None of the {what} scans is in {table}, so that nothing is known of them: expected "
+            "their names, or their sub-LABEL, in the column participant_id.",
+            stacklevel=2,
+        )
+    return heads
 
 
 def _asked(path: Path) -> Covariates:

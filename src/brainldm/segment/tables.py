@@ -6,6 +6,7 @@ gives an intracranial volume; SIENAX's is normalised already.
 
 from __future__ import annotations
 
+import math
 from collections.abc import Mapping
 from dataclasses import replace
 from pathlib import Path
@@ -44,6 +45,12 @@ def read_volumes(file: Path, intracranial_ml: float) -> People:
         name: replace(person, known=_volumes(person.values, file, intracranial_ml))
         for name, person in people.persons.items()
     }
+    for person in measured.values():
+        if not all(math.isfinite(float(volume)) for volume in person.known.values()):
+            raise DataError(
+                f"{file}, row {person.row} ({person.name}): the volumes come to {person.known}: "
+                "expected numbers. Correct the row, or take it out."
+            )
     return replace(people, persons=measured)
 
 

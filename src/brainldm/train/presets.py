@@ -93,7 +93,7 @@ def _read(preset: str) -> dict[str, Any]:
         else:
             text = Path(preset).read_text(encoding="utf-8")
         content = yaml.safe_load(text)
-    except (OSError, UnicodeDecodeError, yaml.YAMLError) as error:
+    except (OSError, ValueError, RecursionError, yaml.YAMLError) as error:
         raise UsageError(
             f"Cannot read the preset {preset}: {error}. Expected one of "
             f"{', '.join(preset_names())}, or a YAML file like theirs."
@@ -116,7 +116,7 @@ def _apply(section: Any, change: str) -> None:
         _put(section, path, yaml.safe_load(text))
         for phase in section.get("phases") or ():
             _drop(phase, path)
-    except (ValueError, TypeError, LookupError, AttributeError, yaml.YAMLError):
+    except (ValueError, TypeError, LookupError, AttributeError, RecursionError, yaml.YAMLError):
         raise UsageError(
             f"Cannot use --set {change}: expected KEY=VALUE with a key of the settings that "
             "--dry-run prints, for instance training.learning_rate=1e-4."
