@@ -8,18 +8,38 @@ import sys
 from collections.abc import Callable, Iterator, Sequence
 from concurrent.futures import ProcessPoolExecutor, as_completed
 from concurrent.futures.process import BrokenProcessPool
+from multiprocessing.context import SpawnContext, SpawnProcess
 from threading import Thread
+from types import ModuleType
 from typing import Any, TypeVar
 
 Task = TypeVar("Task")
 Result = TypeVar("Result")
 
 
+class _Process(SpawnProcess):
+    """A process that does not run the caller's script again.
+
+    What it works on is in this package; a script without a guard (`if __name__ == "__main__"`)
+    would begin its own work anew in each process.
+    """
+
+    @staticmethod
+    def _Popen(process: Any) -> Any:
+        script, sys.modules["__main__"] = sys.modules["__main__"], ModuleType("__main__")
+        try:
+            return SpawnProcess._Popen(process)
+        finally:
+            sys.modules["__main__"] = script
+
+
+class _Spawn(SpawnContext):
+    Process = _Process
+
+
 def pool_of(jobs: int) -> ProcessPoolExecutor:
     """Processes of one thread each, not forked: torch and ITK have threads."""
-    return ProcessPoolExecutor(
-        jobs, mp_context=multiprocessing.get_context("spawn"), initializer=_start_worker
-    )
+    return ProcessPoolExecutor(jobs, mp_context=_Spawn(), initializer=_start_worker)
 
 
 def spread(
