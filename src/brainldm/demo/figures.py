@@ -25,8 +25,9 @@ from brainldm.image.slices import draw_slices, encode
 from brainldm.image.volume import Volume
 from brainldm.metrics.agreement import agreement
 from brainldm.metrics.similarity import psnr
+from brainldm.metrics.spectrum import band_power
 from brainldm.pipeline.brain import BrainLDM
-from brainldm.register.template import load_template
+from brainldm.register.template import Template, load_template
 from brainldm.segment.rule import VolumeRule
 from brainldm.simulate.template_head import SimulatedHead, simulate
 
@@ -41,6 +42,10 @@ SETTING: dict[str, Any] = {"sampler": "ddim", "steps": 50}
 SHOWN = 4
 """Heads of each kind on the contact sheet, cut through CUTS (mm)."""
 CUTS = ((2.0, -20.0, 30.0), (32.0, 6.0, 48.0))
+FINE = (0.12, 0.2)
+"""Cycles per mm: folds of the cortex, and what lies between them."""
+WINDOW_MM = (6.0, 16.0)
+"""Inside the skull, between which an image comes to count for its fineness."""
 COLUMNS = (
     *("seed", "sex", "age", "ventricles_asked_ml", "ventricles_measured_ml"),
     *("brain_asked_ml", "brain_measured_ml"),
@@ -110,9 +115,12 @@ def evaluate(model: BrainLDM, out: Path, say: Callable[[str], None] = print) -> 
         ),
         Figure("  lowest (dB)", min(decibels)),
     )
+    clean = [head.clean.numpy() for head in heads]
+    window = _window(template, grid)
+    tell(_fineness("Reconstructed", copies, clean, window, grid, (0.8, 1.2)))
     true = _volumes([head.conditions for head in heads])
     for kind, images in (
-        ("without noise", [head.clean.numpy() for head in heads]),
+        ("without noise", clean),
         ("with noise", [head.image.numpy() for head in heads]),
         ("reconstructed", copies),
     ):
@@ -122,6 +130,8 @@ def evaluate(model: BrainLDM, out: Path, say: Callable[[str], None] = print) -> 
     volumes = model.generate(people, list(GENERATED), **SETTING)
     asked = _volumes(people)
     measured = np.array([rule.measure(volume.array) for volume in volumes])
+    made = [volume.array for volume in volumes]
+    tell(_fineness("Generated", made, clean, window, grid, (0.75, 1.25)))
     tell(*_fidelity(asked, measured))
     tell(*_leakage(model, rule))
     tell(_variety(model, heads))
@@ -138,6 +148,32 @@ def evaluate(model: BrainLDM, out: Path, say: Callable[[str], None] = print) -> 
 def mean(values: Sequence[float]) -> float:
     """The arithmetic mean."""
     return float(np.mean(values))
+
+
+def _window(template: Template, grid: Grid) -> NDArray[np.float32]:
+    """1 within the brain, falling off towards the skull."""
+    affine = np.eye(4)
+    affine[:3, 3] = template.origin.numpy()
+    depth = Volume(-template.head[0].numpy(), affine).resample(grid).array
+    near, far = WINDOW_MM
+    return np.asarray(np.clip((depth - near) / (far - near), 0, 1), np.float32)
+
+
+def _fineness(
+    kind: str,
+    images: Sequence[NDArray[np.float32]],
+    clean: Sequence[NDArray[np.float32]],
+    window: NDArray[np.float32],
+    grid: Grid,
+    limits: tuple[float, float],
+) -> Figure:
+    """The fine power of images over that of simulated heads without noise."""
+    of_images, of_heads = (
+        mean([band_power(image, window, grid.spacing, FINE) for image in each])
+        for each in (images, clean)
+    )
+    name = f"{kind}: power at {FINE[0]:g} to {FINE[1]:g} cycles/mm, over the simulation's"
+    return Figure(name, of_images / of_heads, *limits)
 
 
 def _volumes(people: Sequence[Conditions]) -> NDArray[np.float64]:
