@@ -16,6 +16,7 @@ from jaxtyping import install_import_hook
 
 from tests.typed import MODULES
 
+os.environ.setdefault("OMP_WAIT_POLICY", "PASSIVE")  # since tests import torch first
 # Before anything of brainldm is imported: see tests/typed.py.
 install_import_hook(MODULES, "tests.typed.held")
 

@@ -7,19 +7,17 @@ does not import torch.
 from __future__ import annotations
 
 import importlib
-import os
 from typing import TYPE_CHECKING, Any
 
 from brainldm._version import __version__
+from brainldm.threads import set_defaults
 
 if TYPE_CHECKING:
     from brainldm.conditions import Conditions
     from brainldm.image.volume import Volume
     from brainldm.pipeline.brain import BrainLDM
 
-# Threads that wait for each other in a loop take turns with whoever else computes, many times a
-# second, and all but stop where cores are shared. OpenMP reads this when torch is first imported.
-os.environ.setdefault("OMP_WAIT_POLICY", "PASSIVE")
+set_defaults()  # which torch reads when it is imported
 
 __all__ = ["BrainLDM", "Conditions", "Volume", "__version__"]
 
@@ -34,3 +32,7 @@ def __getattr__(name: str) -> Any:
     if name in _HOMES:
         return getattr(importlib.import_module(_HOMES[name]), name)
     raise AttributeError(f"module {__name__!r} has no attribute {name!r}")
+
+
+def __dir__() -> list[str]:
+    return sorted({*globals(), *__all__})

@@ -31,15 +31,15 @@ class Generator(nn.Module):
     """The bundle's network: normalised conditions to images.
 
     Args:
-        model_dir: folder with `autoencoder.pt` and `model.pt`. With neither of them there, the demo
-            model is used and a line on stderr says so.
+        model_dir: folder with `autoencoder.pt` and `model.pt`. With neither of them there, in
+            a bundle with configs/metadata.json, the demo model is used, and stderr says so.
         load_old: 1 if the two files have the parameter names of GenerativeModels, as the published
             ones do; 0 if they have those of MONAI >= 1.4.
         device: a torch device, or "auto".
         steps: denoising steps (DDIM).
 
     Raises:
-        UsageError: the files contradict `load_old`.
+        UsageError: the files contradict `load_old`, or there is neither weights nor a bundle.
         ModelError: one file of the two is missing, or they do not load.
     """
 
@@ -121,23 +121,41 @@ def generate(
 
 
 def run(model_dir: str | Path, output_dir: str | Path, **options: Any) -> None:
-    """Run `generate` as a command: say where the file is, or what was wrong, with exit code 2.
+    """Run `generate`: say where the file is, or what was wrong.
 
     Raises:
-        SystemExit: for a user's mistake; MONAI buries an exception's message in its traceback.
+        BrainLDMError: as `generate`; it is also said on stderr, since MONAI raises an exception of
+            its own from it, without its message.
+        SystemExit: the same in `python -m monai.bundle`, with exit code 2 and without a traceback.
     """
     try:
         print(generate(model_dir, output_dir, **options))
     except BrainLDMError as error:
         print(f"Error: {error}", file=sys.stderr)
-        raise SystemExit(2) from None
+        if _is_command():
+            raise SystemExit(2) from None
+        raise
+
+
+def _is_command() -> bool:
+    """Whether the program is `python -m monai.bundle`, not one that calls MONAI."""
+    spec = getattr(sys.modules["__main__"], "__spec__", None)
+    return spec is not None and spec.name.split(".")[:2] == ["monai", "bundle"]
 
 
 def _choice(model_dir: Path, device: str) -> Model:
-    """The model in a folder; the demo model if there is none, with a line that says so."""
+    """The model in a folder; the demo model if a bundle has none, with a line that says so."""
     paths = [model_dir / name for name in WEIGHTS.values()]
     if any(path.exists() for path in paths):
         return Model(source=model_dir, device=device)
+    bundle = model_dir.resolve().parent
+    if not (bundle / "configs" / "metadata.json").exists():
+        raise UsageError(
+            f"There are no weights in {model_dir.resolve()}, and {bundle} is not a bundle: "
+            "expected the bundle's folder. MONAI does not say where the bundle lies, so name it: "
+            "--bundle_root DIR, ConfigWorkflow(..., bundle_root=DIR), or monai.bundle.load(..., "
+            "net_override={'model_dir': DIR + '/models'}); or work in it."
+        )
     print(
         f"{' and '.join(map(str, paths))} are not there: using the demo model, which knows only "
         "simulated heads. For the published model, put its weights there; `brainldm download` "

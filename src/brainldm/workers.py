@@ -13,6 +13,8 @@ from threading import Thread
 from types import ModuleType
 from typing import Any, TypeVar
 
+from brainldm.threads import use_threads
+
 Task = TypeVar("Task")
 Result = TypeVar("Result")
 
@@ -117,10 +119,7 @@ def _start_worker() -> None:
     A process also ends when the one that started it was killed, and does not wait for more work.
     """
     Thread(target=_end_with_parent, daemon=True).start()
-    for name in ("OMP_NUM_THREADS", "ITK_GLOBAL_DEFAULT_NUMBER_OF_THREADS"):
-        os.environ[name] = "1"
-    if "torch" in sys.modules:  # imported with the script that started this
-        sys.modules["torch"].set_num_threads(1)
+    use_threads(1)
 
 
 def _end_with_parent() -> None:

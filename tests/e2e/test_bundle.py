@@ -60,7 +60,7 @@ def monai(
         code: int | str | None = 0
         with warnings.catch_warnings(action="default"):
             try:
-                runpy.run_module("monai.bundle", run_name="__main__")
+                runpy.run_module("monai.bundle", run_name="__main__", alter_sys=True)
             except SystemExit as exit:
                 code = exit.code
         return int(code or 0), "".join(capfd.readouterr()) + caplog.text

@@ -199,6 +199,7 @@ def test_outside_the_range(generate: Cli, tmp_path: Path) -> None:
             "eta is 0.5, and the sampler ddpm has none",
         ),
         (("--sampler", "ddim", "--eta", "-1"), "eta is -1.0: expected a number from 0"),
+        (("--threads", "0"), "threads is 0: expected 1 or more"),
         (("--device", "tpu"), "Unknown device 'tpu': expected auto, cpu, cuda"),
         (("--dtype", "float8"), "Unknown dtype 'float8': expected one of"),
         (("--model", "nowhere"), "There is no directory nowhere. Expected 'demo'"),

@@ -170,18 +170,6 @@ def test_missing_extra_says_the_pip_command() -> None:
     assert 'pip install "brainldm[train]"' in str(got.value)
 
 
-@pytest.mark.parametrize(("given", "expected"), [(None, "PASSIVE"), ("ACTIVE", "ACTIVE")])
-def test_threads_wait_without_computing_unless_told_otherwise(
-    given: str | None, expected: str, monkeypatch: pytest.MonkeyPatch
-) -> None:
-    monkeypatch.delenv("OMP_WAIT_POLICY", raising=False)
-    if given:
-        monkeypatch.setenv("OMP_WAIT_POLICY", given)
-    code = "import brainldm, os; print(os.environ['OMP_WAIT_POLICY'])"
-    done = subprocess.run([sys.executable, "-c", code], capture_output=True, text=True, check=True)
-    assert done.stdout.strip() == expected
-
-
 def test_importing_brainldm_and_its_config_does_not_import_torch() -> None:
     code = "import sys, brainldm, brainldm.config; sys.exit('torch' in sys.modules)"
     subprocess.run([sys.executable, "-c", code], check=True)

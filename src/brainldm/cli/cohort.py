@@ -212,6 +212,10 @@ class Run(ModelOptions, SamplingOptions):
             raise UsageError(f"--gate is {self.gate!r}: expected redraw or flag.")
         if self.cores_per_worker is not None and (self.ray is None or self.cores_per_worker < 1):
             raise UsageError("--cores-per-worker is for --ray: expected 1 or more, together.")
+        if self.threads is not None and self.ray is not None:
+            raise UsageError(
+                "--threads is not for --ray: expected --cores-per-worker in its place."
+            )
         limits = _pairs(self.tolerance, "--tolerance", "ventricular_volume_ml=10")
         wanted = Cohort(
             table=self.table,

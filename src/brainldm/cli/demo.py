@@ -9,11 +9,11 @@ from typing import Annotated
 import typer
 
 from brainldm.cli.command import add
-from brainldm.cli.options import ModelName
+from brainldm.cli.options import ComputingOptions, ModelName
 
 
 @dataclass(frozen=True, kw_only=True)
-class Figures:
+class Figures(ComputingOptions):
     """Measure a model of simulated heads: half an hour on two cores.
 
     Prints each figure beside what it should be.

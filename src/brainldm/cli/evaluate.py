@@ -8,7 +8,7 @@ from typing import Annotated
 
 import typer
 
-from brainldm.cli.options import Device
+from brainldm.cli.options import ComputingOptions, Device
 from brainldm.errors import UsageError
 
 QUICK_SCANS, QUICK_PAIRS, PAIRS = 80, 50, 1000
@@ -16,7 +16,7 @@ MEASURES = "How it is measured"
 
 
 @dataclass(frozen=True, kw_only=True)
-class Evaluate:
+class Evaluate(ComputingOptions):
     """Compare generated heads with real ones: FID, MS-SSIM, 4-G-R-SSIM, conditions, copies.
 
     The same command resumes an evaluation that was interrupted.

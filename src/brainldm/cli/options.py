@@ -8,6 +8,8 @@ from typing import TYPE_CHECKING, Annotated
 
 import typer
 
+from brainldm.threads import use_threads
+
 if TYPE_CHECKING:
     from brainldm.pipeline.choice import Model, Sampling
 
@@ -40,6 +42,15 @@ ModelName = Annotated[
         rich_help_panel=COMPUTING,
     ),
 ]
+Threads = Annotated[
+    int | None,
+    typer.Option(
+        parser=integer,
+        metavar="INTEGER",
+        help="Number of threads to compute with; one for each core that may be used if left out.",
+        rich_help_panel=COMPUTING,
+    ),
+]
 Device = Annotated[
     str,
     typer.Option(
@@ -59,7 +70,18 @@ Overwrite = Annotated[bool, typer.Option("--overwrite", help="Replace files that
 
 
 @dataclass(frozen=True, kw_only=True)
-class ModelOptions:
+class ComputingOptions:
+    """With how many threads a verb computes."""
+
+    threads: Threads = None
+
+    def __post_init__(self) -> None:
+        if self.threads is not None:
+            use_threads(self.threads)
+
+
+@dataclass(frozen=True, kw_only=True)
+class ModelOptions(ComputingOptions):
     """Which model, and where it computes."""
 
     model: ModelName = "demo"

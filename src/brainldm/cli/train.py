@@ -10,11 +10,11 @@ from typing import Annotated
 import typer
 
 from brainldm.cli.command import add
-from brainldm.cli.options import integer
+from brainldm.cli.options import ComputingOptions, integer
 
 
 @dataclass(frozen=True, kw_only=True)
-class TrainingOptions:
+class TrainingOptions(ComputingOptions):
     """What both stages need."""
 
     data: Annotated[

@@ -19,6 +19,7 @@ from brainldm.cohort.parts import Batch
 from brainldm.errors import BrainLDMError, StorageError, UsageError, require
 from brainldm.pipeline.brain import BrainLDM
 from brainldm.pipeline.choice import Model
+from brainldm.threads import use_threads
 
 AHEAD = 2
 """Batches that a worker has at a time."""
@@ -37,7 +38,9 @@ class _Worker:
     comes back as it was raised.
     """
 
-    def __init__(self, model: Model) -> None:
+    def __init__(self, model: Model, threads: int | None) -> None:
+        if threads:
+            use_threads(threads)
         self._model = model
         self._pipeline: BrainLDM | None = None
 
@@ -142,7 +145,7 @@ class OnRay:
         actor = self._ray.remote(_Worker).options(
             num_cpus=each, num_gpus=int(on_gpu), max_restarts=0
         )
-        return lambda: actor.remote(model)
+        return lambda: actor.remote(model, None if on_gpu else each)
 
     def make(self, making: Making, batches: Iterable[Batch]) -> Iterator[Made]:
         """Make volumes, each given back once it is whole on the disk, in no order.

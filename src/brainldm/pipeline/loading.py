@@ -23,6 +23,7 @@ from brainldm.models.device import pick_device, pick_dtype
 from brainldm.models.memory import Memory, batch_size, pick_memory, shortage
 from brainldm.models.unet import DiffusionUNet, with_context
 from brainldm.pipeline.choice import Model
+from brainldm.threads import spinning
 
 T = TypeVar("T")
 
@@ -72,13 +73,15 @@ class Networks:
             BrainLDMError: as `BrainLDM.load`.
 
         Warns:
-            UserWarning: the memory will probably not suffice to generate.
+            UserWarning: the memory will probably not suffice to generate, or other programs use
+                the cores and torch, imported before brainldm, does not share them.
         """
         device = pick_device(choice.device)
         dtype = pick_dtype(choice.dtype, device)
         config = choice.config()
         memory = pick_memory(choice.memory, config, device, dtype)
-        if warning := shortage(config, device, dtype, memory):
+        slow = spinning() if device.type == "cpu" else None
+        for warning in filter(None, (shortage(config, device, dtype, memory), slow)):
             warnings.warn(warning, stacklevel=3)
 
         def read(dtype: torch.dtype | None) -> LoadedModel:
