@@ -189,6 +189,22 @@ def test_what_is_damaged_is_made_again(cohort: Cohort, undisturbed: Path, tmp_pa
     assert contents(out) == contents(undisturbed)
 
 
+def test_what_was_edited_is_made_again(cohort: Cohort, undisturbed: Path, tmp_path: Path) -> None:
+    out = tmp_path / "out"
+    shutil.copytree(undisturbed, out)
+    manifest = out / "manifest.jsonl"
+    lines = manifest.read_bytes().splitlines(keepends=True)
+    assert b'"age": 48' in lines[3]
+    lines[3] = lines[3].replace(b'"age": 48', b'"age": 84')
+    manifest.write_bytes(b"".join(lines[:-1]))
+    for name in ("participants.tsv", "report.html", "dataset_description.json"):
+        (out / name).write_text("edited")
+    with pytest.raises(BrainLDMError, match=r"lacks 2 of 30 volumes.*rows 4, 30"):
+        merge_cohort(out)
+    assert replace(cohort, out=out).run().made == 2
+    assert contents(out) == contents(undisturbed)
+
+
 def test_shards_are_merged(cohort: Cohort, undisturbed: Path, tmp_path: Path) -> None:
     out = tmp_path / "out"
     for k in (2, 3):

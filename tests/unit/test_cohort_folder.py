@@ -3,13 +3,16 @@
 from __future__ import annotations
 
 import json
+import multiprocessing
 from collections.abc import Sequence
 from concurrent.futures import ThreadPoolExecutor
 from pathlib import Path
+from subprocess import run
 from threading import Barrier
 
 import pytest
 
+from brainldm.cohort.finish import merge_cohort
 from brainldm.cohort.folder import CohortFolder
 from brainldm.cohort.plan import Plan, read_plan
 from brainldm.cohort.settings import Checks, MadeBy, Planned, Settings
@@ -108,6 +111,63 @@ def test_a_plan_of_other_rows_is_another(tmp_path: Path) -> None:
         other = read_plan(plan.table.file, ConditionRanges(PUBLISHED.conditions))
         with pytest.raises(UsageError, match="plan sha256"):
             begin(tmp_path / "out", other)
+
+
+def test_what_it_was_begun_with_may_not_be_changed(tmp_path: Path) -> None:
+    plan = plan_of(tmp_path / "people.tsv", "abc")
+    begin(tmp_path / "out", plan)
+    code = tmp_path / "out" / "code"
+    assert run(["sha256sum", "--check", "--quiet", "SHA256SUMS"], cwd=code, check=True)
+    for name, was, now in (
+        ("plan.tsv", "60", "61"),
+        ("plan.json", "years", "months"),
+        ("model.json", '"unit": "years"', '"unit": "days"'),
+        ("cohort.json", '"batch": 4', '"batch": 4 '),
+        ("SHA256SUMS", "  plan.tsv", "0  plan.tsv"),
+    ):
+        text = (code / name).read_text()
+        assert was in text
+        (code / name).write_text(text.replace(was, now, 1))
+        for what in (lambda: begin(tmp_path / "out", plan), lambda: merge_cohort(tmp_path / "out")):
+            with pytest.raises(DataError, match=r"code changed since .* Put back what was there"):
+                what()
+        (code / name).write_text(text)
+    begin(tmp_path / "out", plan)
+    (code / "plan.json").unlink()
+    with pytest.raises(DataError, match=r"plan\.json in .* changed since"):
+        begin(tmp_path / "out", plan)
+
+
+def test_of_processes_that_begin_at_once_one_is_first(tmp_path: Path) -> None:
+    """Plans of two processes, of which each has a folder of its own for a plan and writes it."""
+    context = multiprocessing.get_context("forkserver")
+    context.set_forkserver_preload(["tests.unit.test_cohort_folder"])
+    barrier = context.Barrier(2)
+    processes = [
+        context.Process(target=_begin_all, args=(tmp_path, name, barrier)) for name in ("a", "b")
+    ]
+    for process in processes:
+        process.start()
+    for process in processes:
+        process.join()
+        assert process.exitcode == 0
+    firsts = [[Path(tmp_path, f"{name}-{i}").exists() for name in "ab"] for i in range(ROUNDS)]
+    assert all(sorted(each) == [False, True] for each in firsts)
+    for i, (first, _) in enumerate(firsts):
+        code = tmp_path / f"out-{i}" / "code"
+        assert (code / "plan.tsv").read_bytes() == (tmp_path / f"{'ba'[first]}.tsv").read_bytes()
+        CohortFolder(tmp_path / f"out-{i}").check()
+
+
+def _begin_all(folder: Path, name: str, barrier: Barrier) -> None:
+    plan = plan_of(folder / f"{name}.tsv", [f"{name}{k}" for k in range(5)])
+    for i in range(ROUNDS):
+        barrier.wait(60)
+        try:
+            begin(folder / f"out-{i}", plan)
+            (folder / f"{name}-{i}").touch()
+        except UsageError:
+            pass
 
 
 def test_a_folder_without_a_cohort_and_settings_that_are_damaged(tmp_path: Path) -> None:

@@ -6,6 +6,8 @@ from dataclasses import replace
 from pathlib import Path
 
 import pytest
+from hypothesis import given
+from hypothesis import strategies as st
 
 from brainldm.cohort.records import Journal, Record, Records
 from brainldm.errors import StorageError
@@ -48,6 +50,34 @@ def test_a_line_that_was_cut_is_as_none(tmp_path: Path, cut: int) -> None:
     assert labels(tmp_path, 9) == {0: "one"}
     add(tmp_path, "one", 2)
     assert labels(tmp_path, 9) == {0: "one", 2: "one"}
+
+
+def test_a_line_that_was_changed_is_as_none(tmp_path: Path) -> None:
+    path = add(tmp_path, "one", 0, 1, 2)
+    lines = path.read_bytes().splitlines(keepends=True)
+    for was, now in (
+        (b'"sex": "F"', b'"sex": "M"'),
+        (b'"seed": 7', b'"seed": 8'),
+        (b'"drawn": ["sex"]', b'"drawn": []'),
+        (b'"check": "', b'"check": "0'),
+        (b'"check"', b'"other"'),
+    ):
+        assert was in lines[1]
+        path.write_bytes(lines[0] + lines[1].replace(was, now) + lines[2])
+        assert labels(tmp_path, 9) == {0: "one", 2: "one"}
+    add(tmp_path, "one", 1)  # what is after it stays
+    assert labels(tmp_path, 9) == {0: "one", 1: "one", 2: "one"}
+
+
+@given(st.binary(max_size=80))
+def test_any_bytes_are_no_record(content: bytes) -> None:
+    for line in (
+        content,
+        content + b"\n",
+        b'{"check": "' + content + b'"}\n',
+        b"[" * 10**5 + b"\n",
+    ):
+        assert Record.from_line(line) is None
 
 
 def test_a_later_file_counts_more(tmp_path: Path) -> None:

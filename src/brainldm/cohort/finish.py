@@ -47,11 +47,12 @@ def merge_cohort(out: Path, progress: Progress = lambda done, total, name: None)
     Raises:
         UsageError: no cohort.
         StorageError: a shard that still runs.
-        DataError: volumes that are missing or damaged.
+        DataError: volumes that are missing or damaged, or a plan, model or settings that changed.
     """
     folder = CohortFolder(out)
     records = folder.records()
     rows = range(folder.settings.plan.rows)
+    folder.check()
     verify(folder, records, rows, progress)
     missing = [row for row in rows if row not in records]
     if missing:

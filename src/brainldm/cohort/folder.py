@@ -1,6 +1,7 @@
 """The data set on disk, from the moment when it is begun to the one when it is finished.
 
 code/plan.tsv, .json   code/cohort.json   code/model.json    what was asked for, how it is made
+code/SHA256SUMS                                              of these, as sha256sum checks them
 sub-LABEL/anat/sub-LABEL_space-MNI152NLin2009aSym_T1w.nii.gz, .json
 .brainldm/                                                   what is needed until it is finished
 manifest.jsonl and all that `cohort.describe` names          once it is
@@ -25,7 +26,7 @@ from brainldm.cohort.records import Journal, Record, Records, lock
 from brainldm.cohort.settings import Settings
 from brainldm.config import ModelConfig
 from brainldm.dataset.bids import t1w
-from brainldm.errors import StorageError, UsageError
+from brainldm.errors import DataError, StorageError, UsageError
 from brainldm.files import (
     is_partial,
     make_folder,
@@ -36,6 +37,9 @@ from brainldm.files import (
     write_together,
 )
 from brainldm.image.volume import Volume
+
+SUMS = "SHA256SUMS"
+RESTORE = "Put back what was there, or begin in another folder."
 
 
 class CohortFolder:
@@ -65,6 +69,7 @@ class CohortFolder:
 
         Raises:
             UsageError: something else is there, or a cohort with other settings.
+            DataError: what it was begun with was changed since.
             StorageError: the folder cannot be written.
         """
         if not self.is_begun:
@@ -75,14 +80,38 @@ class CohortFolder:
                         shutil.copyfile(file, code / f"plan{file.suffix}")
                 (code / "model.json").write_text(config.to_json(), encoding="utf-8")
                 (code / "cohort.json").write_bytes(to_json(settings.to_json()))
+                (code / SUMS).write_bytes(_sums(code))
         if differ := self.settings.differences(settings):
             raise UsageError(
                 f"{self.out} holds another cohort, which differs in:\n  "
                 + "\n  ".join(differ)
                 + "\nChoose another folder, or ask for what was asked before."
             )
+        self.check()
         make_folder(self.work)
         return plan.at(self._code / f"plan{plan.table.file.suffix}")
+
+    def check(self) -> None:
+        """Refuse a cohort whose plan, model or settings are not those that it was begun with.
+
+        Raises:
+            DataError: a file in `code` was changed, added or taken away.
+            StorageError: one cannot be read.
+        """
+        file = self._code / SUMS
+        try:
+            written = file.read_bytes()
+        except OSError as error:
+            raise StorageError(f"Cannot read {file}: {error.strerror}. {RESTORE}") from error
+        expected, got = (set(each.splitlines()) for each in (written, _sums(self._code)))
+        names = sorted(
+            {line.partition(b"  ")[2].decode(errors="replace") for line in expected ^ got}
+        )
+        if names:
+            raise DataError(
+                f"{', '.join(names)} in {self._code} changed since the cohort was begun: expected "
+                f"the SHA-256 in {SUMS}. {RESTORE}"
+            )
 
     def _refuse_foreign(self) -> None:
         """Refuse a folder with anything but what a process left that was killed as it began."""
@@ -183,3 +212,9 @@ class CohortFolder:
             remove_partial(folder)
         if self.work.is_dir():
             shutil.rmtree(self.work)
+
+
+def _sums(code: Path) -> bytes:
+    """A line for each file in a folder, as sha256sum prints it."""
+    files = sorted(path for path in code.iterdir() if path.name != SUMS and not is_partial(path))
+    return "".join(f"{sha256(path)}  {path.name}\n" for path in files).encode()

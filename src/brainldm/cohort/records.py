@@ -1,12 +1,14 @@
 """What was made: a line of JSON for each volume, written once its files are whole on the disk.
 
 While a cohort is made, each process has a journal of its own, to which lines are only added. The
-manifest of a finished data set has all of them in the order of the plan.
+manifest of a finished data set has all of them in the order of the plan. Each line has a check sum
+of its own: one that was changed by hand or by a disk is as none, and its volume is made again.
 """
 
 from __future__ import annotations
 
 import contextlib
+import hashlib
 import json
 import os
 from collections.abc import Iterable, Iterator, Mapping
@@ -18,6 +20,9 @@ import numpy as np
 from filelock import FileLock, Timeout
 
 from brainldm.errors import StorageError
+
+CHECK = "check"
+"""The key of a line's own check sum: of its SHA-256 without it, the first 16 digits."""
 
 
 @dataclass(frozen=True)
@@ -50,17 +55,24 @@ class Record:
 
     def to_line(self) -> bytes:
         """One line of JSON."""
-        return (json.dumps(asdict(self)) + "\n").encode()
+        content = asdict(self)
+        return (json.dumps({**content, CHECK: _check(content)}) + "\n").encode()
 
     @classmethod
     def from_line(cls, line: bytes) -> Self | None:
-        """None if it is not whole, as the last line of a process that was killed."""
+        """None if it is not what was written, as the last line of a process that was killed."""
         try:
             content = json.loads(line) if line.endswith(b"\n") else {}
+            if content.pop(CHECK) != _check(content):
+                return None
             lists = {name: tuple(content[name]) for name in ("flags", "drawn")}
             return cls(**{**content, **lists})
-        except (ValueError, KeyError, TypeError):
+        except (ValueError, KeyError, TypeError, AttributeError, RecursionError):
             return None
+
+
+def _check(content: Mapping[str, object]) -> str:
+    return hashlib.sha256(json.dumps(content).encode()).hexdigest()[:16]
 
 
 class Journal:
@@ -79,7 +91,7 @@ class Journal:
         try:
             self._file: IO[bytes] = self.path.open("r+b" if self.path.exists() else "x+b")
             # What a killed process left of its last line goes.
-            whole = sum(len(line) for line in self._file if Record.from_line(line))
+            whole = sum(len(line) for line in self._file if line.endswith(b"\n"))
             self._file.truncate(whole)
             self._file.seek(whole)
         except OSError as error:
