@@ -63,6 +63,10 @@ Device = Annotated[
 Out = Annotated[
     Path, typer.Option(metavar="DIR", help="Folder for the files; made if it is missing.")
 ]
+Scaled = Annotated[
+    bool,
+    typer.Option("--scaled", help="Take intensities as they are, in [0, 1] already."),
+]
 Preview = Annotated[
     bool, typer.Option("--preview", help="Also draw a picture (.png) of three slices.")
 ]

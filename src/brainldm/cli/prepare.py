@@ -8,6 +8,8 @@ from typing import Annotated
 
 import typer
 
+from brainldm.cli.options import Scaled
+
 
 @dataclass(frozen=True, kw_only=True)
 class Prepare:
@@ -57,6 +59,7 @@ class Prepare:
             help="Take the scans as registered to MNI152 space: check that, and only resample.",
         ),
     ] = False
+    scaled: Scaled = False
     bias_field: Annotated[bool, typer.Option("--bias-field", help="Correct bias fields (N4).")] = (
         False
     )
@@ -84,6 +87,7 @@ class Prepare:
                 table=self.table,
                 sex_codes=codes,
                 registered=self.registered,
+                scaled=self.scaled,
                 bias_field=self.bias_field,
                 jobs=self.jobs,
                 progress=progress,

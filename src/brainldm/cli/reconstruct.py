@@ -8,7 +8,7 @@ from typing import Annotated
 
 import typer
 
-from brainldm.cli.options import ModelOptions, Out, Overwrite, Preview
+from brainldm.cli.options import ModelOptions, Out, Overwrite, Preview, Scaled
 from brainldm.files import make_folder, refuse_existing
 from brainldm.image.reading import image_stem
 from brainldm.image.volume import Volume, output_paths
@@ -19,20 +19,21 @@ class Reconstruct(ModelOptions):
     """Send a real scan through the autoencoder: what the model can represent at best.
 
     The scan is resampled to the model's grid as its header says (no registration), and its
-    intensities are scaled to [0, 1].
+    intensities are scaled to [0, 1], unless brainldm wrote them.
     """
 
     file: Annotated[
         Path, typer.Argument(metavar="FILE", help="Scan of a head in MNI152 space: NIfTI or MGH.")
     ]
     out: Out = Path(".")
+    scaled: Scaled = False
     preview: Preview = False
     overwrite: Overwrite = False
 
     def run(self) -> None:
         """Read the scan, then the model."""
         path = self.out / f"{image_stem(self.file)}_reconstruction.nii.gz"
-        scan = Volume.load(self.file)
+        scan = Volume.load(self.file, scaled=self.scaled or None)
         if not self.overwrite:
             refuse_existing(output_paths(path))
         make_folder(self.out)

@@ -201,7 +201,7 @@ class Maker:
             said = provenance.model_copy(update={"gate": found}).within(said)
         seed = redrawn(row.seed, redraws)
         record = Record(row.index, row.label, seed, redraws, faults, values, drawn, measured)
-        return Volume(volume.array, volume.affine, said), record
+        return replace(volume, metadata=said), record
 
     @property
     def _redraws(self) -> bool:

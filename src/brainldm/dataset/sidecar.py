@@ -196,7 +196,8 @@ def reconstruction_sidecar(
         model_hash: the model's weights.
         prepared: what was done to the scan before, from `BrainLDM.prepare`.
     """
-    return _made_by(config, model_hash, prepared=prepared).within(
+    scale = {"scale": [0, 1]}
+    return _made_by(config, model_hash, prepared=prepared, intensity=scale).within(
         {
             "Description": "A head image encoded and decoded by the autoencoder of a latent "
             "diffusion model; details differ from the original",

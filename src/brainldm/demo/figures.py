@@ -107,7 +107,8 @@ def evaluate(model: BrainLDM, out: Path, say: Callable[[str], None] = print) -> 
             say(str(figure))
         figures.extend(new)
 
-    copies = [model.reconstruct(Volume(head.image.numpy(), model.affine)).array for head in heads]
+    scans = [Volume(head.image.numpy(), model.affine, scaled=True) for head in heads]
+    copies = [model.reconstruct(scan).array for scan in scans]
     decibels = [psnr(copy, h.clean.numpy()) for copy, h in zip(copies, heads, strict=True)]
     tell(
         Figure(

@@ -2,6 +2,8 @@
 
 from __future__ import annotations
 
+from typing import Any
+
 import numpy as np
 
 from brainldm.errors import DataError
@@ -15,23 +17,26 @@ PERCENTILES = (0.5, 99.5)
 def fit_to_grid(volume: Volume, grid: Grid) -> Volume:
     """Resample as the header says (no registration), and scale the intensities to [0, 1].
 
-    The 0.5th and 99.5th percentiles become 0 and 1, and what lies beyond is clipped. A volume that
-    is on the grid and within [0, 1] keeps its values.
+    The 0.5th and 99.5th percentiles become 0 and 1, and what lies beyond is clipped, whatever the
+    intensities are; only those of a volume that is `scaled` stay as they are.
 
     Args:
         volume: a head, registered to MNI152 space at least roughly.
         grid: the model's.
 
     Returns:
-        A volume on the grid; its `metadata` says what was done.
+        A volume on the grid, `scaled`; its `metadata` says what was done.
 
     Raises:
         DataError: the image is constant or empty on the grid, or does not touch it.
     """
-    array = volume.array
-    if volume.grid.equals(grid) and array.min() >= 0 and array.max() <= 1:
-        return Volume(array, grid.matrix, {"resampled": False})
-    array = volume.resample(grid).array
+    resampled = not volume.grid.equals(grid)
+    array = volume.resample(grid).array if resampled else volume.array
+    metadata: dict[str, Any] = {"resampled": resampled, "scale": [0, 1]}
+    if resampled:
+        metadata["interpolation"] = "trilinear"
+    if volume.scaled:
+        return Volume(np.clip(array, 0, 1), grid.matrix, metadata, scaled=True)
     low, high = (float(value) for value in np.percentile(array, PERCENTILES))
     if not low < high:
         raise DataError(
@@ -39,11 +44,10 @@ def fit_to_grid(volume: Volume, grid: Grid) -> Volume:
             f"{PERCENTILES[1]}th percentiles there are both {low:g}. Expected a head that fills "
             "much of the field of view; check in a viewer that it is registered to MNI152 space."
         )
-    metadata = {
-        "resampled": True,
-        "interpolation": "trilinear",
+    metadata |= {
         "intensity_percentiles": list(PERCENTILES),
         "intensity_scaled_from": [low, high],
         "clipped_fraction": float(np.mean((array < low) | (array > high))),
     }
-    return Volume(np.clip((array - low) / (high - low), 0, 1), grid.matrix, metadata)
+    fitted = np.clip((array.astype(np.float64) - low) / (high - low), 0, 1).astype(np.float32)
+    return Volume(fitted, grid.matrix, metadata, scaled=True)

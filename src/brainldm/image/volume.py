@@ -5,6 +5,7 @@ World coordinates are millimetres, RAS+ (x to the right, y to the front, z up), 
 
 from __future__ import annotations
 
+import json
 import warnings
 from collections.abc import Mapping
 from dataclasses import dataclass
@@ -20,10 +21,12 @@ from scipy import ndimage
 from brainldm.errors import DataError, UsageError
 from brainldm.files import refuse_existing, to_json, write_together
 from brainldm.image.grid import Grid
-from brainldm.image.reading import open_image
+from brainldm.image.reading import image_stem, open_image
 from brainldm.image.slices import preview_png
 
 SUFFIXES = (".nii.gz", ".nii")
+TOLERANCE = 1e-3
+"""By how much an intensity on the scale [0, 1] may be off."""
 LEVEL = 3
 """Of ISA-L's gzip: as small as zlib's level 1 to 6, several times as quick."""
 
@@ -36,15 +39,17 @@ class Volume:
         array: (X, Y, Z), kept as float32.
         affine: (4, 4), from voxel to world in mm.
         metadata: what the JSON sidecar will say; without it no sidecar is written.
+        scaled: intensities are on the models' scale, [0, 1], and are not to be scaled again.
 
     Raises:
-        DataError: the array is not 3-D, is empty or has values that are not finite, or the
-            affine is not an invertible (4, 4).
+        DataError: the array is not 3-D, is empty or has values that are not finite, or outside
+            [0, 1] though `scaled`; or the affine is not an invertible (4, 4).
     """
 
     array: NDArray[np.float32]
     affine: NDArray[np.float64]
     metadata: Mapping[str, Any] | None = None
+    scaled: bool = False
 
     def __post_init__(self) -> None:
         array = np.asarray(self.array, dtype=np.float32)
@@ -56,11 +61,16 @@ class Volume:
                 f"{unfit} of the image's {array.size} values are NaN or infinite: expected finite "
                 "intensities. Replace them, for instance with numpy.nan_to_num."
             )
+        if self.scaled and not _on_scale(array):
+            raise DataError(
+                f"The image is said to be scaled to [0, 1], and has intensities from "
+                f"{array.min():g} to {array.max():g}. Scale it, or let it be scaled."
+            )
         object.__setattr__(self, "array", array)
         object.__setattr__(self, "affine", affine)
 
     @classmethod
-    def load(cls, path: str | Path, *, air: bool = True) -> Self:
+    def load(cls, path: str | Path, *, scaled: bool | None = None, air: bool = True) -> Self:
         """Read a 3-D NIfTI or MGH image, alone or as a pair (.hdr, .img), packed or not.
 
         The file is read to its end, and its checksum has to be that of its content. A series of one
@@ -68,13 +78,15 @@ class Volume:
 
         Args:
             path: of the file, or of either file of a pair.
+            scaled: as of a `Volume`; None is what brainldm said in the JSON file beside the image
+                when it wrote them, and False where it did not.
             air: values that are NaN, as other tools write around a head, take the lowest value of
                 the others; or else they are refused.
 
         Raises:
             StorageError: there is no such file, or it may not be read.
             DataError: it is no such image, is damaged, does not say where in space it lies, or is
-                not one volume of real numbers.
+                not one volume of real numbers, or not in [0, 1] though `scaled`.
 
         Warns:
             UserWarning: values that are NaN were taken for air.
@@ -82,7 +94,9 @@ class Volume:
         image = open_image(path)
         array = _with_air(image.read(), path) if air else image.read()
         try:
-            return cls(array, image.header.affine)
+            if scaled is None:
+                scaled = _said_scaled(Path(path)) and _on_scale(array)
+            return cls(array, image.header.affine, scaled=scaled)
         except DataError as error:
             raise DataError(f"{path}: {error}") from None
 
@@ -113,7 +127,7 @@ class Volume:
         array = ndimage.affine_transform(
             self.array, to_here, output_shape=grid.shape, order=1, cval=float(self.array.min())
         )
-        return Volume(array, grid.matrix, self.metadata)
+        return Volume(array, grid.matrix, self.metadata, self.scaled)
 
     def save(self, path: str | Path, *, overwrite: bool = False, preview: bool = False) -> Path:
         """Write a NIfTI in MNI152 space, and beside it the sidecar (.json) and preview (.png).
@@ -174,6 +188,19 @@ def read_grid(path: str | Path) -> Grid:
     """
     header = open_image(path).header
     return Grid.of(header.shape, header.affine)
+
+
+def _on_scale(array: NDArray[np.float32]) -> bool:
+    return bool(array.min() >= -TOLERANCE and array.max() <= 1 + TOLERANCE)
+
+
+def _said_scaled(path: Path) -> bool:
+    """Whether the sidecar of an image is brainldm's and says that intensities are in [0, 1]."""
+    try:
+        said = json.loads(path.with_name(f"{image_stem(path)}.json").read_bytes())
+        return bool(said["brainldm"]["intensity"]["scale"] == [0, 1])
+    except (OSError, ValueError, KeyError, TypeError, RecursionError):
+        return False  # somebody else's, of whatever kind
 
 
 def _with_air(array: NDArray[np.float32], path: str | Path) -> NDArray[np.float32]:

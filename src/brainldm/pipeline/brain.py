@@ -234,4 +234,4 @@ class BrainLDM:
         prepared = self.prepare(volume)
         array = self.decode(self.encode(prepared))[0, 0].clamp(0, 1).cpu().numpy()
         metadata = reconstruction_sidecar(self.config, self.hash, dict(prepared.metadata or {}))
-        return Volume(array, self.affine, metadata)
+        return Volume(array, self.affine, metadata, scaled=True)

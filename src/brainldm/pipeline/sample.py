@@ -57,4 +57,5 @@ class Sample:
             clipped=outside if clip else None,
         )
         grid = Grid.of(config.shape, config.affine).resized(x.shape)
-        return Volume((x.clamp(0, 1) if clip else x).numpy(), grid.matrix, metadata)
+        image = (x.clamp(0, 1) if clip else x).numpy()
+        return Volume(image, grid.matrix, metadata, scaled=clip)

@@ -47,12 +47,14 @@ class Settings:
         grid: in MNI152 space.
         registered: the images were registered before and were only resampled.
         bias_field: N4 was applied.
+        scaled: intensities were taken as they were, in [0, 1].
     """
 
     model: str
     grid: Grid
     registered: bool
     bias_field: bool
+    scaled: bool = False
 
     def to_json(self) -> dict[str, Any]:
         """As it is saved, lists for tuples."""
@@ -61,6 +63,7 @@ class Settings:
             "shape": list(self.grid.shape),
             "affine": self.grid.matrix.tolist(),
             "registered": self.registered,
+            "scaled": self.scaled,
             "bias_field": self.bias_field,
             "space": SPACE,
             "brainldm_version": __version__,

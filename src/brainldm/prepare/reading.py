@@ -25,8 +25,12 @@ MOST_BYTES = 2**30
 """Of a scan in an archive."""
 
 
-def read_scan(scan: Scan) -> Volume:
+def read_scan(scan: Scan, scaled: bool = False) -> Volume:
     """Read and check a scan.
+
+    Args:
+        scan: which.
+        scaled: its intensities are in [0, 1] already, whoever wrote them.
 
     Raises:
         DataError: what `Volume.load` refuses; lengths that are not millimetres or cannot be
@@ -35,7 +39,7 @@ def read_scan(scan: Scan) -> Volume:
     with _unpacked(scan) as path:
         try:
             _check_header(path)
-            volume = Volume.load(path)
+            volume = Volume.load(path, scaled=scaled or None)
         except DataError as error:
             raise DataError(str(error).replace(str(path), str(scan.path))) from None
     if volume.array.min() == volume.array.max():

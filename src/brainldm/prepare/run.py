@@ -11,6 +11,7 @@ from pathlib import Path
 
 from brainldm.checkpoint import load_config
 from brainldm.dataset.scans import Failure
+from brainldm.errors import UsageError
 from brainldm.image.grid import Grid
 from brainldm.prepare.folder import Folder, Settings
 from brainldm.prepare.subjects import find_subjects
@@ -42,6 +43,7 @@ def prepare(
     table: Path | None = None,
     sex_codes: Mapping[str, str] | None = None,
     registered: bool = False,
+    scaled: bool = False,
     bias_field: bool = False,
     jobs: int = 1,
     progress: Callable[[int, int], None] = lambda done, total: None,
@@ -58,21 +60,28 @@ def prepare(
         table: of participants (`read_people`); None takes the participants.tsv of a data set.
         sex_codes: codes in the table beside F, M, female and male.
         registered: the images are in MNI152 space already and are only resampled, after a check.
+        scaled: intensities are in [0, 1] already and are taken as they are; what brainldm wrote
+            itself need not be told.
         bias_field: correct bias fields (N4).
         jobs: processes, about 3 GB each.
         progress: called with the number of scans that are done, and of all.
         say: called with each of `Summary.notes` before the first scan is prepared.
 
     Raises:
-        UsageError: the output folder lies where scans are looked for, or holds something else; a
-            missing extra.
+        UsageError: `scaled` with `bias_field`; the output folder lies where scans are looked for, or
+            holds something else; a missing extra.
         DataError: no scans, or a table with mistakes.
         StorageError: something cannot be read or written.
         ModelError: no such model.
     """
+    if scaled and bias_field:
+        raise UsageError(
+            "Expected intensities that are scaled already or a bias field to correct, got both: "
+            "correcting it changes the scale. Leave out --scaled or --bias-field."
+        )
     config = load_config(model)
     grid = Grid.of(config.shape, config.affine)
-    folder = Folder(out, Settings(config.name, grid, registered, bias_field))
+    folder = Folder(out, Settings(config.name, grid, registered, bias_field, scaled))
     subjects = find_subjects(source, out, table, sex_codes)
     for note in subjects.notes:
         say(note)

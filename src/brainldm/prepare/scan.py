@@ -67,7 +67,7 @@ def _reference(folder: Path) -> Reference:
 def _prepare(task: Task, reference: Reference) -> Provenance:
     subject, settings = task.subject, task.folder.settings
     source = Source(name=subject.scan.path.name, sha256=image_sha256(subject.scan.path))
-    scan = read_scan(subject.scan)
+    scan = read_scan(subject.scan, settings.scaled)
     try:
         if settings.registered:
             motion, alike = np.eye(4), check_place(scan, reference)

@@ -6,6 +6,7 @@ Matrices take millimetres to millimetres, RAS+; ITK's own are LPS+ and stay in h
 from __future__ import annotations
 
 import os
+from dataclasses import replace
 from typing import Any
 
 import nibabel as nib
@@ -73,7 +74,7 @@ def read_matrix(ants: Any, file: str) -> Float[Array, "4 4"]:
 
 def moved(volume: Volume, motion: Float[Array, "4 4"]) -> Volume:
     """The same voxels in another place; `motion` is (4, 4), from mm to mm."""
-    return Volume(volume.array, motion @ volume.affine)
+    return replace(volume, affine=motion @ volume.affine)
 
 
 def working_copy(volume: Volume, order: int = 1, spacing: float = WORKING_MM) -> Volume:
@@ -93,7 +94,7 @@ def working_copy(volume: Volume, order: int = 1, spacing: float = WORKING_MM) ->
     if not order:
         return small
     bottom, top = np.percentile(small.array, PERCENTILES)
-    return Volume(np.clip((small.array - bottom) / max(top - bottom, 1e-6), 0, 1), affine)
+    return Volume(np.clip((small.array - bottom) / ((top - bottom) or 1), 0, 1), affine)
 
 
 def correct_bias(scan: Volume) -> Volume:
