@@ -50,7 +50,7 @@ def test_a_scan_that_is_scaled_keeps_its_values(model: BrainLDM) -> None:
     prepared = model.prepare(scan)
     np.testing.assert_array_equal(prepared.array, scan.array)
     np.testing.assert_array_equal(model.prepare(prepared).array, scan.array)
-    with pytest.raises(DataError, match=r"said to be scaled .*  from .* to 2"):
+    with pytest.raises(DataError, match=r"said to be scaled .* from .* to 2"):
         Volume(scan.array * 4.1, model.affine, scaled=True)
 
 

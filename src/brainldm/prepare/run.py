@@ -68,8 +68,8 @@ def prepare(
         say: called with each of `Summary.notes` before the first scan is prepared.
 
     Raises:
-        UsageError: `scaled` with `bias_field`; the output folder lies where scans are looked for, or
-            holds something else; a missing extra.
+        UsageError: `scaled` with `bias_field`; the output folder lies where scans are looked for,
+            or holds something else; a missing extra.
         DataError: no scans, or a table with mistakes.
         StorageError: something cannot be read or written.
         ModelError: no such model.
