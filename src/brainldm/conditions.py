@@ -64,7 +64,7 @@ class Conditions:
         return {n: value for n, value in {**named, **self.others}.items() if value is not None}
 
     @classmethod
-    def of(cls, values: Mapping[str, str | float], *, normalised: bool = False) -> Self:
+    def of(cls, values: Mapping[str, str | float | None], *, normalised: bool = False) -> Self:
         """Conditions from all that is given, by the name of the condition."""
         standard = {name: value for name, value in values.items() if name in STANDARD}
         others = {name: value for name, value in values.items() if name not in STANDARD}

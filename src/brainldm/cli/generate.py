@@ -60,8 +60,8 @@ class Generate(ModelOptions, SamplingOptions, PersonOptions):
         if not self.overwrite:
             refuse_existing([file for path in paths.values() for file in output_paths(path)])
 
-        from brainldm.cli.progress import phases
         from brainldm.pipeline.brain import BrainLDM
+        from brainldm.pipeline.display import phases
         from brainldm.pipeline.request import match_requests
 
         choice, sampling = self.choice(), self.sampling()

@@ -23,18 +23,6 @@ LINE_EVERY = 60.0
 """Seconds."""
 
 
-@contextmanager
-def phases() -> Iterator[Callable[[int, int, str], None]]:
-    """A bar for each phase of `BrainLDM.stream`."""
-    with _bars(MofNCompleteColumn()) as bars:
-        tasks = {phase: bars.add_task(phase, total=None) for phase in ("denoise", "decode")}
-
-        def progress(done: int, total: int, phase: str) -> None:
-            bars.update(tasks[phase], total=total, completed=done)
-
-        yield progress
-
-
 def transfers() -> AbstractContextManager[Callable[[int, int, str], None]]:
     """A bar for each file of `brainldm.checkpoint.download.download`."""
     return _named(DownloadColumn())

@@ -100,6 +100,59 @@ class Volume:
         except DataError as error:
             raise DataError(f"{path}: {error}") from None
 
+    @classmethod
+    def from_nibabel(cls, image: nib.spatialimages.SpatialImage, *, air: bool = True) -> Self:
+        """An image that nibabel holds; a series of one volume is that volume.
+
+        Args:
+            image: of real numbers, with an affine.
+            air: as in `load`.
+
+        Raises:
+            DataError: it is no such image, or not one volume.
+
+        Warns:
+            UserWarning: values that are NaN were taken for air.
+        """
+        if not isinstance(image, nib.spatialimages.SpatialImage) or image.affine is None:
+            raise DataError(
+                f"Got a {type(image).__name__}: expected an image of nibabel with an affine, such "
+                "as nibabel.load gives. An array goes into Volume(array, affine)."
+            )
+        if image.get_data_dtype().kind not in "iuf":
+            raise DataError(
+                f"The image has values of type {image.get_data_dtype()}: expected real numbers, "
+                "one a voxel. Take the magnitude or one channel of it."
+            )
+        array = np.array(image.dataobj, dtype=np.float32)
+        while array.ndim > 3 and array.shape[-1] == 1:
+            array = array[..., 0]
+        return cls(_with_air(array, "The image") if air else array, image.affine)
+
+    def to_nibabel(self) -> nib.Nifti1Image:
+        """This image as nibabel has it, in MNI152 space; its voxels are shared, not copied."""
+        return _nifti(self.array, self.affine)
+
+    def __array__(self, dtype: Any = None, copy: bool | None = None) -> NDArray[Any]:
+        """The voxels, for NumPy: np.asarray(volume)."""
+        if copy or (dtype is not None and np.dtype(dtype) != self.array.dtype):
+            if copy is False:
+                raise ValueError(f"Voxels are float32: {dtype} needs a copy.")
+            return self.array.astype(dtype or self.array.dtype)
+        return self.array
+
+    def __repr__(self) -> str:
+        sides = " x ".join(map(str, self.array.shape))
+        spacing = " x ".join(f"{side:.3g}" for side in nib.affines.voxel_sizes(self.affine))
+        low, high = float(self.array.min()), float(self.array.max())
+        made = (self.metadata or {}).get("brainldm", {})
+        seed = f", seed {made['seed']}" if isinstance(made, Mapping) and "seed" in made else ""
+        return f"Volume({sides} voxels of {spacing} mm, intensities {low:.3g} to {high:.3g}{seed})"
+
+    def _repr_png_(self) -> bytes:
+        """Three slices, which a notebook shows."""
+        return preview_png(self.array, self.affine)
+
     @property
     def grid(self) -> Grid:
         """Where the voxels are."""
@@ -171,13 +224,17 @@ class Volume:
 
 def nifti_bytes(array: NDArray[Any], affine: NDArray[np.float64], compress: bool = True) -> bytes:
     """The content of a NIfTI file in MNI152 space, of the array's own type, gzipped or not."""
+    content: bytes = _nifti(array, affine).to_bytes()
+    # No time stamp, so that the same image is the same file.
+    return igzip.compress(content, compresslevel=LEVEL, mtime=0) if compress else content
+
+
+def _nifti(array: NDArray[Any], affine: NDArray[np.float64]) -> nib.Nifti1Image:
     image = nib.Nifti1Image(array, affine)
     image.set_sform(affine, code="mni")
     image.set_qform(affine, code="mni")
     image.header.set_xyzt_units(xyz="mm")
-    content: bytes = image.to_bytes()
-    # No time stamp, so that the same image is the same file.
-    return igzip.compress(content, compresslevel=LEVEL, mtime=0) if compress else content
+    return image
 
 
 def read_grid(path: str | Path) -> Grid:

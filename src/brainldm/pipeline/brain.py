@@ -20,17 +20,19 @@ from numpy.typing import NDArray
 from torch import Tensor
 
 from brainldm.checkpoint import save_model
-from brainldm.conditions import ConditionRanges, Conditions
+from brainldm.conditions import ConditionRanges
 from brainldm.dataset.sidecar import reconstruction_sidecar
-from brainldm.errors import ModelError
+from brainldm.errors import ModelError, UsageError
 from brainldm.image.fit import fit_to_grid
 from brainldm.image.grid import Grid
 from brainldm.image.volume import Volume
+from brainldm.models.device import pick_device, pick_dtype
 from brainldm.models.unet import DiffusionUNet
 from brainldm.pipeline.batches import Progress, batches
 from brainldm.pipeline.choice import Model, Sampling
+from brainldm.pipeline.display import as_html, as_text, bars, facts
 from brainldm.pipeline.loading import Networks
-from brainldm.pipeline.request import Request, match_requests
+from brainldm.pipeline.request import Person, Request, match_requests, one_way
 from brainldm.pipeline.sample import Sample
 from brainldm.sampling.guidance import denoiser
 from brainldm.sampling.loop import sample
@@ -90,6 +92,28 @@ class BrainLDM:
         """The diffusion network, read again if it was let go."""
         return self.networks.unet
 
+    def to(self, device: str | torch.device) -> Self:
+        """Move the model to a device, in the precision that it has, and give it back.
+
+        Args:
+            device: as in `Model`.
+
+        Raises:
+            UsageError: there is no such device, or it cannot compute in this precision: load the
+                model anew, with another `dtype`.
+        """
+        place = pick_device(str(device))
+        pick_dtype(str(self.dtype).removeprefix("torch."), place)
+        self.networks.to(place)
+        self.device = place
+        return self
+
+    def __repr__(self) -> str:
+        return as_text(facts(self.config, self.device, self.dtype))
+
+    def _repr_html_(self) -> str:
+        return as_html(facts(self.config, self.device, self.dtype))
+
     def save_pretrained(self, directory: str | Path) -> None:
         """Write `autoencoder.safetensors`, `unet.safetensors` and `config.json`.
 
@@ -110,25 +134,29 @@ class BrainLDM:
 
     def generate(
         self,
-        conditions: Conditions | Sequence[Conditions],
+        conditions: Person | Sequence[Person] | None = None,
         seeds: Sequence[int] | None = None,
         *,
+        seed: int | None = None,
         steps: int | None = None,
         sampler: str | Solver = DEFAULT_SAMPLER,
         guidance: float = 1.0,
         noise: Tensor | None = None,
         clip: bool = True,
         extrapolate: bool = False,
-        progress: Progress | None = None,
+        progress: Progress | bool | None = None,
+        **person: str | float | None,
     ) -> list[Volume]:
-        """Generate a volume for each seed.
+        """Generate a volume for each seed, as in `model.generate(sex="F", age=60, seed=7)`.
 
         A seed gives the same volume (to rounding) alone as among others.
 
         Args:
-            conditions: one for all samples, or one for each. What is left out is drawn with the
-                seed, and `metadata` says so.
+            conditions: one for all samples, or one for each: a `Conditions`, or a dictionary by
+                the names of the conditions. What is left out is drawn with the seed, and `metadata`
+                says so.
             seeds: one for each sample, from 0 to 2**63 - 1; random ones if None.
+            seed: of a single sample, in place of `seeds`.
             steps: as in `Sampling`, and so are `sampler`, `guidance` and `extrapolate`.
             sampler: "unipc", "dpm++2m", "ddim", "ddpm", or a solver.
             guidance: how far the conditions are followed, 1 as trained.
@@ -138,7 +166,9 @@ class BrainLDM:
                 how many there were.
             extrapolate: accept conditions outside the model's ranges.
             progress: called as progress(done, total, phase), counting samples times steps in the
-                phase "denoise" and samples in the phase "decode".
+                phase "denoise" and samples in the phase "decode"; True for bars, False for none. If
+                None, there are bars in a terminal or a notebook.
+            person: conditions by their names, in place of `conditions`.
 
         Returns:
             A volume for each sample, with conditions, seed and provenance in `metadata`.
@@ -154,8 +184,14 @@ class BrainLDM:
         sampling = Sampling(
             sampler=sampler, steps=steps, guidance=guidance, extrapolate=extrapolate
         )
-        requests = match_requests(self.config, conditions, seeds, noise, sampling=sampling)
-        return list(self.stream(requests, sampling, clip=clip, progress=progress))
+        people = one_way(conditions, person)
+        if seed is not None:
+            if seeds is not None:
+                raise UsageError("seed and seeds were both given: expected one of them.")
+            seeds = [seed]
+        requests = match_requests(self.config, people, seeds, noise, sampling=sampling)
+        with bars(progress) as shown:
+            return list(self.stream(requests, sampling, clip=clip, progress=shown))
 
     def stream(
         self,

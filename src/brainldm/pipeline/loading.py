@@ -103,6 +103,13 @@ class Networks:
             read=read,
         )
 
+    def to(self, device: torch.device) -> None:
+        """Move both networks to a device, in the precision that they have."""
+        self.device = device
+        self.autoencoder.to(device)
+        if self._unet is not None:
+            self._unet.to(device)
+
     @property
     def unet(self) -> DiffusionUNet:
         """The diffusion network, read again if it was let go."""

@@ -3,7 +3,7 @@
 from __future__ import annotations
 
 import secrets
-from collections.abc import Sequence
+from collections.abc import Mapping, Sequence
 from dataclasses import dataclass
 from typing import Any
 
@@ -19,6 +19,9 @@ from brainldm.errors import UsageError
 from brainldm.models.sizes import check_sides
 from brainldm.pipeline.choice import Sampling
 from brainldm.sampling.noise import check_seeds
+
+Person = Conditions | Mapping[str, str | float | None]
+"""Who a head is of: conditions, or what is given of them by name."""
 
 
 @dataclass(frozen=True, eq=False)
@@ -42,7 +45,7 @@ class Request:
 
 def match_requests(
     config: ModelConfig,
-    conditions: Conditions | Sequence[Conditions],
+    conditions: Person | Sequence[Person],
     seeds: Sequence[int] | None = None,
     noise: Tensor | None = None,
     *,
@@ -66,7 +69,7 @@ def match_requests(
         ModelError: guidance of a model that always had conditions.
     """
     sampling.check(config)
-    people = [conditions] if isinstance(conditions, Conditions) else list(conditions)
+    people = _people(conditions)
     ranges = ConditionRanges(config.conditions)
     if noise is None:
         return _from_seeds(ranges, people, seeds, sampling.extrapolate)
@@ -76,6 +79,40 @@ def match_requests(
         "Both seeds and noise were given: expected one of them, since the noise takes the place "
         "of what the seeds draw."
     )
+
+
+def one_way(
+    conditions: Person | Sequence[Person] | None, person: Mapping[str, str | float | None]
+) -> Person | Sequence[Person]:
+    """The conditions of a call that takes them as one argument, or each by its name.
+
+    Raises:
+        UsageError: both were given.
+    """
+    if conditions is None:
+        return Conditions.of(person)
+    if person:
+        raise UsageError(
+            f"conditions and {', '.join(person)} were both given: expected the conditions in one "
+            "argument, or each by its name."
+        )
+    return conditions
+
+
+def _people(conditions: Person | Sequence[Person]) -> list[Conditions]:
+    one = isinstance(conditions, Conditions | Mapping)
+    people = []
+    for each in [conditions] if one else list(conditions):
+        if isinstance(each, Mapping):
+            people.append(Conditions.of(each))
+        elif isinstance(each, Conditions):
+            people.append(each)
+        else:
+            raise UsageError(
+                f"conditions has a {type(each).__name__}, {each!r}: expected Conditions, or a "
+                'dictionary such as {"sex": "F", "age": 60}, one for all samples or one for each.'
+            )
+    return people
 
 
 def _from_seeds(
