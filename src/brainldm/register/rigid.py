@@ -32,6 +32,9 @@ HEAD_MM = 150.0
 """From the crown down, the part of a scan that is taken for the head and not the neck."""
 MIN_SIMILARITY = 0.4
 """The correlation with the template's brain below which a scan does not lie where it should."""
+NEAR_MM, WITHIN_MM = 4.0, -4.0
+"""From the template's inner skull: the brain and what is around it; and the brain alone. Turned over,
+17 heads, simulated and generated, lost 0.13 or more of their correlation in the latter."""
 TILTS = (0.0, 20.0, -20.0)
 """Degrees about the left-right axis that a registration starts from, until one succeeds."""
 BRAIN_CENTRE = np.array([0.0, -18.0, 12.0])
@@ -84,14 +87,23 @@ def similarity(volume: Volume, reference: Reference) -> float:
 
     -1 to 1, at 4 mm; 0 where the image does not reach the brain.
     """
-    template, near = _coarse(reference)
+    return _similarities(volume, reference)[0]
+
+
+def _similarities(volume: Volume, reference: Reference) -> tuple[float, float]:
+    """`similarity`, and that within the brain alone, which no outline has a share in."""
+    template, skull = _coarse(reference)
     try:
         image = working_copy(volume, spacing=4).resample(template.grid)
     except DataError:
-        return 0.0
-    a, b = (each.array[near].astype(np.float64) for each in (image, template))
-    spread = a.std() * b.std()
-    return float(np.mean((a - a.mean()) * (b - b.mean())) / spread) if spread else 0.0
+        return 0.0, 0.0
+
+    def alike(where: Bool[Array, "x y z"]) -> float:
+        a, b = (each.array[where].astype(np.float64) for each in (image, template))
+        spread = a.std() * b.std()
+        return float(np.mean((a - a.mean()) * (b - b.mean())) / spread) if spread else 0.0
+
+    return alike(skull < NEAR_MM), alike(skull < WITHIN_MM)
 
 
 def check_place(volume: Volume, reference: Reference) -> float:
@@ -101,7 +113,8 @@ def check_place(volume: Volume, reference: Reference) -> float:
         DataError: the image does not resemble the template, or does so turned over. Left and
             right cannot be told: the template is symmetric.
     """
-    as_is = similarity(volume, reference)
+    as_is, within = _similarities(volume, reference)
+    turned = []
     for name, signs in (
         ("front to back", (-1, 1)),
         ("upside down", (1, -1)),
@@ -109,13 +122,15 @@ def check_place(volume: Volume, reference: Reference) -> float:
     ):
         turn = np.diag([1.0, *signs, 1.0])
         turn[1:3, 3] = (1 - np.array(signs)) * BRAIN_CENTRE[1:]
-        turned = similarity(moved(volume, turn), reference)
-        if turned >= MIN_SIMILARITY and turned > as_is:
-            raise DataError(
-                f"Lies {name}: turned over, its correlation with the template's brain is "
-                f"{turned:.2f}, as it is {as_is:.2f}. Correct its orientation, or prepare it "
-                "without --registered."
-            )
+        around, inside = _similarities(moved(volume, turn), reference)
+        if around >= MIN_SIMILARITY and inside > within:
+            turned.append((inside, name))
+    if turned:
+        best, name = max(turned)
+        raise DataError(
+            f"Lies {name}: turned over, its correlation within the template's brain is {best:.2f}, "
+            f"as it is {within:.2f}. Correct its orientation, or prepare it without --registered."
+        )
     if as_is < MIN_SIMILARITY:
         raise DataError(
             f"Is not registered to MNI152: its correlation with the template's brain is "
@@ -152,11 +167,11 @@ def _rigid(
     return read_matrix(ants, result["fwdtransforms"][0])
 
 
-def _coarse(reference: Reference) -> tuple[Volume, Bool[Array, "x y z"]]:
-    """The template at 4 mm, and where its brain and the fluid around it are."""
+def _coarse(reference: Reference) -> tuple[Volume, Float[Array, "x y z"]]:
+    """The template at 4 mm, and the distance to its inner skull, negative inside."""
     template = working_copy(reference.volume("head"), spacing=4)
     skull = reference.volume("skull").resample(template.grid)
-    return template, skull.array < 4
+    return template, skull.array
 
 
 def _head_centre(volume: Volume) -> Float[Array, " 3"]:
