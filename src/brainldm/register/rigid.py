@@ -33,7 +33,7 @@ HEAD_MM = 150.0
 MIN_SIMILARITY = 0.4
 """The correlation with the template's brain below which a scan does not lie where it should."""
 NEAR_MM, WITHIN_MM = 4.0, -4.0
-"""From the template's inner skull: the brain and what is around it; and the brain alone. Turned over,
+"""From the template's inner skull: the brain and what is around it; the brain alone. Turned over,
 17 heads, simulated and generated, lost 0.13 or more of their correlation in the latter."""
 TILTS = (0.0, 20.0, -20.0)
 """Degrees about the left-right axis that a registration starts from, until one succeeds."""
