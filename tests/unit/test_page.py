@@ -23,7 +23,7 @@ def test_what_stands_in_a_page_is_escaped() -> None:
     html = comparison_page(rows, Path("a&b.json"), Path("c.json")).decode()
     assert html.startswith("<!doctype html>")
     assert "<td>A &lt; B<td" in html
-    assert "<th>a&amp;b.json<th>" in html
+    assert '<th class="n">a&amp;b.json<th' in html
     assert "http" not in html
 
 
@@ -33,15 +33,17 @@ def test_a_picture_stands_in_its_page() -> None:
     assert drawn.count("the &#34;first&#34;") == 2  # its caption too, as there is no other
     drawn = draw("{% call picture(b, 'png', 'alt') %}<b>{{ c }}</b>{% endcall %}", b=b"", c="<")
     assert "<figcaption><b>&lt;</b></figcaption>" in drawn
+    assert "<a " not in drawn
+    drawn = draw("{{ picture(b, 'png', 'alt', 'sub-1/a b.nii.gz') }}", b=b"")
+    assert '<a href="sub-1/a%20b.nii.gz"><img' in drawn
 
 
 def test_the_highest_bar_has_the_whole_height() -> None:
-    drawn = draw("{{ bars(counts, low, high) }}", **histogram([0.0, 1, 1], 3))
+    drawn = draw("{{ bars(counts, low, high, 'mL') }}", **histogram([0.0, 1, 1], 3))
     assert drawn.count("<rect") == 2
     assert 'x="0.0" y="20.0" width="64.0" height="20.0"' in drawn
     assert 'x="128.0" y="0.0" width="64.0" height="40.0"' in drawn
-    assert "0 <svg" in drawn
-    assert "</svg> 1" in drawn
+    assert "<span>0</span><span>mL</span><span>1</span>" in drawn
     assert histogram([], 3)["counts"] == ()
 
 
@@ -57,7 +59,7 @@ def test_a_name_that_is_missing_is_an_error() -> None:
 
 
 def test_a_page_of_nobody() -> None:
-    html = quality_page([], {"age": [], "sex": []}, {}, {"x": "<bad>"}, []).decode()
+    html = quality_page([], {"age": [], "sex": []}, {}, {}, {"x": "<bad>"}, []).decode()
     assert "0 prepared, 1 failed" in html
     assert "&lt;bad&gt;" in html
-    assert "<b>sex</b>: 0 of 0 known" in html
+    assert "<b>Sex</b>: 0 of 0 known" in html

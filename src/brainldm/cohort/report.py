@@ -70,7 +70,9 @@ def _asked(variable: Variable, numbers: Array, counts: Mapping[str, int]) -> dic
         listed = ", ".join(f"{n} {label}" for label, n in counts.items() if n)
         return {"name": variable.name, "levels": listed}
     known = numbers[np.isfinite(numbers)]
-    told = f"mean {known.mean():.4g}, deviation {known.std():.3g}" if known.size else ""
+    told = "not asked for"
+    if known.size:
+        told = f"mean {known.mean():.4g} {variable.unit}, deviation {known.std():.3g}"
     shown = histogram(known.tolist(), BINS)
     return {"name": variable.name, "unit": variable.unit, "told": told, **shown}
 

@@ -8,6 +8,7 @@ from dataclasses import dataclass
 import numpy as np
 from numpy.typing import NDArray
 
+from brainldm.image.page import words
 from brainldm.metrics.resampling import against_floor, interval
 
 Array = NDArray[np.float64]
@@ -34,6 +35,12 @@ class Figure:
     real: float | None = None
     unit: str = ""
     note: str = ""
+
+    @property
+    def words(self) -> str:
+        """The name for a page: a condition's as people write it."""
+        what, colon, of = self.name.partition(":")
+        return words(what) + colon + of
 
     def __str__(self) -> str:
         """One line for a terminal."""

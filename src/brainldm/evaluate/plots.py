@@ -10,6 +10,7 @@ import numpy as np
 
 from brainldm.errors import require
 from brainldm.evaluate.figure import unit_of
+from brainldm.image.page import words
 
 COLOURS = {"generated": "#d95f02", "real": "#1b6ca8", "held-out": "#1b6ca8"}
 STYLE: Any = {
@@ -43,14 +44,10 @@ def _svg(figure: Any) -> str:
     return file.getvalue()
 
 
-def _words(name: str) -> str:
-    return name.removesuffix("_ml").replace("_", " ")
-
-
 def scatter(name: str, pairs: Sequence[tuple[float, float]]) -> str:
     """A condition asked for against what was measured, with the line where they agree."""
     unit = unit_of(name)
-    of = f"{_words(name)} ({unit})" if unit else _words(name)
+    of = f"{words(name)} ({unit})" if unit else words(name)
     figure, axes = _axes(f"{of}, asked for", "measured")
     points = np.array(pairs)
     ends = [points[:, 0].min(), points[:, 0].max()]

@@ -13,7 +13,7 @@ from brainldm.evaluate.result import Result, Sheet
 from brainldm.evaluate.sets import Head
 from brainldm.files import write_together
 from brainldm.image.grid import Grid
-from brainldm.image.page import render
+from brainldm.image.page import render, words
 from brainldm.image.slices import draw_slices, encode
 
 KNOWS = {
@@ -76,7 +76,7 @@ def _sections(figures: Sequence[Figure]) -> list[tuple[str, list[dict[str, str]]
 def _row(figure: Figure) -> dict[str, str]:
     unit = f" {figure.unit}" if figure.unit else ""
     return {
-        "name": figure.name,
+        "name": figure.words,
         "value": "" if figure.value is None else f"{digits(figure.value)}{unit}",
         "interval": "" if figure.interval is None else " to ".join(map(digits, figure.interval)),
         "real": "" if figure.real is None else f"{digits(figure.real)}{unit}",
@@ -95,11 +95,11 @@ def _plots(result: Result) -> Iterator[tuple[str, str]]:
     yield "Diversity", plots.intervals("similarity and coverage", complete)  # type: ignore[arg-type]
     for name, pairs in result.scatters.items():
         if pairs:
-            yield f"{name}: asked for against measured", plots.scatter(name, pairs)
+            yield f"{words(name)}: asked for against measured", plots.scatter(name, pairs)
     for name in result.volumes.get("real", {}):
         values = {what: result.volumes[what][name] for what in ("generated", "real")}
-        words = name.removesuffix("_ml").replace("_", " ")
-        yield f"{words}, measured", plots.histograms(f"{words} ({unit_of(name)})", values)
+        said = words(name)
+        yield f"{said}, measured", plots.histograms(f"{said} ({unit_of(name)})", values)
     if result.distances:
         values = {what: result.distances[what] for what in ("generated", "held-out")}
         (line,) = result.distances["threshold"]

@@ -32,7 +32,13 @@ def environment() -> Environment:
         lstrip_blocks=True,
     )
     made.filters["base64"] = lambda content: base64.b64encode(content).decode()
+    made.filters["words"] = words
     return made
+
+
+def words(name: str) -> str:
+    """The name of a condition, a column or a setting as people write it; units stand elsewhere."""
+    return name.removesuffix("_ml").replace("_", " ")
 
 
 def histogram(values: Sequence[float], bins: int) -> dict[str, Any]:

@@ -168,7 +168,11 @@ class Folder:
         described = describe_columns(values, measured, found.people.descriptions)
         table = participants_table(prepared, found.people.columns)
         figures = {each.subject.label: self._figure(each.subject.label) for each in prepared}
-        page = quality_page(prepared, values, figures, failures, found.notes)
+        images = {
+            each.subject.label: t1w(self.path, each.subject.label)[0].relative_to(self.path)
+            for each in prepared
+        }
+        page = quality_page(prepared, values, figures, images, failures, found.notes)
         write_together(
             {
                 self.path / "participants.tsv": table,

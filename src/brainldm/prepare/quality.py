@@ -13,7 +13,7 @@ from numpy import ndarray as Array
 from PIL import Image
 from scipy import ndimage
 
-from brainldm.image.page import histogram, render
+from brainldm.image.page import histogram, render, words
 from brainldm.image.slices import draw_slices
 from brainldm.image.volume import Volume
 from brainldm.prepare.outcome import Prepared
@@ -25,11 +25,11 @@ CONTOUR = (255, 160, 0)
 
 
 def figure(image: Volume, brain: Bool[Array, "x y z"]) -> bytes:
-    """A JPEG of three slices with the contour of the template's brain.
+    """A JPEG of three slices with the outline of the template's brain.
 
     Args:
         image: in [0, 1].
-        brain: where the template's brain is on the same grid.
+        brain: where the template's brain is on the same grid, without holes.
     """
     edge = brain & ~ndimage.binary_erosion(brain)
     # Drawn with a white and with a black contour, pictures differ by just that contour.
@@ -50,6 +50,7 @@ def quality_page(
     prepared: Sequence[Prepared],
     values: Mapping[str, Sequence[str | float]],
     figures: Mapping[str, Path],
+    images: Mapping[str, Path],
     failures: Mapping[str, str],
     notes: Sequence[str],
 ) -> bytes:
@@ -59,13 +60,14 @@ def quality_page(
         prepared: those whose image is there.
         values: each covariate of those of whom it is known.
         figures: of each, by subject.
+        images: where the image of each lies beside the page, by subject.
         failures: subject to reason.
         notes: what else a person should look at.
     """
     return render(
         "prepare/quality.html",
         scans=[
-            _scan(each, figures[each.subject.label])
+            _scan(each, figures[each.subject.label], images[each.subject.label])
             for each in sorted(prepared, key=lambda each: each.similarity)
         ],
         covariates=[_covariate(name, known) for name, known in values.items()],
@@ -74,9 +76,9 @@ def quality_page(
     )
 
 
-def _scan(prepared: Prepared, figure: Path) -> dict[str, Any]:
+def _scan(prepared: Prepared, figure: Path, image: Path) -> dict[str, Any]:
     said = (
-        f"{name.removesuffix('_ml').replace('_', ' ')} "
+        f"{words(name)} "
         + (value if isinstance(value, str) else f"{value:.4g} {UNITS[name]}")
         + (" (measured)" if name in prepared.measured else "")
         for name, value in prepared.covariates.items()
@@ -84,6 +86,7 @@ def _scan(prepared: Prepared, figure: Path) -> dict[str, Any]:
     return {
         "name": f"sub-{prepared.subject.label}",
         "figure": figure.read_bytes() if figure.is_file() else b"",
+        "file": image.as_posix(),
         "similarity": prepared.similarity,
         "covariates": ", ".join(said),
         "roots": np.sqrt(prepared.provenance.histogram).tolist(),

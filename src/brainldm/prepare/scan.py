@@ -89,6 +89,6 @@ def _prepare(task: Task, reference: Reference) -> Provenance:
         measured={k: v for k, v in measured.items() if k in (*subject.missing, "head_scaling")},
         histogram=histogram.tolist(),
     )
-    brain = reference.volume("brain").resample(settings.grid)
-    task.folder.add(subject.label, image, provenance, figure(image, brain.array > 0.5))
+    outline = reference.volume("outline").resample(settings.grid)
+    task.folder.add(subject.label, image, provenance, figure(image, outline.array > 0.5))
     return provenance

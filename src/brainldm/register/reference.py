@@ -19,7 +19,7 @@ from scipy import ndimage
 from brainldm.files import write_folder
 from brainldm.image.grid import Grid
 from brainldm.image.volume import Volume
-from brainldm.register.template import Template, load_template
+from brainldm.register.template import INNER_SKULL_GAP, Template, load_template
 
 Map = Float[Array, "x y z"]
 
@@ -97,6 +97,12 @@ class Reference:
         tissue = self.grey + self.white > 0.5
         filled: Map = ndimage.binary_closing(tissue, iterations=4).astype(np.float32)
         return filled
+
+    @property
+    def outline(self) -> Map:
+        """1 in the brain and its clefts, up to its outer surface, else 0."""
+        within: Map = (self.skull < -INNER_SKULL_GAP).astype(np.float32)
+        return within
 
     @property
     def intracranial_ml(self) -> float:
