@@ -22,6 +22,7 @@ from numpy.typing import NDArray
 
 from brainldm.config import Variable
 from brainldm.errors import UsageError
+from brainldm.slips import did_you_mean, other_label, other_unit
 
 STANDARD = ("sex", "age", "ventricular_volume_ml", "brain_volume_ml")
 """The published model's conditions, in the order of its context."""
@@ -192,6 +193,7 @@ class ConditionRanges:
             raise UsageError(
                 f"This model has no condition {', '.join(unknown)}: expected "
                 f"{', '.join(known) or 'none'}. Leave it out, or choose a model that has it."
+                + did_you_mean(unknown[0], known)
             )
 
     def _context(
@@ -209,24 +211,24 @@ class ConditionRanges:
                 return [float(value == label) for label in variable.labels]
             return [float(variable.labels.index(str(value)))]
         if many or (variable.labels and not conditions.normalised):
-            how = "Conditions.from_normalised, --normalised"
-            hint = "" if many else f" To give a normalised value, say so: {how}."
-            raise UsageError(f"{variable.name} is {value!r}: expected {_expected(variable)}.{hint}")
-        if isinstance(value, bool | np.bool_) or not isinstance(value, Real):
             raise UsageError(
-                f"{variable.name} is {value!r}: expected a number, {_expected(variable)}."
+                f"{variable.name} is {value!r}: expected {_expected(variable)}."
+                + other_label(variable, value)
             )
+        if isinstance(value, bool | np.bool_) or not isinstance(value, Real):
+            expected = f"expected a number, {_expected(variable)}"
+            raise UsageError(f"{variable.name} is {value!r}: {expected}.")
         number = float(value)
         if not math.isfinite(number):
-            raise UsageError(
-                f"{variable.name} is {number}: expected a finite number, {_expected(variable)}."
-            )
+            expected = f"expected a finite number, {_expected(variable)}"
+            raise UsageError(f"{variable.name} is {number}: {expected}.")
         context = number if conditions.normalised else _normalise(variable, number)
         if not (extrapolate or 0 <= context <= 1):
             raise UsageError(
                 f"{variable.name} is {_in_both_units(variable, context)}, outside what this model "
                 f"knows: expected {_expected(variable)}. Choose a value inside, or ask for "
                 "extrapolation (extrapolate=True, --extrapolate)."
+                + other_unit(variable, number, conditions.normalised)
             )
         return [context]
 

@@ -14,6 +14,7 @@ from typing import NamedTuple
 
 from brainldm.checkpoint.download import published_dir
 from brainldm.errors import ModelError, StorageError
+from brainldm.slips import did_you_mean
 
 CONFIG = "config.json"
 CARD = "README.md"
@@ -78,7 +79,8 @@ def locate(source: str | Path) -> tuple[Path, Layout]:
 
 def _what_is_wrong(directory: Path) -> str:
     if not directory.exists():
-        return f"There is no directory {directory}."
+        hint = did_you_mean(str(directory), ("demo", "published"))
+        return f"There is no directory {directory}.{hint}"
     if not directory.is_dir():
         return f"{directory} is a file, not a directory."
     for folder in (directory, directory / "models"):

@@ -22,6 +22,7 @@ from brainldm.config import (
     Variable,
 )
 from brainldm.errors import UsageError
+from brainldm.slips import did_you_mean
 
 ASKED = "asked for in the plan"
 Array = NDArray[np.float64]
@@ -42,6 +43,7 @@ class Design:
         limits: condition to "LOW:HIGH" (HIGH itself only where the range ends), or labels "F,M".
         balance: condition to the edges of its groups, "70:76:82", or to nothing for a category;
             every combination of groups gets the same number.
+        extrapolate: take rows of the table that are outside the model's ranges.
     """
 
     number: int
@@ -51,6 +53,7 @@ class Design:
     correlations: Mapping[tuple[str, str], float] = field(default_factory=dict)
     limits: Mapping[str, str] = field(default_factory=dict)
     balance: Mapping[str, str] = field(default_factory=dict)
+    extrapolate: bool = False
 
 
 def variables_of(design: Design, config: ModelConfig) -> tuple[Variable, ...]:
@@ -71,6 +74,7 @@ def _named(variables: Sequence[Variable], name: str) -> Variable:
             return variable
     raise UsageError(
         f"This model has no condition {name!r}: expected {', '.join(v.name for v in variables)}."
+        + did_you_mean(name, (v.name for v in variables))
     )
 
 

@@ -67,7 +67,14 @@ def draw_plan(design: Design, config: ModelConfig, out: Path) -> dict[str, int]:
                 "A table to draw rows from has its own distributions and correlations: give the "
                 "table, or these."
             )
-        candidates = _rows_of(design.like, variables, limits, rng)
+        candidates = _rows_of(
+            _people(design.like, variables, design.extrapolate), design.like, variables, limits, rng
+        )
+    elif design.extrapolate:
+        raise UsageError(
+            "Distributions stay within the model's ranges: extrapolation is for a table to draw "
+            "from (--like)."
+        )
     else:
         candidates = _independent(variables, copula_of(design, variables), rng)
     people, counts = _fill(candidates, variables, limits, groups, design.number)
@@ -103,13 +110,13 @@ def _independent(
 
 
 def _rows_of(
+    people: Array,
     table: Path,
     variables: Sequence[Variable],
     limits: Mapping[str, Within],
     rng: np.random.Generator,
 ) -> Iterator[Array]:
     """Blocks of rows of a table, drawn with replacement."""
-    people = _people(table, variables)
     inside = people[_inside(people, variables, limits)]
     if not len(inside):
         raise DataError(f"{table} has nobody within the limits: expected at least one row.")
@@ -117,8 +124,8 @@ def _rows_of(
         yield inside[rng.integers(0, len(inside), 4096)]
 
 
-def _people(file: Path, variables: Sequence[Variable]) -> Array:
-    """The rows of a table that have every condition, within the model's ranges."""
+def _people(file: Path, variables: Sequence[Variable], extrapolate: bool) -> Array:
+    """The rows of a table that have every condition, within the model's ranges if not told else."""
     ranges = ConditionRanges(variables)
     table = open_table(file)
     columns, others = find_conditions(table, ranges)
@@ -137,7 +144,7 @@ def _people(file: Path, variables: Sequence[Variable]) -> Array:
             continue
         person, wrong = conditions_of(row.cells, columns)
         given = person.given
-        wrong = wrong or ranges.problems(person)
+        wrong = wrong or ranges.problems(person, extrapolate)
         if not wrong and len(given) == len(variables):
             rows.append([_number(v, given[v.name]) for v in variables])
         elif not wrong:
@@ -220,6 +227,7 @@ def _description(design: Design, config: ModelConfig, variables: Sequence[Variab
         "correlations": {f"{a}:{b}": r for (a, b), r in design.correlations.items()},
         "limits": dict(design.limits),
         "balance": dict(design.balance),
+        **({"extrapolate": True} if design.extrapolate else {}),
     }
     content: dict[str, Any] = {
         SEED: {"Description": "Seed of the volume's noise"},

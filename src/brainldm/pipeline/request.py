@@ -100,9 +100,10 @@ def one_way(
 
 
 def _people(conditions: Person | Sequence[Person]) -> list[Conditions]:
-    one = isinstance(conditions, Conditions | Mapping)
+    if isinstance(conditions, Conditions | Mapping):
+        conditions = [conditions]
     people = []
-    for each in [conditions] if one else list(conditions):
+    for each in conditions:
         if isinstance(each, Mapping):
             people.append(Conditions.of(each))
         elif isinstance(each, Conditions):

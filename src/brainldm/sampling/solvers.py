@@ -16,6 +16,7 @@ from torch import Tensor
 from brainldm.errors import UsageError
 from brainldm.sampling.noise import NoiseSource
 from brainldm.sampling.schedules import NoiseLevel, Spacing
+from brainldm.slips import did_you_mean
 
 
 @dataclass(frozen=True)
@@ -247,7 +248,10 @@ def pick_solver(sampler: str | Solver) -> Solver:
     if isinstance(sampler, Solver):
         return sampler
     if not isinstance(sampler, str) or sampler not in SAMPLERS:
-        raise UsageError(f"Unknown sampler {sampler!r}: expected one of {', '.join(SAMPLERS)}.")
+        raise UsageError(
+            f"Unknown sampler {sampler!r}: expected one of {', '.join(SAMPLERS)}."
+            + did_you_mean(str(sampler), SAMPLERS)
+        )
     return SAMPLERS[sampler]()
 
 

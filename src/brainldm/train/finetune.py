@@ -49,8 +49,8 @@ def _take(tensor: Tensor, columns: Sequence[int | None]) -> Tensor:
     return torch.stack([zeros if i is None else tensor[:, i] for i in columns], dim=1)
 
 
-def add_lora(network: nn.Module, rank: int) -> nn.Module:
-    """Freeze a U-Net but for low-rank changes (PEFT) and the small layers that conditions enter.
+def check_lora(rank: int) -> None:
+    """Make sure that low-rank changes can be learned.
 
     Raises:
         UsageError: a rank below 1.
@@ -59,6 +59,15 @@ def add_lora(network: nn.Module, rank: int) -> nn.Module:
     if rank < 1:
         raise UsageError(f"--lora is {rank}: expected a rank of 1 or more, for instance 16.")
     require("lora", "LoRA", "peft")
+
+
+def add_lora(network: nn.Module, rank: int) -> nn.Module:
+    """Freeze a U-Net but for low-rank changes (PEFT) and the small layers that conditions enter.
+
+    Raises:
+        BrainLDMError: as `check_lora`.
+    """
+    check_lora(rank)
     from peft import LoraConfig, inject_adapter_in_model
 
     config = LoraConfig(r=rank, lora_alpha=rank, target_modules=TARGETS)

@@ -5,11 +5,12 @@ from __future__ import annotations
 from collections.abc import Iterator, Sequence
 from importlib import resources
 from pathlib import Path
-from typing import Any, TypeVar
+from typing import Any, TypeVar, get_args
 
 from pydantic import BaseModel, ValidationError
 
 from brainldm.errors import UsageError, require
+from brainldm.slips import did_you_mean
 from brainldm.train.settings import AutoencoderSettings, DiffusionSettings, Preset
 
 WIDEST = 60
@@ -45,7 +46,10 @@ def load_settings(preset: str, stage: type[Stage], changes: Sequence[str] = ()) 
     try:
         settings: Stage = getattr(Preset.model_validate(content), section)
     except ValidationError as error:
-        lines = [f"  {'.'.join(map(str, e['loc']))}: {e['msg']}" for e in error.errors()]
+        lines = [
+            f"  {'.'.join(map(str, e['loc']))}: {e['msg']}{_near(Preset, e['loc'])}"
+            for e in error.errors()
+        ]
         raise UsageError(
             f"The settings of {preset} are wrong:\n" + "\n".join(lines) + "\nCorrect the preset or "
             "the --set options; --dry-run prints all settings."
@@ -78,6 +82,24 @@ def _explained(settings: BaseModel, indent: str) -> Iterator[tuple[str, str]]:
             yield indent + text.strip()[1:-1], what
 
 
+def _near(model: Any, place: Sequence[Any]) -> str:
+    """A key that was probably meant, in place of the last one of a path that is none."""
+    *sections, last = (name for name in place if isinstance(name, str))
+    for name in sections:
+        model = _section(model.model_fields[name].annotation) if name in _fields(model) else None
+    return "" if last in _fields(model) else did_you_mean(last, _fields(model))
+
+
+def _fields(model: Any) -> dict[str, Any]:
+    return getattr(model, "model_fields", {})
+
+
+def _section(annotation: Any) -> Any:
+    """The model in an annotation such as `Adversarial | None`."""
+    kinds = (annotation, *get_args(annotation))
+    return next((kind for kind in kinds if hasattr(kind, "model_fields")), None)
+
+
 def _ordered(settings: BaseModel) -> dict[str, Any]:
     content = settings.model_dump(mode="json")
     last = {name: content.pop(name) for name in LAST if name in content}
@@ -97,6 +119,7 @@ def _read(preset: str) -> dict[str, Any]:
         raise UsageError(
             f"Cannot read the preset {preset}: {error}. Expected one of "
             f"{', '.join(preset_names())}, or a YAML file like theirs."
+            f"{did_you_mean(preset, preset_names())}"
         ) from error
     if not isinstance(content, dict):
         raise UsageError(

@@ -18,7 +18,7 @@ from brainldm.train.accelerated import accelerated
 from brainldm.train.card import model_card
 from brainldm.train.diffusion import DiffusionStage, explained_weight
 from brainldm.train.estimate import describe
-from brainldm.train.finetune import merge_lora
+from brainldm.train.finetune import check_lora, merge_lora
 from brainldm.train.first_stage import FirstStage, load_first_stage
 from brainldm.train.fit import fit
 from brainldm.train.folder import RunFolder
@@ -149,6 +149,8 @@ class TrainDiffusion:
             raise UsageError(
                 "LoRA changes a model: expected one to start from (--from) with --lora."
             )
+        if self.lora is not None:
+            check_lora(self.lora)
         autoencoder, name = self._autoencoder, Path(self.out).resolve().name
         return Material.gather(
             self.data, self.settings, name, autoencoder, self.source, self.conditions
