@@ -30,8 +30,8 @@ def _axes(label_x: str, label_y: str) -> tuple[Any, Any]:
     with rc_context(STYLE):
         figure = Figure(figsize=(3.4, 2.8), layout="constrained")
         axes = figure.add_subplot()
-    axes.set_xlabel(label_x)
-    axes.set_ylabel(label_y)
+    axes.set_xlabel(_plain(label_x))
+    axes.set_ylabel(_plain(label_y))
     return figure, axes
 
 
@@ -42,6 +42,11 @@ def _svg(figure: Any) -> str:
     with rc_context(STYLE):
         figure.savefig(file, format="svg", metadata={"Date": None})
     return file.getvalue()
+
+
+def _plain(text: str) -> str:
+    """Text that matplotlib takes for no formula, and SVG for no control character."""
+    return "".join(c if c.isprintable() else " " for c in text).replace("$", r"\$")
 
 
 def scatter(name: str, pairs: Sequence[tuple[float, float]]) -> str:
@@ -89,7 +94,7 @@ def intervals(title: str, figures: Sequence[tuple[str, float, tuple[float, float
         axes.plot([low, high], [i, i], color=COLOURS["generated"], linewidth=1.5)
         ours = axes.scatter([value], [i], s=22, color=COLOURS["generated"])
         theirs = axes.scatter([real], [i], s=22, color=COLOURS["real"], marker="D")
-    axes.set_yticks(range(len(figures)), [name for name, *_ in reversed(figures)])
+    axes.set_yticks(range(len(figures)), [_plain(name) for name, *_ in reversed(figures)])
     axes.set_ylim(-0.6, len(figures) - 0.4)
     figure.legend([ours, theirs], ["generated", "real"], loc="outside upper center", ncols=2)
     return _svg(figure)
