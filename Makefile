@@ -3,6 +3,7 @@
 #   make test          lint, types, documentation, and every test but the slow ones
 #   make test-quick    lint, types, and the tests of single rooms: two minutes
 #   make test-slow     the tests that take minutes each
+#   make fuzz          every reader on damaged files, ten minutes (MINUTES=10)
 #   make coverage      what the tests of `make test` run through; pages in build/coverage/
 #   make docs          the site, in build/site/
 #   make packages      wheel and sdist in dist/, each tried in an empty environment
@@ -26,7 +27,7 @@ endif
 pytest := OMP_NUM_THREADS=1 $(BIN)/pytest --numprocesses logical --maxprocesses 8 --dist loadfile \
     --no-loadscope-reorder
 
-.PHONY: demo test test-quick test-slow lint coverage docs packages demo-model demo-figures demo-report clean
+.PHONY: demo test test-quick test-slow fuzz lint coverage docs packages demo-model demo-figures demo-report clean
 
 demo: .venv/.installed
 	$(BIN)/brainldm generate --sex F --age 65 --ventricular-volume-ml 30 --brain-volume-ml 1450 \
@@ -46,6 +47,10 @@ test-quick: lint
 
 test-slow: .venv/.installed-test
 	$(BIN)/pytest -m slow
+
+MINUTES ?= 10
+fuzz: .venv/.installed-test
+	$(BIN)/python benchmarks/fuzz.py --minutes $(MINUTES)
 
 coverage: .venv/.installed-test
 	$(BIN)/coverage erase

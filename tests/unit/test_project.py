@@ -48,7 +48,7 @@ def test_the_address_stands_in_one_file() -> None:
 @pytest.mark.parametrize("workflow", WORKFLOWS, ids=lambda path: path.name)
 def test_a_workflow_runs_what_exists(workflow: Path) -> None:
     targets = re.findall(r"^([\w-]+):", (ROOT / "Makefile").read_text(), re.MULTILINE)
-    scripts = " ".join(step.get("run", "") for step in steps(workflow))
+    scripts = "\n".join(step.get("run", "") for step in steps(workflow))
     for words in re.findall(r"\bmake ([\w -]+)", scripts):
         assert set(words.split()) <= set(targets), words
     for script in re.findall(r"(?<!\S)\.ci/\w+", scripts):

@@ -10,6 +10,7 @@ import pytest
 from hypothesis import HealthCheck, given, settings
 from hypothesis import strategies as st
 
+from brainldm.dataset.participants import read_people
 from brainldm.dataset.quantities import value
 from brainldm.dataset.table import LONGEST, open_table
 from brainldm.dataset.tsv import write_table
@@ -117,3 +118,9 @@ def test_descriptions_beside(tmp_path: Path) -> None:
         beside.write_text(content)
         with pytest.raises(DataError, match=message):
             open_table(tmp_path / "t.tsv")
+
+
+@pytest.mark.parametrize("mark", ["[", "(", "a (", " [ ", "_", "1-"])
+def test_a_long_name_of_a_column_is_read_at_once(mark: str, tmp_path: Path) -> None:
+    (tmp_path / "t.tsv").write_text(f"participant_id\t{mark * 40_000}\n1\t2\n")
+    assert read_people(tmp_path / "t.tsv").persons["1"].known == {}

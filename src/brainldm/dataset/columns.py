@@ -48,7 +48,7 @@ UK_BIOBANK = {
 """Fields of UK Biobank: the quantity and its unit there."""
 UK_BIOBANK_SEXES = {"0": "F", "1": "M"}
 _FIELD = re.compile(r"(?:f\.|p)?(31|21003|25004|25009)(?:[-._]i?(\d+))?(?:[._]a?\d+)?")
-_WITH_UNIT = re.compile(r"(.+?)\s*[(\[]\s*(.+?)\s*[)\]]")
+_WITH_UNIT = re.compile(r"([^(\[]+)[(\[]([^()\[\]]+)[)\]]")
 _MEANT = {"gender": "sex", "sex": "sex", "age": "age"}
 """Words in a column's name that make it look like a quantity."""
 
@@ -158,7 +158,7 @@ class _Name:
             codes = UK_BIOBANK_SEXES if name == "sex" else {}
             return cls(name.removesuffix("_ml"), unit, codes, True)
         match = _WITH_UNIT.fullmatch(header)
-        return cls(match[1], match[2]) if match else cls(header, None)
+        return cls(match[1].strip(), match[2].strip()) if match else cls(header, None)
 
 
 def _forms(quantities: Sequence[Quantity]) -> dict[str, Quantity]:
