@@ -20,7 +20,7 @@ LARGEST_JSON = 2**26
 
 def refuse_existing(paths: Sequence[Path]) -> None:
     """Raise a UsageError that names the files among `paths` that exist."""
-    existing = [str(path) for path in paths if path.exists()]
+    existing = [str(path) for path in paths if os.path.exists(path)]
     if existing:
         raise UsageError(
             f"Would overwrite {', '.join(existing)}. Choose another place, or allow it "
@@ -108,7 +108,7 @@ def write_folder(folder: Path, *, keep: bool = False) -> Iterator[Path]:
         aside.mkdir()
         yield aside
         for path in aside.rglob("*"):
-            if path.is_file():  # on the disk before the rename: no name without its content
+            if os.path.isfile(path):  # on the disk before the rename: no name without its content
                 with path.open("rb") as file:
                     os.fsync(file.fileno())
         if keep:
@@ -126,13 +126,13 @@ def _leave(folder: Path, new: Path) -> None:
     try:
         new.rename(folder)
     except OSError:
-        if not folder.is_dir():
+        if not os.path.isdir(folder):
             raise
 
 
 def _replace(folder: Path, new: Path) -> None:
     """Rename `new` to `folder`; what was there is deleted last."""
-    if not folder.exists():
+    if not os.path.exists(folder):
         new.rename(folder)
         return
     old = new.with_suffix(".old.partial")
@@ -153,7 +153,7 @@ def is_partial(path: Path) -> bool:
 def remove_partial(folder: Path) -> None:
     """Remove what a process that was killed left half-written in a folder."""
     for aside in filter(is_partial, folder.glob(".*")):
-        if aside.is_dir():
+        if os.path.isdir(aside):
             shutil.rmtree(aside, ignore_errors=True)
         else:
             aside.unlink(missing_ok=True)

@@ -8,6 +8,7 @@ from __future__ import annotations
 
 import hashlib
 import math
+import os
 from collections.abc import Mapping
 from concurrent.futures import ThreadPoolExecutor
 from dataclasses import dataclass
@@ -159,7 +160,7 @@ def convert(
 
 def _read_config(folder: Path, layout: Layout) -> ModelConfig:
     path = folder / CONFIG
-    if not path.is_file():
+    if not os.path.isfile(path):
         if layout != OURS:
             return published_config()
         raise ModelError(
@@ -182,7 +183,7 @@ def _read_config(folder: Path, layout: Layout) -> ModelConfig:
 def _check_hashes(folder: Path, weights: Mapping[str, str]) -> None:
     for name, known in weights.items():
         path = folder / name
-        if name not in FILES or not path.is_file():
+        if name not in FILES or not os.path.isfile(path):
             raise StorageError(
                 f"{folder / CONFIG} was saved with {name}, which is not there. Copy the whole "
                 "directory again."

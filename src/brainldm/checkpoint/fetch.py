@@ -76,7 +76,7 @@ def fetch(file: RemoteFile, folder: Path, progress: Progress | None = None) -> P
     make_folder(folder)
     target, part = folder / file.name, folder / f"{file.name}.part"
     failures = []
-    if target.exists():
+    if os.path.exists(target):
         algorithm, _, expected = file.hash.partition(":")
         got = pooch.file_hash(target, algorithm)
         if got == expected:
@@ -129,7 +129,7 @@ def _transfer(url: str, part: Path, file: RemoteFile, progress: Progress | None)
             return
         except (_BusyError, RequestException, HTTPError) as error:
             failure = _cause(error)
-    kept = part.stat().st_size if part.exists() else 0
+    kept = part.stat().st_size if os.path.exists(part) else 0
     raise _SourceError(
         f"{failure}, at the last of {ATTEMPTS} attempts; {megabytes(kept)} are kept to continue"
     )
@@ -146,7 +146,7 @@ def _continue(url: str, part: Path, file: RemoteFile, progress: Progress | None)
     """
     import requests
 
-    start = part.stat().st_size if part.exists() else 0
+    start = part.stat().st_size if os.path.exists(part) else 0
     headers = {"User-Agent": f"brainldm/{__version__}", "Accept-Encoding": "identity"}
     if start:
         headers["Range"] = f"bytes={start}-"

@@ -9,6 +9,7 @@ Without `config.json` the last two are the published architecture.
 
 from __future__ import annotations
 
+import os
 from pathlib import Path
 from typing import NamedTuple
 
@@ -61,7 +62,7 @@ def locate(source: str | Path) -> tuple[Path, Layout]:
         directory = published_dir()
     for folder in (directory, directory / "models"):
         for layout in LAYOUTS:
-            if all((folder / file).is_file() for file in layout):
+            if all(os.path.isfile(folder / file) for file in layout):
                 return folder, layout
     if source == "demo":
         raise StorageError(
@@ -73,19 +74,19 @@ def locate(source: str | Path) -> tuple[Path, Layout]:
             f"The published weights are not in {directory}: expected {MODEL_ZOO}. Fetch them with "
             "`brainldm download`."
         )
-    kind = ModelError if directory.is_dir() else StorageError
+    kind = ModelError if os.path.isdir(directory) else StorageError
     raise kind(f"{_what_is_wrong(directory)} {_ACCEPTED}")
 
 
 def _what_is_wrong(directory: Path) -> str:
-    if not directory.exists():
+    if not os.path.exists(directory):
         hint = did_you_mean(str(directory), ("demo", "published"))
         return f"There is no directory {directory}.{hint}"
-    if not directory.is_dir():
+    if not os.path.isdir(directory):
         return f"{directory} is a file, not a directory."
     for folder in (directory, directory / "models"):
         for layout in LAYOUTS:
-            present = [file for file in layout if (folder / file).is_file()]
+            present = [file for file in layout if os.path.isfile(folder / file)]
             if present:
                 [missing] = set(layout) - set(present)
                 return f"{folder} has {present[0]} but not {missing}: a model needs both."

@@ -93,10 +93,11 @@ def _check_is_weights(path: Path) -> None:
     try:
         with path.open("rb") as file:
             start = file.read(64)
-    except OSError as error:
+    except (OSError, ValueError) as error:  # a name with a zero byte
+        reason = error.strerror if isinstance(error, OSError) else error
         raise StorageError(
-            f"Cannot read the weights {path}: {error.strerror}. Expected a .safetensors, .pt or "
-            ".pth file; check the path and its permissions."
+            f"Cannot read the weights {path}: {reason}. Expected a .safetensors, .pt or .pth file; "
+            "check the path and its permissions."
         ) from error
     if start.lstrip().startswith(b"<"):
         raise ModelError(

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import os
 from collections.abc import Mapping
 from pathlib import Path
 
@@ -46,9 +47,9 @@ def write_directory(
 
 
 def _refuse_others(directory: Path, replaceable: frozenset[str]) -> None:
-    if directory.exists() and not directory.is_dir():
+    if os.path.exists(directory) and not os.path.isdir(directory):
         raise UsageError(f"{directory} is a file: expected a new directory. Choose another one.")
-    present = {path.name for path in directory.iterdir()} if directory.exists() else set()
+    present = {path.name for path in directory.iterdir()} if os.path.exists(directory) else set()
     others = sorted(present - replaceable)
     if others and replaceable:
         raise UsageError(

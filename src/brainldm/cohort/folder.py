@@ -13,6 +13,7 @@ the same moment the second finds the first one's.
 from __future__ import annotations
 
 import hashlib
+import os
 import shutil
 from collections.abc import Iterator
 from contextlib import ExitStack, contextmanager
@@ -59,7 +60,7 @@ class CohortFolder:
     @property
     def is_begun(self) -> bool:
         """Whether there is a cohort."""
-        return (self._code / "cohort.json").is_file()
+        return os.path.isfile(self._code / "cohort.json")
 
     def begin(self, settings: Settings, config: ModelConfig, plan: Plan) -> Plan:
         """Begin a cohort, or resume the one that is there.
@@ -76,7 +77,7 @@ class CohortFolder:
             self._refuse_foreign()
             with write_folder(self._code, keep=True) as code:
                 for file in (plan.table.file, plan.table.file.with_suffix(".json")):
-                    if file.is_file():
+                    if os.path.isfile(file):
                         shutil.copyfile(file, code / f"plan{file.suffix}")
                 (code / "model.json").write_text(config.to_json(), encoding="utf-8")
                 (code / "cohort.json").write_bytes(to_json(settings.to_json()))
@@ -115,7 +116,7 @@ class CohortFolder:
 
     def _refuse_foreign(self) -> None:
         """Refuse a folder with anything but what a process left that was killed as it began."""
-        there = self.out.iterdir() if self.out.is_dir() else ()
+        there = self.out.iterdir() if os.path.isdir(self.out) else ()
         if any(path != self.work and not is_partial(path) for path in there):
             raise UsageError(
                 f"{self.out} holds other files. Expected a new or an empty folder, or a cohort "
@@ -150,6 +151,8 @@ class CohortFolder:
             return ModelConfig.from_json(file.read_text(encoding="utf-8"), str(file))
         except OSError as error:
             raise StorageError(f"Cannot read {file}: {error.strerror}.") from error
+        except UnicodeDecodeError as error:
+            raise DataError(f"{file} is no text: {error}. {RESTORE}") from error
 
     def journal(self, name: str) -> Journal:
         """What one process adds to, which no other may have at the time."""
@@ -210,7 +213,7 @@ class CohortFolder:
         """Take away what is needed no longer once the data set is finished."""
         for folder in (self.out, self._code):
             remove_partial(folder)
-        if self.work.is_dir():
+        if os.path.isdir(self.work):
             shutil.rmtree(self.work)
 
 

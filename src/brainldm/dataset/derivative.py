@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import os
 from collections.abc import Iterable, Mapping
 from pathlib import Path
 from typing import Any
@@ -30,7 +31,7 @@ def open_derivative(
         StorageError: it cannot be written.
     """
     description = out / "dataset_description.json"
-    if description.is_file():
+    if os.path.isfile(description):
         content = read_json(description, f"a data set that `{command}` began. Remove it")
         found = content.get(OURS)
         found = found if isinstance(found, dict) else {}
@@ -40,7 +41,7 @@ def open_derivative(
                 f"{out} holds another data set: it differs in {', '.join(differing)}. Choose "
                 "another folder, or remove this one."
             )
-    elif out.is_dir() and any(out.iterdir()):
+    elif os.path.isdir(out) and any(out.iterdir()):
         raise UsageError(
             f"{out} holds other files. Expected an empty folder, a new one, or a data set that "
             "was begun with the same settings."

@@ -7,6 +7,7 @@ sub-ID/anat/sub-ID_space-MNI152NLin2009aSym_T1w.nii.gz, all on one grid, intensi
 from __future__ import annotations
 
 import hashlib
+import os
 from collections.abc import Mapping
 from dataclasses import dataclass
 from pathlib import Path
@@ -95,7 +96,7 @@ class PreparedData:
     def _checked(self, index: int) -> Path:
         """A subject's image, of which the header is as it should be."""
         path = self.path(index)
-        if not path.is_file():
+        if not os.path.isfile(path):
             raise DataError(
                 f"{self.folder / 'participants.tsv'}, row {self.row(index)}: there is no image "
                 f"{path}. {REMEDY}"
@@ -132,7 +133,7 @@ def read_prepared(folder: str | Path) -> PreparedData:
         DataError: a table or prepare.json is damaged, with file and row.
     """
     folder = Path(folder)
-    if not folder.is_dir():
+    if not os.path.isdir(folder):
         raise DataError(
             f"There is no data set {folder}: expected a folder that `brainldm prepare` wrote."
         )

@@ -104,7 +104,9 @@ def find_scans(source: Path, out: Path | None = None) -> Inputs:
         )
     table = source / "participants.tsv"
     scans, failures = _one_each(found)
-    return Inputs(scans, failures, layout, table if layout != "list" and table.is_file() else None)
+    return Inputs(
+        scans, failures, layout, table if layout != "list" and os.path.isfile(table) else None
+    )
 
 
 def image_files(folder: Path) -> list[Path]:
@@ -132,7 +134,7 @@ def names_of(image: Path, folder: str = "") -> tuple[str, ...]:
 
 
 def _in_folder(folder: Path) -> tuple[list[Scan], str]:
-    subjects = sorted(each for each in folder.glob("sub-*") if each.is_dir())
+    subjects = sorted(each for each in folder.glob("sub-*") if os.path.isdir(each))
     if subjects:
         return [
             _named(path, subject.name)

@@ -5,6 +5,7 @@ Keys that BIDS defines stand at the top; ours are in the block "brainldm", which
 
 from __future__ import annotations
 
+import os
 from collections.abc import Mapping
 from pathlib import Path
 from typing import Annotated, Any, Self
@@ -136,7 +137,7 @@ def read_provenance(sidecar: Path) -> Provenance:
         StorageError: it cannot be read.
         DataError: it is no JSON, or not as brainldm writes it.
     """
-    if not sidecar.is_file():
+    if not os.path.isfile(sidecar):
         return Provenance()
     content = read_json(sidecar, "the JSON file beside an image. Restore it, or remove it")
     try:

@@ -8,6 +8,7 @@ columns, as BIDS does. Rows are read one at a time, so that a table may be large
 from __future__ import annotations
 
 import csv
+import os
 from collections.abc import Iterator, Mapping
 from dataclasses import dataclass, replace
 from itertools import islice
@@ -103,6 +104,10 @@ def open_table(file: Path) -> Table:
 
 def _read(file: Path, offset: int) -> Iterator[Row]:
     """Rows from a place on, blank ones too."""
+    if "\0" in str(file):
+        raise StorageError(
+            f"Cannot read the table {str(file)!r}: no file is called so. {_EXPECTED}"
+        )
     try:
         with file.open("rb") as stream:
             stream.seek(offset)
@@ -161,7 +166,7 @@ def _why(error: csv.Error | UnicodeDecodeError) -> str:
 def _descriptions(file: Path, header: tuple[str, ...]) -> dict[str, Mapping[str, Any]]:
     """What the JSON file beside a table says of its columns."""
     path = file.with_suffix(".json")
-    if not path.is_file():
+    if not os.path.isfile(path):
         return {}
     content = read_json(
         path,

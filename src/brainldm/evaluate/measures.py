@@ -8,6 +8,7 @@ from __future__ import annotations
 
 import io
 import json
+import os
 import zlib
 from dataclasses import dataclass
 from pathlib import Path
@@ -126,7 +127,7 @@ def _settings(how: Measuring) -> dict[str, str]:
 
 def _kept(file: Path, how: Measuring) -> dict[str, Any] | None:
     """What was measured before, if it was on this grid and with this segmentation."""
-    if not file.is_file():
+    if not os.path.isfile(file):
         return None
     settings = _settings(how)
     try:

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import os
 import warnings
 from collections.abc import Mapping, Sequence
 from dataclasses import dataclass
@@ -63,7 +64,7 @@ def find_heads(folder: Path, what: str, most: int | None = None) -> tuple[Head, 
         UserWarning: columns that look like a covariate and are not read as one, or a table of other
             people.
     """
-    files = image_files(folder) if folder.is_dir() else []
+    files = image_files(folder) if os.path.isdir(folder) else []
     paths = [path for path in files if not image_stem(path).endswith("_dseg")]
     if len(paths) < 2:
         raise UsageError(
@@ -73,7 +74,7 @@ def find_heads(folder: Path, what: str, most: int | None = None) -> tuple[Head, 
     if most is not None and len(paths) > most:
         paths = [paths[i] for i in np.linspace(0, len(paths) - 1, most).round().astype(int)]
     table = folder / "participants.tsv"
-    people = read_people(table, any_name=True) if table.is_file() else People()
+    people = read_people(table, any_name=True) if os.path.isfile(table) else People()
     heads = tuple(Head(path, _asked(path) or _values(people, path)) for path in paths)
     for note in people.misnamed():
         warnings.warn(f"The {what} set: {note}", stacklevel=2)

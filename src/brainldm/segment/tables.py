@@ -7,6 +7,7 @@ gives an intracranial volume; SIENAX's is normalised already.
 from __future__ import annotations
 
 import math
+import os
 from collections.abc import Mapping
 from dataclasses import replace
 from pathlib import Path
@@ -36,7 +37,7 @@ def read_volumes(file: Path, intracranial_ml: float) -> People:
         DataError: it is no table of people (`read_people`), or has columns that none of the
             programs writes.
     """
-    if not file.is_file():
+    if not os.path.isfile(file):
         raise StorageError(f"There is no table of volumes {file}: expected a .csv or .tsv.")
     people = read_people(file, any_name=True)
     if not people.persons:

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import os
 from dataclasses import dataclass
 from pathlib import Path
 
@@ -48,7 +49,7 @@ def find_label_maps(folder: Path) -> dict[str, Path]:
         UsageError: there is no such folder.
         DataError: there is none, or two of one name.
     """
-    if not folder.is_dir():
+    if not os.path.isdir(folder):
         raise UsageError(
             f"There is no folder {folder}: expected one of label maps. `brainldm download "
             "label-maps` fetches some."

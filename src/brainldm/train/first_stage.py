@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import hashlib
+import os
 from collections.abc import Mapping
 from dataclasses import dataclass
 from pathlib import Path
@@ -99,9 +100,9 @@ def describe_first_stage(source: str | Path) -> Description:
         StorageError: there is no such run or model.
     """
     folder = Path(source)
-    if (folder / DESCRIPTION).is_file():
+    if os.path.isfile(folder / DESCRIPTION):
         return Description.read(folder / DESCRIPTION)
-    if (folder / RUN).is_file() and not (folder / "models").is_dir():
+    if os.path.isfile(folder / RUN) and not os.path.isdir(folder / "models"):
         raise UsageError(
             f"The run in {folder} has no {WEIGHTS} yet: expected one that is finished. Start its "
             "`brainldm train autoencoder` again, which resumes it."

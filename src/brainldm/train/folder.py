@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import hashlib
 import json
+import os
 from collections.abc import Iterator, Mapping
 from dataclasses import dataclass
 from pathlib import Path
@@ -38,7 +39,7 @@ class RunFolder:
     @property
     def finished(self) -> bool:
         """Whether the run has ended."""
-        return (self.path / DESCRIPTION).is_file() or (self.model / "config.json").is_file()
+        return os.path.isfile(self.path / DESCRIPTION) or os.path.isfile(self.model / "config.json")
 
     def latents(self, *origin: object) -> Path:
         """A folder for the latents of one origin: which autoencoder, which heads, and how."""
@@ -59,7 +60,7 @@ class RunFolder:
         wanted = json.loads(json.dumps(configuration))
         path = self.path / RUN
         # Until there is a state nothing is lost, and settings may be corrected.
-        if path.is_file() and (self.state.exists() or self.finished):
+        if os.path.isfile(path) and (os.path.exists(self.state) or self.finished):
             was = read_json(path, "what brainldm wrote when the run began; copy it again")
             if differences := list(_differences(was, wanted)):
                 raise UsageError(
@@ -70,11 +71,11 @@ class RunFolder:
                 )
             remove_partial(self.path)
             return
-        if self.path.exists() and not self.path.is_dir():
+        if os.path.exists(self.path) and not os.path.isdir(self.path):
             raise UsageError(
                 f"{self.path} is a file: expected a folder for the run. Choose another."
             )
-        if self.path.is_dir() and any(self.path.iterdir()) and not path.is_file():
+        if os.path.isdir(self.path) and any(self.path.iterdir()) and not os.path.isfile(path):
             raise UsageError(
                 f"{self.path} holds other files: expected a new or empty folder, or one with a "
                 "run. Choose another --out."

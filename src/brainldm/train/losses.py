@@ -7,6 +7,7 @@ has weights for one, else the L1 of gradients; and a patch-adversarial loss (Pin
 
 from __future__ import annotations
 
+import os
 from pathlib import Path
 from typing import Any
 
@@ -90,7 +91,7 @@ def load_perceptual(settings: Perceptual) -> nn.Module:
     from monai.losses.perceptual import PerceptualLoss
 
     path = Path(settings.file or "")
-    if not path.is_file():
+    if not os.path.isfile(path):
         raise StorageError(
             f"There is no file {path} of weights for the perceptual loss: expected a state dict of "
             "torchvision's ResNet-50. Correct loss.perceptual.file, or leave it out."
