@@ -11,6 +11,7 @@ from hypothesis import strategies as st
 
 from brainldm.dataset.participants import read_people
 from brainldm.dataset.people import People
+from brainldm.dataset.prepared import read_prepared
 from brainldm.dataset.scans import Scan
 from brainldm.dataset.sidecar import Provenance
 from brainldm.dataset.table import open_table
@@ -108,6 +109,21 @@ def test_a_name_that_is_not_printed(name: str, tmp_path: Path) -> None:
         read_people(file)
 
 
-def test_prepared_data_has_what_its_table_has(tmp_path: Path) -> None:
+def test_sex_and_age_are_those_of_every_verb(tmp_path: Path) -> None:
     folder = write_prepared(tmp_path)
-    assert read_people(folder / "participants.tsv").persons
+    table = folder / "participants.tsv"
+    text, sexes = table.read_text(), read_prepared(folder).columns["sex"]
+    assert {"F", "M"} == set(sexes)
+    words = text.replace("\tF\t", "\tfemale\t").replace("\tM\t", "\tMale\t", 1)
+    table.write_text(words)
+    assert read_prepared(folder).columns["sex"] == sexes
+    assert [person.known["sex"] for person in read_people(table).persons.values()] == [*sexes]
+    for wrong, says in (
+        (text.replace("\tF\t", "\t2\t", 1), "sex is '2': expected F, M, female or male"),
+        (text.replace("\t57\t", "\t700\t", 1), "700 cannot be: expected 0 to 120 years"),
+    ):
+        assert wrong != text
+        table.write_text(wrong)
+        for read in (read_prepared, lambda folder: read_people(folder / "participants.tsv")):
+            with pytest.raises(DataError, match=says):
+                read(folder)

@@ -18,6 +18,7 @@ from jaxtyping import Float
 from torch import Tensor
 
 from brainldm.dataset.bids import t1w
+from brainldm.dataset.participants import read_people
 from brainldm.dataset.quantities import value
 from brainldm.dataset.table import open_table
 from brainldm.errors import DataError, StorageError
@@ -164,6 +165,9 @@ def read_prepared(folder: str | Path) -> PreparedData:
         raise DataError(f"{table.file} has no participants: expected a row for each.")
     columns = dict(zip(table.header, zip(*cells, strict=True), strict=True))
     del columns["participant_id"]
+    people = read_people(table.file)  # as every verb reads it: what cannot be is refused
+    if "sex" in columns:
+        columns["sex"] = tuple(person.known.get("sex") for person in people.persons.values())
     settings = read_json(described, "what `brainldm prepare` wrote. Prepare the data set again")
     return PreparedData(
         folder,
