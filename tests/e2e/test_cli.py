@@ -36,7 +36,10 @@ def test_reconstruct(cli: Cli, toy: str, tmp_path: Path) -> None:
     assert result.code == 0, result.err
     psnr, saved = result.out.splitlines()
     assert re.fullmatch(r"PSNR against the scan on the model's grid: -?\d+\.\d\d dB", psnr)
-    assert saved == f"Saved scan_reconstruction.nii.gz in {tmp_path / 'there'}"
+    assert saved == (
+        "Saved scan_reconstruction (.nii.gz, .json and .png) in "
+        f"{tmp_path / 'there'}; look at scan_reconstruction.png"
+    )
     assert nib.load(tmp_path / "there" / "scan_reconstruction.nii.gz").shape == SHAPE
     sidecar = json.loads((tmp_path / "there" / "scan_reconstruction.json").read_text())
     assert sidecar["synthetic"] is False

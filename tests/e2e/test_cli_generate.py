@@ -31,7 +31,9 @@ PERSON = (
 @pytest.fixture
 def generate(cli: Cli, toy: str) -> Cli:
     def generate(*arguments: str) -> Result:
-        return cli("generate", "--model", toy, "--device", "cpu", *arguments)
+        defaults = {"--model": toy, "--device": "cpu"}
+        given = [x for each in defaults.items() if each[0] not in arguments for x in each]
+        return cli("generate", *given, *arguments)
 
     return generate
 
@@ -45,8 +47,8 @@ def test_the_whole_line(generate: Cli, tmp_path: Path) -> None:
     assert result.out.splitlines() == [
         "Seed 7: sex F, age 65.0 years, ventricular volume 30.0 mL, brain volume 1450.0 mL",
         "Seed 8: sex F, age 65.0 years, ventricular volume 30.0 mL, brain volume 1450.0 mL",
-        "Saved 2 heads, brain_seed-7_T1w.nii.gz to brain_seed-8_T1w.nii.gz, in "
-        f"{tmp_path / 'heads'}",
+        "Saved 2 heads, brain_seed-7_T1w to brain_seed-8_T1w (each .nii.gz, .json and .png), in "
+        f"{tmp_path / 'heads'}; look at brain_seed-7_T1w.png",
     ]
     assert names(tmp_path / "heads") == [
         f"brain_seed-{seed}_T1w.{suffix}" for seed in (7, 8) for suffix in ("json", "nii.gz", "png")
@@ -215,7 +217,7 @@ def test_mistakes(
 ) -> None:
     """Refused before weights are read or a bar is drawn."""
     monkeypatch.setattr(loading, "load_model", None)
-    result = generate("--steps", "1", *arguments)
+    result = generate(*(() if "--steps" in arguments else ("--steps", "1")), *arguments)
     refused(result, message)
     assert "denoise" not in result.err
     assert names(tmp_path) == []
@@ -289,6 +291,7 @@ def test_ctrl_c_leaves_no_half_file(toy: str, tmp_path: Path) -> None:
         errors = process.communicate(timeout=60)[1].decode()
     assert process.returncode == 130, errors
     assert "Traceback" not in errors
+    assert errors.splitlines()[-1] == "brainldm: interrupted"
     assert [name for name in names(tmp_path) if "partial" in name] == []
     for path in tmp_path.glob("*.nii.gz"):
         assert nib.load(path).get_fdata().shape == SHAPE

@@ -23,7 +23,7 @@ from brainldm.cli.train import train
 app = typer.Typer(
     name="brainldm",
     no_args_is_help=True,
-    add_completion=False,
+    epilog="Start with: brainldm generate --sex F --age 65 --preview --out heads",
     pretty_exceptions_enable=False,
     context_settings={"help_option_names": ["-h", "--help"]},
 )

@@ -4,7 +4,7 @@ from __future__ import annotations
 
 from dataclasses import dataclass
 from pathlib import Path
-from typing import TYPE_CHECKING, Annotated, Literal, cast
+from typing import TYPE_CHECKING, Annotated, ClassVar, Literal, cast
 
 import typer
 
@@ -16,7 +16,9 @@ from brainldm.errors import UsageError
 if TYPE_CHECKING:
     from brainldm.cohort.parts import Part
 
-DataSet = Annotated[Path, typer.Option("--out", metavar="DIR", help="Folder of the data set.")]
+DataSet = Annotated[
+    Path, typer.Option("--out", "-o", metavar="DIR", help="Folder of the data set.")
+]
 CHECKS, MACHINES = "Checks of every volume", "Several processes and machines"
 
 
@@ -26,6 +28,12 @@ class Run(ModelOptions, SamplingOptions):
 
     The same command resumes a cohort that was interrupted, in whatever way; the result is the same.
     """
+
+    examples: ClassVar[tuple[str, ...]] = (
+        "brainldm cohort run people.tsv --out synthetic",
+        "brainldm cohort run people.tsv --shard 3/100 --gate redraw --measure ants --out synthetic",
+    )
+    resumes: ClassVar[bool] = True
 
     table: Annotated[
         Path,
@@ -140,6 +148,9 @@ class Run(ModelOptions, SamplingOptions):
 @dataclass(frozen=True, kw_only=True)
 class Merge:
     """Gather the shards of a cohort into one finished data set."""
+
+    examples: ClassVar[tuple[str, ...]] = ("brainldm cohort merge --out synthetic",)
+    resumes: ClassVar[bool] = True
 
     out: DataSet
 

@@ -5,7 +5,7 @@ from __future__ import annotations
 from dataclasses import dataclass
 from enum import StrEnum
 from pathlib import Path
-from typing import Annotated
+from typing import Annotated, ClassVar
 
 import typer
 
@@ -22,6 +22,11 @@ class Layout(StrEnum):
 class Convert:
     """Convert a model's weights between the published layout, MONAI's and brainldm's own."""
 
+    examples: ClassVar[tuple[str, ...]] = (
+        "brainldm convert published --out model",
+        "brainldm convert model --to monai --out bundle/models",
+    )
+
     source: Annotated[
         str,
         typer.Argument(
@@ -30,7 +35,9 @@ class Convert:
             "layout is recognised.",
         ),
     ]
-    out: Annotated[Path, typer.Option(metavar="DIR", help="Directory for the converted model.")]
+    out: Annotated[
+        Path, typer.Option("--out", "-o", metavar="DIR", help="Directory for the converted model.")
+    ]
     to: Annotated[
         Layout,
         typer.Option(

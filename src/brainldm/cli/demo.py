@@ -4,7 +4,7 @@ from __future__ import annotations
 
 from dataclasses import dataclass
 from pathlib import Path
-from typing import Annotated
+from typing import Annotated, ClassVar
 
 import typer
 
@@ -19,11 +19,16 @@ class Figures(ComputingOptions):
     Prints each figure beside what it should be.
     """
 
+    examples: ClassVar[tuple[str, ...]] = ("brainldm demo figures",)
+
     model: ModelName = "demo"
     out: Annotated[
         Path,
         typer.Option(
-            metavar="DIR", help="Folder for figures.json, heads.csv and contact-sheet.png."
+            "--out",
+            "-o",
+            metavar="DIR",
+            help="Folder for figures.json, heads.csv and contact-sheet.png.",
         ),
     ] = Path("build/demo-figures")
 

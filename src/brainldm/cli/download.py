@@ -3,7 +3,7 @@
 from __future__ import annotations
 
 from dataclasses import dataclass
-from typing import Annotated, Literal
+from typing import Annotated, ClassVar, Literal
 
 import typer
 
@@ -14,6 +14,12 @@ class Download:
 
     The cache is $BRAINLDM_CACHE, else $XDG_CACHE_HOME/brainldm, else ~/.cache/brainldm.
     """
+
+    examples: ClassVar[tuple[str, ...]] = (
+        "brainldm download",
+        "brainldm download label-maps",
+    )
+    resumes: ClassVar[bool] = True
 
     what: Annotated[
         Literal["published", "label-maps"],

@@ -4,7 +4,7 @@ from __future__ import annotations
 
 from dataclasses import dataclass
 from pathlib import Path
-from typing import Annotated
+from typing import Annotated, ClassVar
 
 import typer
 
@@ -22,6 +22,12 @@ class Evaluate(ComputingOptions):
     The same command resumes an evaluation that was interrupted.
     """
 
+    examples: ClassVar[tuple[str, ...]] = (
+        "brainldm evaluate --generated synthetic --real data --quick --out report",
+        "brainldm evaluate --compare before/report.json after/report.json",
+    )
+    resumes: ClassVar[bool] = True
+
     generated: Annotated[
         Path | None,
         typer.Option(metavar="DIR", help="Folder of generated heads, with their sidecars."),
@@ -35,7 +41,9 @@ class Evaluate(ComputingOptions):
     ] = None
     out: Annotated[
         Path | None,
-        typer.Option(metavar="DIR", help="Folder for the report: report.html and report.json."),
+        typer.Option(
+            "--out", "-o", metavar="DIR", help="Folder for the report: report.html and report.json."
+        ),
     ] = None
     training: Annotated[
         Path | None,

@@ -5,10 +5,11 @@ from __future__ import annotations
 import secrets
 from dataclasses import dataclass
 from pathlib import Path
-from typing import TYPE_CHECKING, Annotated
+from typing import TYPE_CHECKING, Annotated, ClassVar
 
 import typer
 
+from brainldm.cli import voice
 from brainldm.cli.options import (
     ModelOptions,
     Out,
@@ -18,6 +19,7 @@ from brainldm.cli.options import (
     integer,
 )
 from brainldm.cli.person import PersonOptions
+from brainldm.cli.saved import saved
 from brainldm.errors import UsageError
 from brainldm.files import make_folder, refuse_existing
 from brainldm.image.volume import output_paths
@@ -32,6 +34,11 @@ class Generate(ModelOptions, SamplingOptions, PersonOptions):
 
     Writes brain_seed-SEED_T1w.nii.gz and beside it a .json that says how it was made.
     """
+
+    examples: ClassVar[tuple[str, ...]] = (
+        "brainldm generate --sex F --age 65 --preview --out heads",
+        "brainldm generate --age 70 --ventricular-volume-ml 45 --seed 3 --number 5 --out heads",
+    )
 
     seed: Annotated[
         int | None,
@@ -61,7 +68,7 @@ class Generate(ModelOptions, SamplingOptions, PersonOptions):
             refuse_existing([file for path in paths.values() for file in output_paths(path)])
 
         from brainldm.pipeline.brain import BrainLDM
-        from brainldm.pipeline.display import phases
+        from brainldm.pipeline.display import bars
         from brainldm.pipeline.request import match_requests
 
         choice, sampling = self.choice(), self.sampling()
@@ -69,14 +76,12 @@ class Generate(ModelOptions, SamplingOptions, PersonOptions):
         requests = match_requests(config, self.conditions(config), list(paths), sampling=sampling)
         make_folder(self.out)
         model = BrainLDM.load(choice)
-        with phases() as progress:
+        with bars(not voice.quiet) as progress:
             volumes = model.stream(requests, sampling, progress=progress)
             for path, volume in zip(paths.values(), volumes, strict=True):
                 volume.save(path, overwrite=self.overwrite, preview=self.preview)
         typer.echo("\n".join(map(_summary, requests)))
-        names = [path.name for path in paths.values()]
-        what = names[0] if len(names) == 1 else f"{len(names)} heads, {names[0]} to {names[-1]},"
-        typer.echo(f"Saved {what} in {self.out.resolve()}")
+        typer.echo(saved(list(paths.values())))
 
     def _paths(self) -> dict[int, Path]:
         """Where the head of each seed goes."""

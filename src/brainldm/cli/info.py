@@ -4,7 +4,7 @@ from __future__ import annotations
 
 from collections.abc import Iterator
 from dataclasses import dataclass
-from typing import Annotated
+from typing import Annotated, ClassVar
 
 import typer
 
@@ -15,6 +15,11 @@ from brainldm.config import Bernoulli, Categorical, LogNormal, ModelConfig, Norm
 @dataclass(frozen=True, kw_only=True)
 class Info:
     """Say what a model is: size, ranges in units, geometry, provenance, licence."""
+
+    examples: ClassVar[tuple[str, ...]] = (
+        "brainldm info",
+        "brainldm info --model published --estimate",
+    )
 
     model: ModelName = "demo"
     estimate: Annotated[

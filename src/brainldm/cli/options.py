@@ -33,9 +33,18 @@ def number(text: str) -> float:
         raise typer.BadParameter(f"{text!r} is not a number, such as 65 or 0.5.") from None
 
 
+def _models() -> list[str]:
+    return ["demo", "published"]
+
+
+def _samplers() -> list[str]:
+    return ["unipc", "dpm++2m", "ddim", "ddpm"]
+
+
 ModelName = Annotated[
     str,
     typer.Option(
+        autocompletion=_models,
         metavar="demo|published|DIR",
         help="Model: demo (ships with brainldm), published (fetched by `brainldm download`), or a "
         "directory with a model's files.",
@@ -61,7 +70,8 @@ Device = Annotated[
     ),
 ]
 Out = Annotated[
-    Path, typer.Option(metavar="DIR", help="Folder for the files; made if it is missing.")
+    Path,
+    typer.Option("--out", "-o", metavar="DIR", help="Folder for the files; made if it is missing."),
 ]
 Scaled = Annotated[
     bool,
@@ -132,6 +142,7 @@ class SamplingOptions:
     sampler: Annotated[
         str,
         typer.Option(
+            autocompletion=_samplers,
             metavar="NAME",
             help="Sampler: unipc, dpm++2m, ddim or ddpm.",
             rich_help_panel=SAMPLING,

@@ -4,7 +4,7 @@ from __future__ import annotations
 
 from dataclasses import dataclass
 from pathlib import Path
-from typing import Annotated
+from typing import Annotated, ClassVar
 
 import typer
 
@@ -16,8 +16,16 @@ from brainldm.errors import UsageError
 class Plan:
     """Draw a table of people: one row a volume, with a seed and conditions."""
 
+    examples: ClassVar[tuple[str, ...]] = (
+        "brainldm cohort plan --number 200 --balance sex --out people.tsv",
+        "brainldm cohort plan --like participants.tsv --limit age=60:82 --out people.tsv",
+    )
+
     out: Annotated[
-        Path, typer.Option(metavar="TABLE.tsv", help="Table to write, with a .json beside it.")
+        Path,
+        typer.Option(
+            "--out", "-o", metavar="TABLE.tsv", help="Table to write, with a .json beside it."
+        ),
     ]
     heads: Annotated[
         int,

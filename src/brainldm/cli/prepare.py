@@ -4,7 +4,7 @@ from __future__ import annotations
 
 from dataclasses import dataclass
 from pathlib import Path
-from typing import Annotated
+from typing import Annotated, ClassVar
 
 import typer
 
@@ -19,6 +19,12 @@ class Prepare:
     derivative data set with a quality page; scans that cannot be used are left out, and named.
     """
 
+    examples: ClassVar[tuple[str, ...]] = (
+        "brainldm prepare scans --table people.tsv --jobs 4 --out data",
+        "brainldm prepare bids --model demo --registered --out data",
+    )
+    resumes: ClassVar[bool] = True
+
     scans: Annotated[
         Path,
         typer.Argument(
@@ -29,7 +35,12 @@ class Prepare:
     ]
     out: Annotated[
         Path,
-        typer.Option(metavar="DIR", help="Data set to write; one that was interrupted is resumed."),
+        typer.Option(
+            "--out",
+            "-o",
+            metavar="DIR",
+            help="Data set to write; one that was interrupted is resumed.",
+        ),
     ]
     model: Annotated[
         str,

@@ -19,6 +19,8 @@ from rich.progress import (
     TimeRemainingColumn,
 )
 
+from brainldm.cli import voice
+
 LINE_EVERY = 60.0
 """Seconds."""
 
@@ -118,7 +120,7 @@ def _bars(*counts: ProgressColumn) -> Progress:
         *counts,
         TimeRemainingColumn(),
         TextColumn("left"),
-        console=Console(stderr=True),
+        console=Console(stderr=True, quiet=voice.quiet),
     )
 
 

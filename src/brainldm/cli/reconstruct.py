@@ -4,11 +4,12 @@ from __future__ import annotations
 
 from dataclasses import dataclass
 from pathlib import Path
-from typing import Annotated
+from typing import Annotated, ClassVar
 
 import typer
 
 from brainldm.cli.options import ModelOptions, Out, Overwrite, Preview, Scaled
+from brainldm.cli.saved import saved
 from brainldm.files import make_folder, refuse_existing
 from brainldm.image.reading import image_stem
 from brainldm.image.volume import Volume, output_paths
@@ -21,6 +22,10 @@ class Reconstruct(ModelOptions):
     The scan is resampled to the model's grid as its header says (no registration), and its
     intensities are scaled to [0, 1], unless brainldm wrote them.
     """
+
+    examples: ClassVar[tuple[str, ...]] = (
+        "brainldm reconstruct scan.nii.gz --preview --out reconstructions",
+    )
 
     file: Annotated[
         Path, typer.Argument(metavar="FILE", help="Scan of a head in MNI152 space: NIfTI or MGH.")
@@ -47,4 +52,4 @@ class Reconstruct(ModelOptions):
         reconstruction.save(path, overwrite=self.overwrite, preview=self.preview)
         decibels = psnr(reconstruction.array, prepared.array)
         typer.echo(f"PSNR against the scan on the model's grid: {decibels:.2f} dB")
-        typer.echo(f"Saved {path.name} in {self.out.resolve()}")
+        typer.echo(saved([path]))

@@ -4,7 +4,7 @@ from __future__ import annotations
 
 from dataclasses import dataclass
 from pathlib import Path
-from typing import Annotated, Literal
+from typing import Annotated, ClassVar, Literal
 
 import typer
 
@@ -18,9 +18,20 @@ class Simulate:
     `brainldm evaluate` take as it is.
     """
 
+    examples: ClassVar[tuple[str, ...]] = (
+        "brainldm simulate --number 20 --jobs 2 --out heads",
+        "brainldm simulate --as-scanned --number 5 --out scans",
+    )
+    resumes: ClassVar[bool] = True
+
     out: Annotated[
         Path,
-        typer.Option(metavar="DIR", help="Data set to write; one that was interrupted is resumed."),
+        typer.Option(
+            "--out",
+            "-o",
+            metavar="DIR",
+            help="Data set to write; one that was interrupted is resumed.",
+        ),
     ]
     number: Annotated[int, typer.Option(min=1, metavar="INTEGER", help="Number of subjects.")] = 20
     label_maps: Annotated[

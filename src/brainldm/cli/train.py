@@ -5,7 +5,7 @@ from __future__ import annotations
 import os
 from dataclasses import dataclass
 from pathlib import Path
-from typing import Annotated
+from typing import Annotated, ClassVar
 
 import typer
 
@@ -22,7 +22,12 @@ class TrainingOptions(ComputingOptions):
     ]
     out: Annotated[
         Path,
-        typer.Option(metavar="DIR", help="Folder of the run; one that was interrupted is resumed."),
+        typer.Option(
+            "--out",
+            "-o",
+            metavar="DIR",
+            help="Folder of the run; one that was interrupted is resumed.",
+        ),
     ]
     preset: Annotated[
         str,
@@ -51,6 +56,12 @@ class TrainingOptions(ComputingOptions):
 @dataclass(frozen=True, kw_only=True)
 class Autoencoder(TrainingOptions):
     """Train stage 1: heads to latents and back. The same command resumes an interrupted run."""
+
+    examples: ClassVar[tuple[str, ...]] = (
+        "brainldm train autoencoder --data data --preset demo-2mm --out stage1",
+        "brainldm train autoencoder --data data --preset ukb-1mm --out stage1 --dry-run",
+    )
+    resumes: ClassVar[bool] = True
 
     source: Annotated[
         str | None,
@@ -88,6 +99,12 @@ class Autoencoder(TrainingOptions):
 @dataclass(frozen=True, kw_only=True)
 class Diffusion(TrainingOptions):
     """Train stage 2: from conditions to latents. The same command resumes an interrupted run."""
+
+    examples: ClassVar[tuple[str, ...]] = (
+        "brainldm train diffusion --data data --preset demo-2mm --autoencoder stage1 --out model",
+        "brainldm train diffusion --data data --preset demo-2mm --from demo --lora 16 --out model",
+    )
+    resumes: ClassVar[bool] = True
 
     autoencoder: Annotated[
         str | None,

@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import os
 import time
+import warnings
 from collections.abc import Sequence
 from typing import Any, TypeVar
 
@@ -13,6 +14,7 @@ from torch.autograd.graph import saved_tensors_hooks
 from torch.utils.flop_counter import FlopCounterMode
 
 from brainldm.dataset.prepared import PreparedData
+from brainldm.errors import UsageError
 from brainldm.models.device import pick_device, pick_dtype
 from brainldm.models.memory import PROGRAM
 from brainldm.train.checkpointing import BLOCKS
@@ -22,6 +24,8 @@ from brainldm.train.settings import AutoencoderSettings, DiffusionSettings, Runn
 
 Settings = TypeVar("Settings", AutoencoderSettings, DiffusionSettings)
 
+LONG = 14 * 86400.0
+"""Seconds of a run beyond which a warning is due."""
 STATE_BYTES = 16
 """A parameter's value, gradient and two moments of Adam, in float32; its average is 4 more."""
 
@@ -74,6 +78,52 @@ def describe(
         f"TFLOP a step at the {peak / 1e12:.2g} TFLOP/s that {device} reaches in {dtype}\n"
         "Nothing was trained or written."
     )
+
+
+def warn_of_length(
+    course: Course[Settings], network: nn.Module, inputs: Sequence[tuple[Tensor, ...]], device: str
+) -> None:
+    """Say before it begins that a run takes longer than anybody waits.
+
+    Args:
+        course: the settings.
+        network: on the meta device.
+        inputs: of the network for one sample, likewise, in each phase.
+        device: where it is to run.
+
+    Warns:
+        UserWarning: it takes more than `LONG`.
+    """
+    place = pick_device(device)
+    dtype = pick_dtype(course.settings.training.precision, place)
+    passes = 4 if course.settings.run.checkpointing else 3
+    work = sum(
+        measure(network, each, False)[0] * passes * span.steps * span.settings.training.batch_size
+        for span, each in zip(course.spans, inputs, strict=True)
+    )
+    seconds = work / _peak(place, dtype) / int(os.environ.get("WORLD_SIZE", "1"))
+    if seconds > LONG:
+        warnings.warn(
+            f"This run takes {_duration(seconds)} at least on {place}, from its first step to its "
+            "last. Choose fewer steps (--set training.steps=N), a smaller preset or a GPU; "
+            "--dry-run shows what it takes.",
+            stacklevel=2,
+        )
+
+
+def check_preset(heads: PreparedData, run: Running) -> None:
+    """Refuse settings that are for voxels of another size than the data's.
+
+    Raises:
+        UsageError: they are.
+    """
+    sizes = [f"{side:.3g}" for side in heads.grid.spacing]
+    if run.voxel_mm and any(abs(side / run.voxel_mm - 1) > 0.1 for side in heads.grid.spacing):
+        raise UsageError(
+            f"The settings are for voxels of {run.voxel_mm:g} mm, and {heads.folder} has "
+            f"{' x '.join(sizes)} mm: expected the same. Choose another preset, prepare the data "
+            "for another model, or take them as they are with --set run.voxel_mm=null."
+        )
 
 
 def _memory(

@@ -12,6 +12,7 @@ from brainldm.config import LatentConfig, ModelConfig
 from brainldm.dataset.prepared import PreparedData, read_prepared
 from brainldm.errors import UsageError
 from brainldm.train.covariates import Covariates, read_covariates
+from brainldm.train.estimate import check_preset
 from brainldm.train.first_stage import Description, describe_first_stage
 from brainldm.train.groups import groups_of, held_out, pairs
 from brainldm.train.model import check_guidance, check_voxels, model_config
@@ -64,6 +65,8 @@ class Material:
         heads, first = read_prepared(data), describe_first_stage(autoencoder)
         base = load_config(source) if source else None
         check_voxels(heads, first)
+        if base is None:
+            check_preset(heads, settings.run)
         known = base.conditions if base else ()
         covariates = read_covariates(heads, conditions, known, settings.ranges)
         config = model_config(heads, first, settings, covariates, base, name)

@@ -74,6 +74,9 @@ class Running(_Settings):
         default=16, description="heads that stage 2 generates in a validation"
     )
     sample_steps: Positive = Field(default=16, description="denoising steps for these")
+    voxel_mm: Rate | None = Field(
+        default=None, description="size of the voxels that the settings are for; null: any"
+    )
     tracker: str = Field(
         default="tensorboard", description="of Accelerate: tensorboard, wandb, ..., or none"
     )

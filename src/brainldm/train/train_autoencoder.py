@@ -13,7 +13,7 @@ from brainldm.train.accelerated import accelerated
 from brainldm.train.autoencoder import AutoencoderStage, check_sizes, new_autoencoder
 from brainldm.train.card import autoencoder_card
 from brainldm.train.checkpointing import checkpoint_blocks
-from brainldm.train.estimate import describe
+from brainldm.train.estimate import check_preset, describe, warn_of_length
 from brainldm.train.first_stage import (
     Description,
     describe_first_stage,
@@ -61,6 +61,7 @@ class TrainAutoencoder:
                 that diverged.
         """
         heads, course = self._given()
+        warn_of_length(course, *_meta(heads, course), self.device)
         start = load_first_stage(self.source) if self.source else None
         settings, folder = course.settings, RunFolder(Path(self.out))
         groups = groups_of(heads, settings.training.group)
@@ -105,14 +106,9 @@ class TrainAutoencoder:
     def describe(self) -> str:
         """The settings, and what they take, as text; errors as `run`."""
         heads, course = self._given()
-        with torch.device("meta"):
-            network = AutoencoderKL(course.settings.network)
-            images = [
-                torch.empty(1, 1, *(s.settings.crop or heads.grid.shape)) for s in course.spans
-            ]
+        network, inputs = _meta(heads, course)
         adversarial = any(span.settings.loss.adversarial for span in course.spans)
         note = " (without the discriminator)" if adversarial else ""
-        inputs = [(image,) for image in images]
         return describe(heads, course, network, inputs, self.device, len(heads), note)
 
     def _given(self) -> tuple[PreparedData, Course[AutoencoderSettings]]:
@@ -121,6 +117,18 @@ class TrainAutoencoder:
         if self.source:
             network = describe_first_stage(self.source).autoencoder
             settings = settings.model_copy(update={"network": network})
+        else:
+            check_preset(heads, settings.run)
         course = Course(settings)
         check_sizes(heads.grid.shape, course, f"{heads.folder}: each image")
         return heads, course
+
+
+def _meta(
+    heads: PreparedData, course: Course[AutoencoderSettings]
+) -> tuple[AutoencoderKL, list[tuple[torch.Tensor]]]:
+    """The network and its input in each phase, without memory."""
+    with torch.device("meta"):
+        network = AutoencoderKL(course.settings.network)
+        shapes = [s.settings.crop or heads.grid.shape for s in course.spans]
+        return network, [(torch.empty(1, 1, *shape),) for shape in shapes]

@@ -17,7 +17,7 @@ from brainldm.models.unet import DiffusionUNet
 from brainldm.train.accelerated import accelerated
 from brainldm.train.card import model_card
 from brainldm.train.diffusion import DiffusionStage, explained_weight
-from brainldm.train.estimate import describe
+from brainldm.train.estimate import describe, warn_of_length
 from brainldm.train.finetune import check_lora, merge_lora
 from brainldm.train.first_stage import FirstStage, load_first_stage
 from brainldm.train.fit import fit
@@ -92,6 +92,7 @@ class TrainDiffusion:
             say(f"{len(material.covariates.left_out)} subjects lack a condition and are left out.")
         learn, others = material.split()
         material.heads.check_images()
+        warn_of_length(*_meta(material), self.device)
         models = self._load()
         configuration = self._configuration(material, models)
         tracker = material.settings.run.tracker
@@ -127,22 +128,16 @@ class TrainDiffusion:
         """The settings, and what they take, as text; errors as `run`."""
         material = self._gather()
         config, settings = material.config, material.settings
-        together = 2 if settings.pairs else 1
-        with torch.device("meta"):
-            network = DiffusionUNet(config.unet)
-            z = torch.empty(together, config.unet.in_channels, *config.latent.shape[1:])
-            token = torch.empty(together, 1, config.unet.context_dim)
-            inputs = (z, torch.empty(together), token)
+        course, network, inputs = _meta(material)
         names = ", ".join(
             f"{v.name} ({'/'.join(v.labels) if v.labels else f'{v.low:g} to {v.high:g} {v.unit}'})"
             for v in config.conditions
         )
         lack = len(material.covariates.left_out)
         note = f"\nConditions: {names}; {lack} subjects lack one"
+        together = 2 if settings.pairs else 1
         count = len(material.covariates.index) * (2 if settings.flip else 1) // together
-        course = Course(settings)
-        every = [inputs] * len(course.spans)
-        return describe(material.heads, course, network, every, self.device, count, note)
+        return describe(material.heads, course, network, inputs, self.device, count, note)
 
     def _gather(self) -> Material:
         if self.lora is not None and not self.source:
@@ -237,6 +232,20 @@ class TrainDiffusion:
             {name: tensor.to(dtype) for name, tensor in state.items()}
             for state in (models.first.network.state_dict(), weights)
         ]
+
+
+def _meta(
+    material: Material,
+) -> tuple[Course[DiffusionSettings], DiffusionUNet, list[tuple[Tensor, ...]]]:
+    """The settings, the network and its inputs in each phase, without memory."""
+    unet, together = material.config.unet, 2 if material.settings.pairs else 1
+    with torch.device("meta"):
+        network = DiffusionUNet(unet)
+        z = torch.empty(together, unet.in_channels, *material.config.latent.shape[1:])
+        token = torch.empty(together, 1, unet.context_dim)
+        inputs = (z, torch.empty(together), token)
+    course = Course(material.settings)
+    return course, network, [inputs] * len(course.spans)
 
 
 @dataclass(frozen=True)
