@@ -64,7 +64,7 @@ def filled(folder: Path) -> Path:
     data.open()
     for each in PEOPLE:
         data.add(each.subject.label, IMAGE, each.provenance, figure(IMAGE, IMAGE.array > 0))
-    data.finish(FOUND, PEOPLE, {"3": "a < b"})
+    data.finish(FOUND, PEOPLE, {"3": "a < b"}, FOUND.notes)
     return folder
 
 

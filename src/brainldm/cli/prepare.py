@@ -71,6 +71,12 @@ class Prepare:
         ),
     ] = False
     scaled: Scaled = False
+    incomplete: Annotated[
+        bool,
+        typer.Option(
+            "--incomplete", help="Take skull-stripped and cropped heads too, each with a note."
+        ),
+    ] = False
     bias_field: Annotated[bool, typer.Option("--bias-field", help="Correct bias fields (N4).")] = (
         False
     )
@@ -99,6 +105,7 @@ class Prepare:
                 sex_codes=codes,
                 registered=self.registered,
                 scaled=self.scaled,
+                incomplete=self.incomplete,
                 bias_field=self.bias_field,
                 jobs=self.jobs,
                 progress=progress,

@@ -86,6 +86,9 @@ class Provenance(_Record):
         measured: in mL, and the factor for the size of the head.
         histogram: counts of intensities.
         intensity: the scale, and what was clipped.
+        skull_stripped: there is nothing around the brain.
+        incomplete: the head is stripped or cropped, and was asked for.
+        notes: what a person should know of a prepared scan.
     """
 
     version: str = ""
@@ -103,6 +106,9 @@ class Provenance(_Record):
     measured: dict[str, FiniteFloat] = {}
     histogram: list[int] = []
     intensity: dict[str, Any] = {}
+    skull_stripped: bool = False
+    incomplete: bool = False
+    notes: tuple[str, ...] = ()
 
     @property
     def values(self) -> dict[str, str | float]:
@@ -213,7 +219,7 @@ def prepared_sidecar(provenance: Provenance) -> dict[str, Any]:
     return provenance.within(
         {
             "Description": "T1-weighted head prepared for training a generative model",
-            "SkullStripped": False,
+            "SkullStripped": provenance.skull_stripped,
             "SpatialReference": SPACE,
             "Units": "arbitrary",
         }

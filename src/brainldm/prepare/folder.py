@@ -48,6 +48,7 @@ class Settings:
         registered: the images were registered before and were only resampled.
         bias_field: N4 was applied.
         scaled: intensities were taken as they were, in [0, 1].
+        incomplete: skull-stripped and cropped heads were taken too.
     """
 
     model: str
@@ -55,9 +56,10 @@ class Settings:
     registered: bool
     bias_field: bool
     scaled: bool = False
+    incomplete: bool = False
 
     def to_json(self) -> dict[str, Any]:
-        """As it is saved, lists for tuples."""
+        """What all images have in common, lists for tuples."""
         return {
             "model": self.model,
             "shape": list(self.grid.shape),
@@ -112,7 +114,8 @@ class Folder:
         if (
             not image.is_file()
             or done.settings != self.settings.to_json()
-            or not set(subject.missing) <= set(done.measured)
+            or (done.incomplete and not self.settings.incomplete)
+            or not (done.skull_stripped or set(subject.missing) <= set(done.measured))
             or not all(each.is_file() for each in files_of(file))
             or done.source != Source(name=file.name, sha256=image_sha256(file))
         ):
@@ -142,7 +145,11 @@ class Folder:
         )
 
     def finish(
-        self, found: Subjects, prepared: Sequence[Prepared], failures: Mapping[str, str]
+        self,
+        found: Subjects,
+        prepared: Sequence[Prepared],
+        failures: Mapping[str, str],
+        notes: Sequence[str],
     ) -> None:
         """Write the tables, prepare.json and the quality page.
 
@@ -150,6 +157,7 @@ class Folder:
             found: what was to be prepared.
             prepared: the subjects whose image is there.
             failures: subject to reason.
+            notes: what a person should look at.
 
         Raises:
             StorageError: they cannot be written.
@@ -172,7 +180,7 @@ class Folder:
             each.subject.label: t1w(self.path, each.subject.label)[0].relative_to(self.path)
             for each in prepared
         }
-        page = quality_page(prepared, values, figures, images, failures, found.notes)
+        page = quality_page(prepared, values, figures, images, failures, notes)
         write_together(
             {
                 self.path / "participants.tsv": table,

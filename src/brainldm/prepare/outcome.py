@@ -36,7 +36,12 @@ class Prepared:
     def measured(self) -> dict[str, float]:
         """The covariates that were measured, for the table has none."""
         found = self.provenance.measured
-        return {name: found[name] for name in self.subject.missing}
+        return {name: found[name] for name in self.subject.missing if name in found}
+
+    @property
+    def notes(self) -> tuple[str, ...]:
+        """What a person should know of it."""
+        return tuple(f"sub-{self.subject.label}: {note}." for note in self.provenance.notes)
 
     @property
     def similarity(self) -> float:

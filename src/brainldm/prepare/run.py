@@ -44,6 +44,7 @@ def prepare(
     sex_codes: Mapping[str, str] | None = None,
     registered: bool = False,
     scaled: bool = False,
+    incomplete: bool = False,
     bias_field: bool = False,
     jobs: int = 1,
     progress: Callable[[int, int], None] = lambda done, total: None,
@@ -62,10 +63,12 @@ def prepare(
         registered: the images are in MNI152 space already and are only resampled, after a check.
         scaled: intensities are in [0, 1] already and are taken as they are; what brainldm wrote
             itself need not be told.
+        incomplete: take skull-stripped and cropped heads too, each with a note.
         bias_field: correct bias fields (N4).
         jobs: processes, about 3 GB each.
         progress: called with the number of scans that are done, and of all.
-        say: called with each of `Summary.notes` before the first scan is prepared.
+        say: called with each of `Summary.notes`: those of the table before the first scan is
+            prepared, those of scans after the last.
 
     Raises:
         UsageError: `scaled` with `bias_field`; the output folder lies where scans are looked for,
@@ -81,11 +84,16 @@ def prepare(
         )
     config = load_config(model)
     grid = Grid.of(config.shape, config.affine)
-    folder = Folder(out, Settings(config.name, grid, registered, bias_field, scaled))
+    folder = Folder(out, Settings(config.name, grid, registered, bias_field, scaled, incomplete))
     subjects = find_subjects(source, out, table, sex_codes)
     for note in subjects.notes:
         say(note)
     results = prepare_all(subjects.there, folder, jobs, progress)
     failures = (*subjects.inputs.failures, *results.failures)
-    folder.finish(subjects, results.prepared, {each.subject: each.reason for each in failures})
-    return Summary(len(results.prepared), failures, subjects.notes, subjects.inputs.layout)
+    of_scans = [note for each in results.prepared for note in each.notes]
+    for note in of_scans:
+        say(note)
+    notes = (*subjects.notes, *of_scans)
+    reasons = {each.subject: each.reason for each in failures}
+    folder.finish(subjects, results.prepared, reasons, notes)
+    return Summary(len(results.prepared), failures, notes, subjects.inputs.layout)

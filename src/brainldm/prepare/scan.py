@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import tempfile
+import warnings
 from dataclasses import asdict, dataclass
 from functools import cache
 from pathlib import Path
@@ -13,11 +14,12 @@ from brainldm.dataset.sidecar import Provenance, Registration, Source
 from brainldm.errors import BrainLDMError, DataError
 from brainldm.image.fit import fit_to_grid
 from brainldm.image.reading import image_sha256
-from brainldm.prepare.folder import Folder
+from brainldm.prepare.folder import Folder, Settings
 from brainldm.prepare.outcome import Outcome
 from brainldm.prepare.quality import BINS, figure
 from brainldm.prepare.reading import read_scan
 from brainldm.prepare.subjects import Subject
+from brainldm.prepare.whole import Wholeness, wholeness
 from brainldm.register.images import correct_bias, moved
 from brainldm.register.reference import Reference
 from brainldm.register.rigid import check_place, register
@@ -67,15 +69,19 @@ def _reference(folder: Path) -> Reference:
 def _prepare(task: Task, reference: Reference) -> Provenance:
     subject, settings = task.subject, task.folder.settings
     source = Source(name=subject.scan.path.name, sha256=image_sha256(subject.scan.path))
-    scan = read_scan(subject.scan, settings.scaled)
+    with warnings.catch_warnings(record=True) as said:
+        warnings.simplefilter("always", UserWarning)
+        scan = read_scan(subject.scan, settings.scaled)
     try:
         if settings.registered:
             motion, alike = np.eye(4), check_place(scan, reference)
         else:
             motion, alike = register(scan, reference)
-        measured = (
-            asdict(Ants(task.template).measure(moved(scan, motion))) if subject.missing else {}
-        )
+        whole = wholeness(moved(scan, motion), reference)
+        _refuse(whole, settings)
+        measured: dict[str, float] = {}
+        if subject.missing and not whole.stripped:  # the head's size shows where the skull is
+            measured = asdict(Ants(task.template).measure(moved(scan, motion)))
         corrected = correct_bias(scan) if settings.bias_field else scan
         image = fit_to_grid(moved(corrected, motion), settings.grid)
     except BrainLDMError as error:
@@ -88,7 +94,26 @@ def _prepare(task: Task, reference: Reference) -> Provenance:
         intensity=dict(image.metadata or {}),
         measured={k: v for k, v in measured.items() if k in (*subject.missing, "head_scaling")},
         histogram=histogram.tolist(),
+        skull_stripped=whole.stripped,
+        incomplete=bool(whole.faults),
+        notes=(*(str(each.message) for each in said), *_remarks(whole, subject)),
     )
     outline = reference.volume("outline").resample(settings.grid)
     task.folder.add(subject.label, image, provenance, figure(image, outline.array > 0.5))
     return provenance
+
+
+def _refuse(whole: Wholeness, settings: Settings) -> None:
+    if whole.faults and not settings.incomplete:
+        raise DataError(
+            f"{' and '.join(whole.faults).capitalize()}: expected a whole head, which models of "
+            "whole heads learn from. Give the scan as it was before, or take it as it is: "
+            "--incomplete."
+        )
+
+
+def _remarks(whole: Wholeness, subject: Subject) -> tuple[str, ...]:
+    unmeasured = whole.stripped and subject.missing
+    return whole.remarks + (
+        (f"without a skull, not measured: {', '.join(subject.missing)}",) if unmeasured else ()
+    )

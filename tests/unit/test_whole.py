@@ -1,0 +1,92 @@
+"""Heads that are not whole are found, and whole ones pass."""
+
+from __future__ import annotations
+
+from dataclasses import replace
+
+import numpy as np
+import pytest
+from scipy import ndimage
+
+from brainldm.checkpoint import load_config
+from brainldm.errors import DataError
+from brainldm.image.grid import Grid
+from brainldm.image.volume import Volume
+from brainldm.prepare.folder import Settings
+from brainldm.prepare.scan import _refuse
+from brainldm.prepare.whole import Wholeness, wholeness
+from brainldm.register.reference import Reference
+from brainldm.register.template import load_template
+from brainldm.simulate.template_head import simulate
+
+DEMO = load_config("demo")
+GRID = Grid.of(DEMO.shape, DEMO.affine)
+# Of those that were looked at: a small head, and the one with the least bright face.
+SEEDS = (3, 4)
+
+
+@pytest.fixture(scope="module")
+def reference() -> Reference:
+    return Reference.from_template(load_template())
+
+
+@pytest.fixture(scope="module")
+def heads() -> dict[int, Volume]:
+    return {
+        seed: Volume(simulate(seed, load_template(), GRID).image.numpy(), GRID.matrix)
+        for seed in SEEDS
+    }
+
+
+@pytest.mark.parametrize("seed", SEEDS)
+def test_whole_heads_pass(seed: int, heads: dict[int, Volume], reference: Reference) -> None:
+    found = wholeness(heads[seed], reference)
+    assert found.remarks == ()
+    assert not found.stripped
+
+
+@pytest.mark.parametrize("seed", SEEDS)
+@pytest.mark.parametrize("margin", [0, 2, 4])
+def test_skull_stripped_heads(
+    seed: int, margin: int, heads: dict[int, Volume], reference: Reference
+) -> None:
+    near = ndimage.binary_dilation(reference.brain > 0.5, iterations=margin or 1)
+    mask = replace(reference.volume("head"), array=near).resample(GRID).array > 0.5
+    head = heads[seed]
+    found = wholeness(Volume(head.array * mask, head.affine), reference)
+    assert found.stripped
+    assert found.remarks == ("is skull-stripped",)
+
+
+@pytest.mark.parametrize("seed", SEEDS)
+def test_defaced_heads(seed: int, heads: dict[int, Volume], reference: Reference) -> None:
+    _, y, z = GRID.points()
+    face = ((y > 45) & (z < -5)) | ((y > 60) & (z < 15))
+    found = wholeness(Volume(heads[seed].array * ~face, GRID.matrix), reference)
+    assert found.remarks == ("is defaced",)
+    assert found.faults == ()
+
+
+@pytest.mark.parametrize("outside", [True, False], ids=["field of view", "air"])
+def test_cropped_heads(outside: bool, heads: dict[int, Volume], reference: Reference) -> None:
+    head = heads[3].array.copy()
+    head[:, :, -35:] = 0
+    cropped = Volume(head[:, :, : -35 if outside else None], GRID.matrix)
+    [fault] = wholeness(cropped, reference).faults
+    assert "of the brain is not there" in fault
+
+
+def test_a_crown_that_is_cut_is_remarked(heads: dict[int, Volume], reference: Reference) -> None:
+    top = int(np.flatnonzero((heads[3].array > 0.3).any((0, 1))).max())
+    cut = Volume(heads[3].array[:, :, : top - 3], GRID.matrix)
+    found = wholeness(cut, reference)
+    assert found.faults == ()
+    assert any("crown" in remark for remark in found.remarks)
+
+
+def test_incomplete_heads_are_refused_unless_asked_for() -> None:
+    stripped = Wholeness(bone=0.1, beyond=0.0, face=0.0, brain=1.0, cut=0.0)
+    settings = Settings("toy", GRID, False, False)
+    with pytest.raises(DataError, match=r"Is skull-stripped: expected a whole head.*--incomplete"):
+        _refuse(stripped, settings)
+    _refuse(stripped, replace(settings, incomplete=True))
