@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import csv
+import re
 import subprocess
 import sys
 from pathlib import Path
@@ -22,6 +23,18 @@ def test_ours_beside_the_reference(root: Path) -> None:
         assert f"| {name} |" in printed
     assert "float32: the image differs by" in printed
     assert "would take" in printed
+
+
+@pytest.mark.slow
+def test_heads_in_company(root: Path) -> None:
+    printed = run(root, "benchmarks/company.py", "--busy", "1", "--rounds", "1")
+    rows = [line.split(" | ") for line in printed.splitlines()[2:]]
+    assert len(rows) == 8
+    for name in ("reference", "float32", "default", "default, torch first"):
+        alone, beside = (row for row in rows if row[0] == f"| {name}")
+        assert (alone[1], beside[1]) == ("0", "1")
+        assert float(alone[2]) > 0
+        assert re.fullmatch(r"[\d.]+ \([\d.]+x\)", beside[2])
 
 
 @pytest.mark.slow

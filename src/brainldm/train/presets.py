@@ -47,7 +47,7 @@ def load_settings(preset: str, stage: type[Stage], changes: Sequence[str] = ()) 
         settings: Stage = getattr(Preset.model_validate(content), section)
     except ValidationError as error:
         lines = [
-            f"  {'.'.join(map(str, e['loc']))}: {e['msg']}{_near(Preset, e['loc'])}"
+            f"  {'.'.join(map(str, e['loc']))}: {e['msg']}.{_near(Preset, e['loc'])}"
             for e in error.errors()
         ]
         raise UsageError(
