@@ -75,6 +75,25 @@ def test_what_is_no_head_is_found(
     assert Gate("off").faults(spoiled, {}, {}) == ()
 
 
+@pytest.mark.parametrize("seed", [7, 110])
+def test_simulated_heads_have_no_fault(seed: int) -> None:
+    made = simulate(seed, load_template(), GRID).image.numpy()
+    assert Gate("flag").faults(Volume(made, AFFINE), {}, {}) == ()
+
+
+@pytest.mark.parametrize(
+    ("factor", "says"), [(0.0, "a hole in the scalp"), (0.3, "a patch of scalp")]
+)
+def test_a_hole_and_a_dim_patch_in_the_scalp_are_found(
+    head: np.ndarray, factor: float, says: str
+) -> None:
+    x, y, z = GRID.points()
+    top = float(z[head > 0.3].max())
+    near = x**2 + (y + 20) ** 2 + (z - top) ** 2 < 18**2
+    spoiled = np.where(near, factor * head, head).astype(np.float32)
+    assert says in "; ".join(Gate("flag").faults(Volume(spoiled, AFFINE), {}, {}))
+
+
 def test_measures_far_from_what_was_asked_for_are_found(head: np.ndarray) -> None:
     gate = Gate("flag", None, {"ventricular_volume_ml": 10, "brain_volume_ml": 100})
     volume = Volume(head, AFFINE)

@@ -12,6 +12,7 @@ import numpy as np
 from numpy.typing import NDArray
 from scipy import ndimage
 
+from brainldm.cohort.scalp import scalp_faults
 from brainldm.cohort.settings import Checks
 from brainldm.errors import UsageError
 from brainldm.image.grid import Grid
@@ -143,7 +144,7 @@ def _no_head(volume: Volume) -> list[str]:
     around = float(np.mean([face.mean() for face in _faces(bright, volume)]))
     if around > OPEN:
         faults.append(f"no head: {around:.0%} of the field's sides are bright")
-    return faults
+    return faults or scalp_faults(volume)
 
 
 def _faces(bright: NDArray[np.bool_], volume: Volume) -> list[NDArray[Any]]:

@@ -15,8 +15,8 @@ from scipy import ndimage
 
 from brainldm.image.volume import Volume
 from brainldm.register.images import working_copy
+from brainldm.register.rays import along, directions, ends, last
 from brainldm.register.reference import Reference
-from brainldm.register.rigid import BRAIN_CENTRE
 
 BRIGHT = 0.15
 """Of a working copy's scale: what is no air."""
@@ -30,7 +30,7 @@ LEAST_BRAIN = 0.95
 """Of the template's brain, what is there: 1 in whole heads."""
 MOST_CUT = 0.1
 """Of rays from the brain upwards, those that leave the field of view within the head."""
-RAYS, RAY_MM = 400, 140
+RAYS = 400
 SKULL_MM, SCALP_MM = 14, 8
 """How deep below the skin bone ends, and where the scalp does, at most and in mm."""
 
@@ -117,14 +117,13 @@ def _share(
 def _upwards(head: Volume) -> tuple[float | None, float]:
     """Of rays from the brain's centre upwards: those with bone, and those cut within the head."""
     small = working_copy(head)
-    rays = _rays()
-    profiles = _along(rays, small.array, small)
-    outside = _along(rays, np.ones(head.array.shape, np.uint8), head) < 0.99
+    rays = directions(RAYS)
+    profiles = along(rays, small.array, small.grid)
     bright = ndimage.uniform_filter1d(profiles, 3, axis=1) > BRIGHT
     met, cut = [], 0
-    for profile, lit, out in zip(profiles, bright, outside, strict=True):
-        end = int(np.flatnonzero(~out).max(initial=0))
-        skin = int(np.flatnonzero(lit).max(initial=0))
+    for profile, skin, end in zip(
+        profiles, last(bright).astype(int), ends(rays, head.grid), strict=True
+    ):
         if skin >= end - 2:
             cut += 1
         elif skin:
@@ -139,26 +138,3 @@ def _has_bone(inwards: Float[Array, " n"]) -> bool:
     brain = inwards[bone : SCALP_MM + SKULL_MM + 1]
     inside = float(brain.max()) if brain.size else 0.0
     return bool(inwards[bone] < 0.4 * min(float(inwards[scalp]), inside))
-
-
-def _rays() -> Float[Array, "3 rays mm"]:
-    """Points every millimetre from the brain's centre, in a spiral over the upper half."""
-    index = np.arange(RAYS) + 0.5
-    height, turn = index / RAYS, index * np.pi * (1 + 5**0.5)
-    level = np.sqrt(1 - height**2)
-    directions = np.stack([level * np.cos(turn), level * np.sin(turn), height])
-    points: Float[Array, "3 rays mm"] = BRAIN_CENTRE[:, None, None] + directions[
-        :, :, None
-    ] * np.arange(float(RAY_MM))
-    return points
-
-
-def _along(
-    points: Float[Array, "3 rays mm"], array: Array, volume: Volume
-) -> Float[Array, "rays mm"]:
-    inverse = np.linalg.inv(volume.affine)
-    voxels = np.tensordot(inverse[:3, :3], points, 1) + inverse[:3, 3][:, None, None]
-    values: Float[Array, "rays mm"] = ndimage.map_coordinates(
-        array.astype(np.float32), voxels, order=1, cval=0.0
-    )
-    return values
