@@ -21,8 +21,8 @@ from jaxtyping import Float32
 from numpy.typing import NDArray
 
 from brainldm.config import Variable
+from brainldm.config.slips import did_you_mean, other_label, other_unit
 from brainldm.errors import UsageError
-from brainldm.slips import did_you_mean, other_label, other_unit
 
 STANDARD = ("sex", "age", "ventricular_volume_ml", "brain_volume_ml")
 """The published model's conditions, in the order of its context."""

@@ -11,9 +11,9 @@ from brainldm.cohort.design import Design
 from brainldm.cohort.draw import draw_plan
 from brainldm.conditions import ConditionRanges, Conditions
 from brainldm.config import published_config
+from brainldm.config.slips import did_you_mean
 from brainldm.errors import BrainLDMError, MissingExtraError, UsageError
 from brainldm.sampling.solvers import pick_solver
-from brainldm.slips import did_you_mean
 from brainldm.train.presets import load_settings
 from brainldm.train.settings import AutoencoderSettings, DiffusionSettings
 from brainldm.train.train_diffusion import TrainDiffusion

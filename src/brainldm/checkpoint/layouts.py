@@ -14,8 +14,8 @@ from pathlib import Path
 from typing import NamedTuple
 
 from brainldm.checkpoint.download import published_dir
+from brainldm.config.slips import did_you_mean
 from brainldm.errors import ModelError, StorageError
-from brainldm.slips import did_you_mean
 
 CONFIG = "config.json"
 CARD = "README.md"

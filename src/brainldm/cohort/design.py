@@ -21,8 +21,8 @@ from brainldm.config import (
     Uniform,
     Variable,
 )
+from brainldm.config.slips import did_you_mean
 from brainldm.errors import UsageError
-from brainldm.slips import did_you_mean
 
 ASKED = "asked for in the plan"
 Array = NDArray[np.float64]

@@ -13,10 +13,10 @@ from typing import ClassVar
 
 from torch import Tensor
 
+from brainldm.config.slips import did_you_mean
 from brainldm.errors import UsageError
 from brainldm.sampling.noise import NoiseSource
 from brainldm.sampling.schedules import NoiseLevel, Spacing
-from brainldm.slips import did_you_mean
 
 
 @dataclass(frozen=True)

@@ -9,8 +9,8 @@ from typing import Any, TypeVar, get_args
 
 from pydantic import BaseModel, ValidationError
 
+from brainldm.config.slips import did_you_mean
 from brainldm.errors import UsageError, require
-from brainldm.slips import did_you_mean
 from brainldm.train.settings import AutoencoderSettings, DiffusionSettings, Preset
 
 WIDEST = 60

@@ -5,7 +5,7 @@ from __future__ import annotations
 import difflib
 from collections.abc import Iterable, Sequence
 
-from brainldm.config import Variable
+from brainldm.config.variables import Variable
 
 OTHER_WORDS = {"female": "F", "woman": "F", "male": "M", "man": "M", "gender": "sex"}
 UNITS = {"mL": {"litres": 1000, "mm3": 0.001}, "years": {"months": 1 / 12}}
