@@ -147,6 +147,10 @@ def test_nan_around_a_head_is_air_and_is_said(tmp_path: Path) -> None:
         volume = Volume.load(tmp_path / "x.nii.gz")
     np.testing.assert_array_equal(volume.array[:2], np.nanmin(array))
     np.testing.assert_array_equal(volume.array[2:], array[2:])
+    array[5, 5, 5] = np.nan
+    nib.save(nib.Nifti1Image(array, AFFINE), tmp_path / "x.nii.gz")
+    with pytest.raises(DataError, match="1 places within the head where values are NaN"):
+        Volume.load(tmp_path / "x.nii.gz")
     array[5, 5, 5] = np.inf
     nib.save(nib.Nifti1Image(array, AFFINE), tmp_path / "x.nii.gz")
     with pytest.warns(UserWarning, match="NaN"), pytest.raises(DataError, match="infinite"):

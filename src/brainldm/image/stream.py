@@ -54,10 +54,12 @@ def opened(path: Path) -> Iterator[Any]:
     except (StorageError, DataError):
         raise
     except _DAMAGED as error:
-        raise damaged(path, str(error) or type(error).__name__) from error
+        raise damaged(
+            path, f"its content is damaged ({str(error) or type(error).__name__})"
+        ) from error
     except OSError as error:
         if error.errno is None:  # gzip's own, of its checksum
-            raise damaged(path, str(error)) from error
+            raise damaged(path, f"its content is damaged ({error})") from error
         raise StorageError(f"Cannot read {path}: {error.strerror}. {EXPECTED}") from error
 
 

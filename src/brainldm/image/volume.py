@@ -80,8 +80,8 @@ class Volume:
             path: of the file, or of either file of a pair.
             scaled: as of a `Volume`; None is what brainldm said in the JSON file beside the image
                 when it wrote them, and False where it did not.
-            air: values that are NaN, as other tools write around a head, take the lowest value of
-                the others; or else they are refused.
+            air: values that are NaN and reach the edge of the image, as other tools write around a
+                head, take the lowest value of the others; or else they are refused.
 
         Raises:
             StorageError: there is no such file, or it may not be read.
@@ -261,10 +261,18 @@ def _said_scaled(path: Path) -> bool:
 
 
 def _with_air(array: NDArray[np.float32], path: str | Path) -> NDArray[np.float32]:
-    """The values with what is NaN taken for what surrounds a head."""
+    """The values with what is NaN, up to the edge of the image, taken for what surrounds a head."""
     empty = np.isnan(array)
     if not empty.any() or empty.all():
         return array
+    parts, count = ndimage.label(empty)
+    outermost = [np.take(parts, (0, -1), axis) for axis in range(3)]
+    within = count - len(set(np.concatenate([each.ravel() for each in outermost])) - {0})
+    if within:
+        raise DataError(
+            f"{path} has {within} places within the head where values are NaN: expected NaN around "
+            "a head alone, if anywhere. Make it again, or replace these values."
+        )
     air = np.nanmin(array)
     array[empty] = air
     warnings.warn(
