@@ -26,7 +26,9 @@ def test_one_command_makes_a_head(run: Run, tmp_path: Path) -> None:
         *("--seed", "7", "--preview", "--out", "heads"),
     )
     assert done.returncode == 0, done.stderr
-    assert done.stdout.splitlines()[-1].endswith(str(tmp_path / "heads"))
+    last = done.stdout.splitlines()[-1]  # names every file, and how to look at one
+    assert f"brain_seed-7_T1w (.nii.gz, .json and .png) in {tmp_path / 'heads'};" in last
+    assert last.endswith("look at brain_seed-7_T1w.png")
     image = nib.load(tmp_path / "heads" / "brain_seed-7_T1w.nii.gz")
     assert image.ndim == 3
     sidecar = json.loads((tmp_path / "heads" / "brain_seed-7_T1w.json").read_text())
