@@ -30,8 +30,8 @@ def workers() -> list[psutil.Process]:
 def disturb(out: Path, cluster: Cluster, node: object, done: list[str]) -> None:
     """Kill workers, each after some more volumes, and then take a whole node away."""
     for kill in range(KILLS):
-        seen = len(list(out.rglob("*.nii.gz")))
-        while len(list(out.rglob("*.nii.gz"))) < seen + 2:
+        seen = len(list(out.glob("sub-*/anat/*.nii.gz")))
+        while len(list(out.glob("sub-*/anat/*.nii.gz"))) < seen + 2:
             time.sleep(0.05)
         victim = workers()[-1]
         victim.kill()
