@@ -1,7 +1,7 @@
 # Everything runs in .venv, which the first target that needs it makes.
 #   make demo          a synthetic head in demo-output/
 #   make test          lint, types, documentation, and every test but the slow ones
-#   make test-quick    lint, types, and the tests of single rooms: two minutes
+#   make test-quick    lint, types, and the tests of single rooms: four minutes
 #   make test-slow     the tests that take minutes each
 #   make fuzz          every reader on damaged files, ten minutes (MINUTES=10)
 #   make coverage      what the tests of `make test` run through; pages in build/coverage/
