@@ -58,21 +58,31 @@ def spread(
         jobs: processes; 1 works in this one.
         tell: called with the number of tasks that are done.
     """
+    outcomes = (
+        ((index, work(*task)) for index, task in enumerate(tasks))
+        if jobs == 1
+        else as_finished(work, tasks, jobs)
+    )
     results: dict[int, Result] = {}
-    for done, (index, result) in enumerate(_outcomes(work, tasks, jobs), 1):
+    for done, (index, result) in enumerate(outcomes, 1):
         results[index] = result
         tell(done)
     return [results[index] for index in range(len(tasks))]
 
 
-def _outcomes(
+def as_finished(
     work: Callable[..., Result], tasks: Sequence[tuple[Any, ...]], jobs: int
 ) -> Iterator[tuple[int, Result]]:
-    if jobs == 1:
-        for index, task in enumerate(tasks):
-            yield index, work(*task)
+    """Do each task in a process, and give its place and its result as soon as it is done.
+
+    Args:
+        work: called with each task as its arguments; what it raises ends all.
+        tasks: that travel to processes, which begin with the first.
+        jobs: processes at most.
+    """
+    if not tasks:
         return
-    with pool_of(jobs) as pool:
+    with pool_of(min(jobs, len(tasks))) as pool:
         futures = {pool.submit(work, *task): index for index, task in enumerate(tasks)}
         try:
             for future in as_completed(futures):

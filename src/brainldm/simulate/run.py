@@ -3,7 +3,6 @@
 from __future__ import annotations
 
 from collections.abc import Callable, Iterator, Sequence
-from concurrent.futures import as_completed
 from dataclasses import dataclass
 from pathlib import Path
 
@@ -22,7 +21,7 @@ from brainldm.simulate.priors import Priors, read_priors
 from brainldm.simulate.scanner import as_scanned
 from brainldm.simulate.sources import find_sources, load_anatomy, prepare_sources
 from brainldm.simulate.subject import Ranges, draw_subject
-from brainldm.workers import pool_of
+from brainldm.workers import as_finished
 
 COARSEST_MM = 8.0
 Progress = Callable[[int, int, str], None]
@@ -175,18 +174,11 @@ def _made(
     out: Path, tasks: Sequence[Task], settings: Settings, priors: Priors | None, jobs: int
 ) -> Iterator[int]:
     """Make heads, and tell how many pairs of volumes were drawn again for each."""
-    if not tasks:
-        return
-    with pool_of(min(jobs, len(tasks))) as pool:
-        # Heads of one anatomy follow each other, so that it is seldom read.
-        in_order = sorted(tasks, key=lambda task: (task.name, task.label))
-        made = [pool.submit(_make, out, task, settings, priors) for task in in_order]
-        try:
-            for each in as_completed(made):
-                yield each.result()
-        except BaseException:
-            pool.shutdown(wait=False, cancel_futures=True)
-            raise
+    # Heads of one anatomy follow each other, so that it is seldom read.
+    in_order = sorted(tasks, key=lambda task: (task.name, task.label))
+    everything = [(out, task, settings, priors) for task in in_order]
+    for _, redrawn in as_finished(_make, everything, jobs):
+        yield redrawn
 
 
 def _make(out: Path, task: Task, settings: Settings, priors: Priors | None) -> int:

@@ -3,7 +3,6 @@
 from __future__ import annotations
 
 from collections.abc import Callable, Sequence
-from concurrent.futures import as_completed
 from dataclasses import dataclass
 from functools import lru_cache
 from importlib.metadata import version
@@ -14,7 +13,7 @@ from brainldm.image.reading import image_sha256
 from brainldm.simulate.anatomy import FORMAT, Anatomy, from_label_map
 from brainldm.simulate.labelmap import find_label_maps, read_label_map
 from brainldm.simulate.template import NAME, template_anatomy
-from brainldm.workers import pool_of
+from brainldm.workers import as_finished
 
 KEPT = 3
 """Anatomies that a process keeps in memory, 80 MB each."""
@@ -113,17 +112,9 @@ def prepare_sources(
     files = {source.name: source.file(cache) for source in sources}
     missing = [source for source in sources if not files[source.name].is_file()]
     progress(len(sources) - len(missing), len(sources))
-    if not missing:
-        return files
-    with pool_of(min(jobs, len(missing))) as pool:
-        made = [pool.submit(source.prepare, cache) for source in missing]
-        try:
-            for done, each in enumerate(as_completed(made), len(sources) - len(missing) + 1):
-                each.result()
-                progress(done, len(sources))
-        except BaseException:
-            pool.shutdown(wait=False, cancel_futures=True)
-            raise
+    made = as_finished(Source.prepare, [(source, cache) for source in missing], jobs)
+    for done, _ in enumerate(made, len(sources) - len(missing) + 1):
+        progress(done, len(sources))
     return files
 
 
