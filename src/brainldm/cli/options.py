@@ -73,6 +73,15 @@ Out = Annotated[
     Path,
     typer.Option("--out", "-o", metavar="DIR", help="Folder for the files; made if it is missing."),
 ]
+DataSet = Annotated[
+    Path,
+    typer.Option(
+        "--out",
+        "-o",
+        metavar="DIR",
+        help="Data set to write; one that was interrupted is resumed.",
+    ),
+]
 Scaled = Annotated[
     bool,
     typer.Option("--scaled", help="Take intensities as they are, in [0, 1] already."),

@@ -8,7 +8,7 @@ from typing import Annotated, ClassVar
 
 import typer
 
-from brainldm.cli.options import Scaled
+from brainldm.cli.options import DataSet, Scaled
 
 
 @dataclass(frozen=True, kw_only=True)
@@ -33,15 +33,7 @@ class Prepare:
             "(field 20252), or a text file with one path a line.",
         ),
     ]
-    out: Annotated[
-        Path,
-        typer.Option(
-            "--out",
-            "-o",
-            metavar="DIR",
-            help="Data set to write; one that was interrupted is resumed.",
-        ),
-    ]
+    out: DataSet
     model: Annotated[
         str,
         typer.Option(

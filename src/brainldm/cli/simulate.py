@@ -8,6 +8,8 @@ from typing import Annotated, ClassVar, Literal
 
 import typer
 
+from brainldm.cli.options import DataSet
+
 
 @dataclass(frozen=True, kw_only=True)
 class Simulate:
@@ -24,15 +26,7 @@ class Simulate:
     )
     resumes: ClassVar[bool] = True
 
-    out: Annotated[
-        Path,
-        typer.Option(
-            "--out",
-            "-o",
-            metavar="DIR",
-            help="Data set to write; one that was interrupted is resumed.",
-        ),
-    ]
+    out: DataSet
     number: Annotated[int, typer.Option(min=1, metavar="INTEGER", help="Number of subjects.")] = 20
     label_maps: Annotated[
         Path | None,
