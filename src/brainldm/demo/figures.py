@@ -27,6 +27,7 @@ from brainldm.metrics.agreement import agreement
 from brainldm.metrics.similarity import psnr
 from brainldm.metrics.spectrum import band_power
 from brainldm.pipeline.brain import BrainLDM
+from brainldm.register.reference import Reference
 from brainldm.register.template import Template, load_template
 from brainldm.segment.rule import VolumeRule
 from brainldm.simulate.template_head import SimulatedHead, simulate
@@ -153,9 +154,8 @@ def mean(values: Sequence[float]) -> float:
 
 def _window(template: Template, grid: Grid) -> NDArray[np.float32]:
     """1 within the brain, falling off towards the skull."""
-    affine = np.eye(4)
-    affine[:3, 3] = template.origin.numpy()
-    depth = Volume(-template.head[0].numpy(), affine).resample(grid).array
+    reference = Reference.from_template(template)
+    depth = Volume(-reference.skull, reference.grid.matrix).resample(grid).array
     near, far = WINDOW_MM
     return np.asarray(np.clip((depth - near) / (far - near), 0, 1), np.float32)
 

@@ -9,9 +9,10 @@ from typing import Self
 
 import nibabel as nib
 import numpy as np
-from jaxtyping import Float
+from jaxtyping import Bool, Float
 from numpy import ndarray as Array
 from numpy.typing import ArrayLike
+from scipy import ndimage
 
 from brainldm.errors import DataError
 
@@ -116,6 +117,14 @@ class Grid:
                 f"{file} lies elsewhere than the images of this data set, which share one grid: "
                 f"expected {self}, got {found}."
             )
+
+    def within(self, other: Grid) -> Bool[Array, "x y z"]:
+        """Which of these voxels lie within another grid of the same world."""
+        there = np.ones(other.shape, np.uint8)
+        seen = ndimage.affine_transform(
+            there, self.to_voxels_of(other), output_shape=self.shape, order=0
+        )
+        return np.asarray(seen, bool)
 
     def to_voxels_of(self, other: Grid) -> Float[Array, "4 4"]:
         """From this grid's voxels to another's, (4, 4)."""

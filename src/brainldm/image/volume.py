@@ -166,17 +166,14 @@ class Volume:
         Raises:
             DataError: the two do not overlap anywhere.
         """
-        to_here = grid.to_voxels_of(self.grid)
-        inside = ndimage.affine_transform(
-            np.ones(self.array.shape, np.uint8), to_here, output_shape=grid.shape, order=0
-        )
-        if not inside.any():
+        if not grid.within(self.grid).any():
             centre = self.grid.corners.mean(axis=0)
             raise DataError(
                 f"The image, centred on {np.round(centre).tolist()} mm, does not touch the grid "
                 f"that it should be brought to, {grid.extent}. Expected an image registered to "
                 "MNI152 space, at least roughly; check its orientation and origin in a viewer."
             )
+        to_here = grid.to_voxels_of(self.grid)
         array = ndimage.affine_transform(
             self.array, to_here, output_shape=grid.shape, order=1, cval=float(self.array.min())
         )

@@ -17,6 +17,7 @@ from brainldm.image.volume import Volume
 from brainldm.register.images import working_copy
 from brainldm.register.rays import along, directions, ends, last
 from brainldm.register.reference import Reference
+from brainldm.register.rigid import coarse
 
 BRIGHT = 0.15
 """Of a working copy's scale: what is no air."""
@@ -84,18 +85,12 @@ class Wholeness:
 
 def wholeness(head: Volume, reference: Reference) -> Wholeness:
     """Look at a head that lies in MNI152 space, on any grid."""
-    template = working_copy(reference.volume("head"), spacing=4)
-    skull = reference.volume("skull").resample(template.grid).array
+    template, skull = coarse(reference)
     _, y, z = template.grid.points()
     beyond = (skull > 12) & (template.array > 0.3) & (z > -60)
     face, brain = beyond & (y > 35) & (z < -15), skull < -6
     bright = working_copy(head, spacing=4).resample(template.grid).array > BRIGHT
-    seen = ndimage.affine_transform(
-        np.ones(head.array.shape, np.uint8),
-        template.grid.to_voxels_of(head.grid),
-        output_shape=template.grid.shape,
-        order=0,
-    ).astype(bool)
+    seen = template.grid.within(head.grid)
     bone, cut = _upwards(head)
     # Fluid in the ventricles is dark: there is brain around it.
     there = ndimage.binary_closing(bright, iterations=3) & seen

@@ -14,7 +14,6 @@ import numpy as np
 import torch
 from jaxtyping import Float
 from numpy import ndarray as Array
-from scipy import ndimage
 
 from brainldm.files import write_folder
 from brainldm.image.grid import Grid
@@ -90,13 +89,6 @@ class Reference:
     def volume(self, name: str) -> Volume:
         """One of the maps with its affine."""
         return Volume(getattr(self, name), self.grid.matrix)
-
-    @property
-    def brain(self) -> Map:
-        """1 in the brain (more tissue than fluid; sulci and ventricles are filled), else 0."""
-        tissue = self.grey + self.white > 0.5
-        filled: Map = ndimage.binary_closing(tissue, iterations=4).astype(np.float32)
-        return filled
 
     @property
     def outline(self) -> Map:

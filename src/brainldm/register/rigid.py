@@ -92,7 +92,7 @@ def similarity(volume: Volume, reference: Reference) -> float:
 
 def _similarities(volume: Volume, reference: Reference) -> tuple[float, float]:
     """`similarity`, and that within the brain alone, which no outline has a share in."""
-    template, skull = _coarse(reference)
+    template, skull = coarse(reference)
     try:
         image = working_copy(volume, spacing=4).resample(template.grid)
     except DataError:
@@ -167,7 +167,7 @@ def _rigid(
     return read_matrix(ants, result["fwdtransforms"][0])
 
 
-def _coarse(reference: Reference) -> tuple[Volume, Float[Array, "x y z"]]:
+def coarse(reference: Reference) -> tuple[Volume, Float[Array, "x y z"]]:
     """The template at 4 mm, and the distance to its inner skull, negative inside."""
     template = working_copy(reference.volume("head"), spacing=4)
     skull = reference.volume("skull").resample(template.grid)
