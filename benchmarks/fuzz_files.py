@@ -15,10 +15,10 @@ from brainldm.checkpoint import convert
 from brainldm.cohort.folder import CohortFolder
 from brainldm.cohort.plan import read_plan
 from brainldm.cohort.records import Record
-from brainldm.cohort.settings import Checks, MadeBy, Planned, Settings
 from brainldm.conditions import ConditionRanges
 from brainldm.config import published_config
 from brainldm.dataset.scans import ARCHIVED_SCAN
+from tests.cohorts import settings_of
 from tests.prepared import write_prepared
 from tests.toy import write_toy_model
 
@@ -126,16 +126,7 @@ def cohort(folder: Path) -> None:
     """A cohort that was begun, and its manifest."""
     (folder / "plan.tsv").write_text("participant_id\tseed\tage\nsub-1\t1\t60\nsub-2\t2\t61\n")
     plan = read_plan(folder / "plan.tsv", RANGES)
-    settings = Settings(
-        model=MadeBy(name="toy", hash="0"),
-        plan=Planned(sha256=plan.sha256, rows=len(plan)),
-        sampling={"sampler": "ddim", "steps": 2, "guidance": 1.0},
-        extrapolate=False,
-        dtype="float32",
-        batch=4,
-        gate=Checks(on_failure="off"),
-    )
-    CohortFolder(folder / "out").begin(settings, published_config(), plan)
+    CohortFolder(folder / "out").begin(settings_of(plan), published_config(), plan)
     record = Record(0, "1", 1, 0, (), {"age": 60}, (), {})
     (folder / "out/manifest.jsonl").write_bytes(record.to_line() * 2)
 

@@ -15,7 +15,7 @@ import psutil
 from ray.cluster_utils import Cluster
 
 from brainldm.cohort.run import Cohort
-from tests.cohorts import SLOW, choice
+from tests.cohorts import SLOW, choice, images
 
 KILLS = 2
 WORKER = "ray::_Worker"
@@ -30,8 +30,8 @@ def workers() -> list[psutil.Process]:
 def disturb(out: Path, cluster: Cluster, node: object, done: list[str]) -> None:
     """Kill workers, each after some more volumes, and then take a whole node away."""
     for kill in range(KILLS):
-        seen = len(list(out.glob("sub-*/anat/*.nii.gz")))
-        while len(list(out.glob("sub-*/anat/*.nii.gz"))) < seen + 2:
+        seen = len(images(out))
+        while len(images(out)) < seen + 2:
             time.sleep(0.05)
         victim = workers()[-1]
         victim.kill()

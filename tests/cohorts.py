@@ -6,7 +6,9 @@ import multiprocessing
 from multiprocessing.process import BaseProcess
 from pathlib import Path
 
+from brainldm.cohort.plan import Plan
 from brainldm.cohort.run import Cohort
+from brainldm.cohort.settings import Checks, MadeBy, Planned, Settings
 from brainldm.pipeline.choice import Model, Sampling
 
 HEADER = "participant_id\tseed\tsex\tage\tventricular_volume_ml\tbrain_volume_ml"
@@ -27,6 +29,24 @@ def write_plan(file: Path, count: int) -> Path:
 def choice(model: Path) -> Model:
     """A toy model on the CPU."""
     return Model(source=str(model), device="cpu", dtype="float32")
+
+
+def images(out: Path) -> list[Path]:
+    """Of a cohort; not by a search of all folders: those that are written aside come and go."""
+    return list(out.glob("sub-*/anat/*_T1w.nii.gz"))
+
+
+def settings_of(plan: Plan) -> Settings:
+    """What a cohort of toy volumes is begun with."""
+    return Settings(
+        model=MadeBy(name="toy", hash="0"),
+        plan=Planned(sha256=plan.sha256, rows=len(plan)),
+        sampling={"sampler": "ddim", "steps": 2, "guidance": 1.0},
+        extrapolate=False,
+        dtype="float32",
+        batch=4,
+        gate=Checks(on_failure="off"),
+    )
 
 
 def contents(folder: Path) -> dict[str, bytes]:

@@ -28,7 +28,7 @@ from brainldm.cohort.parts import Part
 from brainldm.cohort.run import Cohort
 from brainldm.dataset.bids import t1w
 from brainldm.errors import BrainLDMError
-from tests.cohorts import SAMPLING, choice, contents, started, toy_cohort, write_plan
+from tests.cohorts import SAMPLING, choice, contents, images, started, toy_cohort, write_plan
 from tests.conftest import Run
 from tests.toy import SHAPE, write_toy_model
 
@@ -128,11 +128,6 @@ def test_fifty_kills_lose_nothing(cohort: Cohort, undisturbed: Path, tmp_path: P
     assert len(set(made)) > 5  # they met the cohort at different points
     replace(cohort, out=out).run()
     assert contents(out) == contents(undisturbed)
-
-
-def images(out: Path) -> list[Path]:
-    """Not by a search of all folders: those that are written aside come and go."""
-    return list(out.glob("sub-*/anat/*_T1w.nii.gz"))
 
 
 def has(out: Path, count: int) -> bool:

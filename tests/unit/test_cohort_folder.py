@@ -15,9 +15,9 @@ import pytest
 from brainldm.cohort.finish import merge_cohort
 from brainldm.cohort.folder import CohortFolder
 from brainldm.cohort.plan import Plan, read_plan
-from brainldm.cohort.settings import Checks, MadeBy, Planned, Settings
 from brainldm.conditions import ConditionRanges
 from brainldm.errors import DataError, StorageError, UsageError
+from tests.cohorts import settings_of
 from tests.toy import PUBLISHED
 
 ROUNDS, AT_ONCE = 20, 4
@@ -28,18 +28,6 @@ def plan_of(file: Path, labels: Sequence[str]) -> Plan:
     file.write_text(f"participant_id\tseed\tage\n{rows}")
     file.with_suffix(".json").write_text(json.dumps({"age": {"Units": "years"}}))
     return read_plan(file, ConditionRanges(PUBLISHED.conditions))
-
-
-def settings_of(plan: Plan) -> Settings:
-    return Settings(
-        model=MadeBy(name="toy", hash="0"),
-        plan=Planned(sha256=plan.sha256, rows=len(plan)),
-        sampling={"sampler": "ddim", "steps": 2, "guidance": 1.0},
-        extrapolate=False,
-        dtype="float32",
-        batch=4,
-        gate=Checks(on_failure="off"),
-    )
 
 
 def begin(out: Path, plan: Plan) -> Plan:
