@@ -142,7 +142,16 @@ def test_any_preset(data: st.DataObject, text: str, tmp_path: Path) -> None:
                 load_settings("tiny", stage, [f"training.steps={each}", each])
 
 
-@pytest.mark.parametrize("text", ["- " * 500, "[" * 500, "!!python/object:os.system x", "&a [*a]"])
+NO_PRESETS = [
+    "- " * 500,
+    "[" * 500,
+    "!!python/object:os.system x",
+    "&a [*a]",
+    '{"\\ud800": 1}',  # half of a character
+]
+
+
+@pytest.mark.parametrize("text", NO_PRESETS)
 def test_presets_that_are_none(text: str, tmp_path: Path) -> None:
     (tmp_path / "mine.yaml").write_text(text)
     with pytest.raises(BrainLDMError):

@@ -84,7 +84,10 @@ def _explained(settings: BaseModel, indent: str) -> Iterator[tuple[str, str]]:
 
 def _near(model: Any, place: Sequence[Any]) -> str:
     """A key that was probably meant, in place of the last one of a path that is none."""
-    *sections, last = (name for name in place if isinstance(name, str))
+    names = [name for name in place if isinstance(name, str)]
+    if not names:  # a key that is no Unicode text has no place
+        return ""
+    *sections, last = names
     for name in sections:
         model = _section(model.model_fields[name].annotation) if name in _fields(model) else None
     return "" if last in _fields(model) else did_you_mean(last, _fields(model))
