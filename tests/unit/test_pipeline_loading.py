@@ -49,18 +49,20 @@ def test_a_rounded_model_that_was_changed_is_not_saved(toy_directory: Path, tmp_
     assert not (tmp_path / "copy").exists()
 
 
-@pytest.mark.parametrize("dtype", ["float32", "bfloat16"])
-def test_low_memory_changes_nothing_but_rounding(toy_directory: Path, dtype: str) -> None:
+@pytest.mark.parametrize(("dtype", "seeds"), [("float32", [1, 2]), ("bfloat16", [1])])
+def test_low_memory_changes_nothing_but_rounding(
+    toy_directory: Path, dtype: str, seeds: list[int]
+) -> None:
     normal, low = (
         BrainLDM.from_pretrained(toy_directory, device="cpu", dtype=dtype, memory=memory)
         for memory in ("normal", "low")
     )
     unet = low.unet
-    a, b = (each.generate(PERSON, [1, 2], steps=2, clip=False) for each in (normal, low))
-    for k in (0, 1):
-        assert relative(b[k].array, a[k].array) < 1e-6
+    a, b = (each.generate(PERSON, seeds, steps=1, clip=False) for each in (normal, low))
+    for one, other in zip(b, a, strict=True):
+        assert relative(one.array, other.array) < 1e-6
     assert low.unet is not unet  # let go before decoding, read again here
-    (again,) = low.generate(PERSON, [1], steps=2, clip=False)
+    (again,) = low.generate(PERSON, [1], steps=1, clip=False)
     assert relative(again.array, b[0].array) < (1e-5 if dtype == "float32" else 0.02)
 
 
