@@ -9,6 +9,7 @@
 #   make packages      wheel and sdist in dist/, each tried in an empty environment
 #   make demo-model    train the demo model from nothing (hours), and measure it
 #   make demo-figures  measure the demo model that ships (half an hour)
+#   make segmenter     train the network that labels heads, from nothing (hours)
 #   make demo-report   the evaluation report of the demo model in the docs (a quarter of an hour)
 
 PYTHON ?= python3
@@ -27,7 +28,7 @@ endif
 pytest := OMP_NUM_THREADS=1 $(BIN)/pytest --numprocesses logical --maxprocesses 8 --dist loadfile \
     --no-loadscope-reorder
 
-.PHONY: demo test test-quick test-slow fuzz lint coverage docs packages demo-model demo-figures demo-report clean
+.PHONY: demo test test-quick test-slow fuzz lint coverage docs packages demo-model demo-figures segmenter demo-report clean
 
 demo: .venv/.installed
 	$(BIN)/brainldm generate --sex F --age 65 --ventricular-volume-ml 30 --brain-volume-ml 1450 \
@@ -83,6 +84,12 @@ demo-model: .venv/.installed-train
 
 demo-figures: .venv/.installed-train
 	$(BIN)/brainldm demo figures --out build/demo-figures
+
+segmenter: .venv/.installed-train
+	BRAINLDM_CACHE=build/segmenter/cache $(BIN)/brainldm download label-maps
+	BRAINLDM_CACHE=build/segmenter/cache $(BIN)/brainldm train segmenter \
+	    --label-maps build/segmenter/cache/label-maps --leave-out training_seg_02,training_seg_19 --jobs 2 \
+	    --out build/segmenter/run
 
 demo-report: .venv/.installed-test
 	$(BIN)/brainldm generate --number 100 --seed 0 --overwrite --out build/demo-report/generated

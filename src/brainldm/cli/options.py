@@ -33,6 +33,11 @@ def number(text: str) -> float:
         raise typer.BadParameter(f"{text!r} is not a number, such as 65 or 0.5.") from None
 
 
+def names(text: str) -> tuple[str, ...]:
+    """Names with commas between them."""
+    return tuple(name.strip() for name in text.split(",") if name.strip())
+
+
 def _models() -> list[str]:
     return ["demo", "published"]
 

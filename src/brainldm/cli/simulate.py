@@ -8,7 +8,7 @@ from typing import Annotated, ClassVar, Literal
 
 import typer
 
-from brainldm.cli.options import DataSet
+from brainldm.cli.options import DataSet, names
 
 
 @dataclass(frozen=True, kw_only=True)
@@ -84,8 +84,8 @@ class Simulate:
                 self.out,
                 self.number,
                 label_maps=self.label_maps,
-                only=_names(self.only),
-                leave_out=_names(self.leave_out),
+                only=names(self.only),
+                leave_out=names(self.leave_out),
                 contrast=self.contrast,
                 voxel_size=self.voxel_size,
                 seed=self.seed,
@@ -98,7 +98,3 @@ class Simulate:
             f"Simulated {summary.made} heads; {summary.heads} are in {self.out}. "
             f"{summary.redrawn} pairs of volumes were out of an anatomy's reach and drawn again."
         )
-
-
-def _names(text: str) -> tuple[str, ...]:
-    return tuple(name.strip() for name in text.split(",") if name.strip())

@@ -1,4 +1,4 @@
-"""`brainldm train`: an autoencoder, then a diffusion model, from prepared data."""
+"""`brainldm train`: an autoencoder, then a diffusion model, from prepared data; a segmenter."""
 
 from __future__ import annotations
 
@@ -10,16 +10,13 @@ from typing import Annotated, ClassVar
 import typer
 
 from brainldm.cli.command import add
-from brainldm.cli.options import ComputingOptions, integer
+from brainldm.cli.options import ComputingOptions, integer, names
 
 
 @dataclass(frozen=True, kw_only=True)
-class TrainingOptions(ComputingOptions):
-    """What both stages need."""
+class RunOptions(ComputingOptions):
+    """What every run needs."""
 
-    data: Annotated[
-        Path, typer.Option(metavar="DIR", help="Data set that `brainldm prepare` wrote.")
-    ]
     out: Annotated[
         Path,
         typer.Option(
@@ -28,10 +25,6 @@ class TrainingOptions(ComputingOptions):
             metavar="DIR",
             help="Folder of the run; one that was interrupted is resumed.",
         ),
-    ]
-    preset: Annotated[
-        str,
-        typer.Option(metavar="NAME", help="Settings: ukb-1mm, demo-2mm, tiny, or a YAML file."),
     ]
     changes: Annotated[
         list[str] | None,
@@ -51,6 +44,19 @@ class TrainingOptions(ComputingOptions):
             help="Only print all settings, what each is, and what memory and time they take.",
         ),
     ] = False
+
+
+@dataclass(frozen=True, kw_only=True)
+class TrainingOptions(RunOptions):
+    """What both stages need."""
+
+    data: Annotated[
+        Path, typer.Option(metavar="DIR", help="Data set that `brainldm prepare` wrote.")
+    ]
+    preset: Annotated[
+        str,
+        typer.Option(metavar="NAME", help="Settings: ukb-1mm, demo-2mm, tiny, or a YAML file."),
+    ]
 
 
 @dataclass(frozen=True, kw_only=True)
@@ -166,13 +172,79 @@ class Diffusion(TrainingOptions):
             typer.echo(f"The model is in {folder.resolve()}; use it with --model {folder.parent}")
 
 
+@dataclass(frozen=True, kw_only=True)
+class Segmenter(RunOptions):
+    """Train a network that labels heads, on simulated ones. The same command resumes a run."""
+
+    examples: ClassVar[tuple[str, ...]] = (
+        "brainldm train segmenter --label-maps maps --leave-out NAME,NAME --out segmenter",
+        "brainldm train segmenter --label-maps maps --out segmenter --dry-run",
+    )
+    resumes: ClassVar[bool] = True
+
+    label_maps: Annotated[
+        Path | None,
+        typer.Option(
+            metavar="DIR",
+            help="Folder of label maps to take anatomies from; the MNI152 template if left out.",
+        ),
+    ] = None
+    leave_out: Annotated[
+        str,
+        typer.Option(
+            metavar="NAMES",
+            help="Names of anatomies to validate on, with commas; none of them is learned from.",
+        ),
+    ] = ""
+    preset: Annotated[
+        str | None,
+        typer.Option(metavar="FILE", help="Settings, a YAML file; those that ship if left out."),
+    ] = None
+    jobs: Annotated[
+        int,
+        typer.Option(
+            min=1,
+            metavar="INTEGER",
+            help="Number of subjects made at a time, each on one core with about 1.5 GB of memory.",
+        ),
+    ] = 1
+
+    def run(self) -> None:
+        """Train, or say what would be trained."""
+        from brainldm.train.presets import SEGMENTER, load_settings
+        from brainldm.train.segmenter_settings import SegmenterSettings
+        from brainldm.train.train_segmenter import TrainSegmenter
+
+        training = TrainSegmenter(
+            label_maps=self.label_maps,
+            settings=load_settings(
+                self.preset or str(SEGMENTER), SegmenterSettings, self.changes or ()
+            ),
+            out=self.out,
+            leave_out=names(self.leave_out),
+            jobs=self.jobs,
+            device=self.device,
+        )
+        if self.dry_run:
+            typer.echo(training.describe())
+            return
+        from brainldm.cli.progress import counted, steps
+
+        with counted("subjects") as subjects, steps("segmenter") as progress:
+            folder = training.run(progress, subjects)
+        if _first_process():
+            typer.echo(f"The segmenter is in {folder.resolve()}")
+
+
 def _first_process() -> bool:
     """Whether this is the only process, or the first of those that torchrun or Slurm started."""
     return os.environ.get("RANK", "0") == "0"
 
 
 train = typer.Typer(
-    no_args_is_help=True, help="Train a model of your own: the autoencoder, then the diffusion."
+    no_args_is_help=True,
+    help="Train a model of your own: the autoencoder, then the diffusion. Or a segmenter.",
 )
 add(train, Autoencoder)
 add(train, Diffusion)
+add(train, Segmenter)

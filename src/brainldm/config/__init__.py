@@ -5,7 +5,13 @@ published model's (Pinaya et al. 2022, arXiv 2209.07162) ships. Nothing here imp
 """
 
 from brainldm.config.model import ModelConfig, published_config
-from brainldm.config.networks import AutoencoderConfig, LatentConfig, ScheduleConfig, UNetConfig
+from brainldm.config.networks import (
+    AutoencoderConfig,
+    LatentConfig,
+    ScheduleConfig,
+    SegmenterConfig,
+    UNetConfig,
+)
 from brainldm.config.variables import (
     Bernoulli,
     Categorical,
@@ -24,6 +30,7 @@ __all__ = [
     "ModelConfig",
     "Normal",
     "ScheduleConfig",
+    "SegmenterConfig",
     "UNetConfig",
     "Uniform",
     "Variable",

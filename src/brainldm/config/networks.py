@@ -1,4 +1,4 @@
-"""The two networks, the noise that one of them takes away, and the latents between them."""
+"""The networks, the noise that one of them takes away, and the latents between them."""
 
 from __future__ import annotations
 
@@ -80,6 +80,35 @@ class UNetConfig(Config):
                     f"which heads of {head} channels do not divide"
                 )
         _check_groups(self.channels, self.norm_num_groups)
+        return self
+
+
+class SegmenterConfig(Config):
+    """The network that labels heads."""
+
+    channels: tuple[Positive, ...] = Field(
+        default=(24, 48, 96, 128),
+        min_length=1,
+        max_length=LEVELS,
+        description="channels of each level, from blocks of 2 x 2 x 2 voxels to coarse",
+    )
+    blocks: tuple[Few, ...] = Field(
+        default=(1, 1, 2, 2), description="residual blocks of each level, on the way down"
+    )
+    structures: Positive = Field(description="structures told apart, with what is none")
+
+    @property
+    def factor(self) -> int:
+        """The number that each side of an image must be a multiple of."""
+        return int(2 ** len(self.channels))
+
+    @model_validator(mode="after")
+    def _check(self) -> Self:
+        if len(self.blocks) != len(self.channels):
+            raise ValueError(
+                f"blocks needs one entry for each of the {len(self.channels)} levels in channels, "
+                f"not {len(self.blocks)}"
+            )
         return self
 
 

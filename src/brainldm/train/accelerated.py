@@ -11,7 +11,7 @@ import torch
 
 from brainldm.errors import UsageError, require
 from brainldm.models.device import pick_device, pick_dtype
-from brainldm.train.settings import Training
+from brainldm.train.loop_settings import Training
 
 if TYPE_CHECKING:
     from accelerate import Accelerator

@@ -14,6 +14,7 @@ from brainldm.config import ModelConfig, Variable
 from brainldm.dataset.prepared import PreparedData
 from brainldm.train.covariates import Covariates
 from brainldm.train.presets import to_yaml
+from brainldm.train.segmenter_settings import SegmenterSettings
 from brainldm.train.settings import AutoencoderSettings, DiffusionSettings
 
 BINS = 10
@@ -59,6 +60,18 @@ def model_card(
         lines += ["", f"{variable.name}:", "", "```text", *_histogram(variable, own), "```"]
     title = f"{model.name}: a latent diffusion model of T1-weighted heads"
     return _card(title, lines, settings, configuration, figures)
+
+
+def segmenter_card(
+    settings: SegmenterSettings, configuration: Mapping[str, Any], figures: Mapping[str, float]
+) -> str:
+    """Of a segmenter, which learned from anatomies and is judged on others."""
+    lines = [
+        f"- {settings.subjects} simulated subjects, deformed from the anatomies "
+        f"{', '.join(configuration['anatomies'])}",
+        f"- held out: {', '.join(configuration['held_out']) or 'none'}",
+    ]
+    return _card("Segmenter of heads", lines, settings, configuration, figures)
 
 
 def _card(

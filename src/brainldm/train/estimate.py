@@ -18,11 +18,14 @@ from brainldm.errors import UsageError
 from brainldm.models.device import pick_device, pick_dtype
 from brainldm.models.memory import PROGRAM
 from brainldm.train.checkpointing import BLOCKS
+from brainldm.train.loop_settings import Running, Training
 from brainldm.train.phases import Course
 from brainldm.train.presets import explained
-from brainldm.train.settings import AutoencoderSettings, DiffusionSettings, Running, Training
+from brainldm.train.segmenter_settings import SegmenterSettings
+from brainldm.train.settings import AutoencoderSettings, DiffusionSettings
 
-Settings = TypeVar("Settings", AutoencoderSettings, DiffusionSettings)
+HeadSettings = TypeVar("HeadSettings", AutoencoderSettings, DiffusionSettings)
+Settings = TypeVar("Settings", AutoencoderSettings, DiffusionSettings, SegmenterSettings)
 
 LONG = 14 * 86400.0
 """Seconds of a run beyond which a warning is due."""
@@ -32,22 +35,43 @@ STATE_BYTES = 16
 
 def describe(
     heads: PreparedData,
-    course: Course[Settings],
+    course: Course[HeadSettings],
     network: nn.Module,
     inputs: Sequence[tuple[Tensor, ...]],
     device_name: str,
     count: int,
     note: str,
 ) -> str:
-    """The settings of a stage, and what they take.
+    """The settings of a stage that learns from prepared heads, and what they take.
 
     Args:
         heads: to learn from.
+        course: as of `describe_run`; `network`, `inputs`, `device_name` and `note` too.
+        count: how many samples there are, held-out ones too.
+    """
+    data = f"{len(heads)} heads of {' x '.join(map(str, heads.grid.shape))} voxels"
+    learned = count * (1 - course.settings.training.held_out)
+    return describe_run(data, course, network, inputs, device_name, learned, note)
+
+
+def describe_run(
+    data: str,
+    course: Course[Settings],
+    network: nn.Module,
+    inputs: Sequence[tuple[Tensor, ...]],
+    device_name: str,
+    count: float,
+    note: str = "",
+) -> str:
+    """The settings of a stage, and what they take.
+
+    Args:
+        data: what is learned from, in words.
         course: the settings.
         network: on the meta device.
         inputs: of the network for one sample, likewise, in each phase.
         device_name: where it is to run.
-        count: how many samples there are to learn from, held-out ones too.
+        count: how many samples there are to learn from.
         note: stands after the number of parameters.
     """
     training, run = course.settings.training, course.settings.run
@@ -66,12 +90,10 @@ def describe(
         memory = max(memory, _memory(number, activations, dtype, own, run, processes))
         largest = max(largest, activations)
     peak = _peak(device, dtype)
-    seen = drawn / (count * (1 - training.held_out))
-    sides = " x ".join(map(str, heads.grid.shape))
     return (
         f"{explained(course.settings)}\n\n"
         f"Parameters: {number:,}{note}\n"
-        f"Data: {len(heads)} heads of {sides} voxels, each seen {seen:.3g} times\n"
+        f"Data: {data}, each seen {drawn / count:.3g} times\n"
         f"Memory: about {memory / 1e9:.1f} GB a process, {largest / 1e9:.2f} GB of it for the "
         f"activations of a sample in float32\n"
         f"Time: {_duration(work / peak / processes)} at least, {work / training.steps / 1e12:.3g} "

@@ -15,9 +15,9 @@ from brainldm.errors import ModelError
 from brainldm.train.draws import Draw
 from brainldm.train.feed import Batch, Share, feed
 from brainldm.train.learner import Learner
+from brainldm.train.loop_settings import Training
 from brainldm.train.monitor import Monitor
 from brainldm.train.phases import Span
-from brainldm.train.settings import Training
 from brainldm.train.stage import Findings, Stage
 from brainldm.train.state import load_state, save_state
 

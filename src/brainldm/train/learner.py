@@ -12,7 +12,7 @@ from torch.distributed.checkpoint.state_dict import StateDictOptions, get_model_
 from torch.distributed.fsdp import FSDPModule
 from torch.distributed.tensor import DTensor
 
-from brainldm.train.settings import Training
+from brainldm.train.loop_settings import Training
 
 if TYPE_CHECKING:
     from accelerate import Accelerator

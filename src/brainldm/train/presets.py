@@ -11,14 +11,24 @@ from pydantic import BaseModel, ValidationError
 
 from brainldm.config.slips import did_you_mean
 from brainldm.errors import UsageError, require
+from brainldm.train.segmenter_settings import SegmenterPreset, SegmenterSettings
 from brainldm.train.settings import AutoencoderSettings, DiffusionSettings, Preset
 
 WIDEST = 60
 """Characters of a setting to which what it is is aligned."""
+SEGMENTER = Path(__file__).with_name("segmenter.yaml")
+"""The settings of the segmenter that ships."""
 LAST = ("training", "phases", "run")
 """Where settings are shown, these end a section."""
 
-Stage = TypeVar("Stage", AutoencoderSettings, DiffusionSettings)
+Stage = TypeVar("Stage", AutoencoderSettings, DiffusionSettings, SegmenterSettings)
+
+SECTIONS: dict[type[BaseModel], tuple[str, type[BaseModel]]] = {
+    AutoencoderSettings: ("autoencoder", Preset),
+    DiffusionSettings: ("diffusion", Preset),
+    SegmenterSettings: ("segmenter", SegmenterPreset),
+}
+"""Of each stage's settings: their section, and what a file with it holds."""
 
 
 def preset_names() -> list[str]:
@@ -32,22 +42,22 @@ def load_settings(preset: str, stage: type[Stage], changes: Sequence[str] = ()) 
 
     Args:
         preset: a name of `preset_names`, or a YAML file.
-        stage: `AutoencoderSettings` or `DiffusionSettings`.
+        stage: `AutoencoderSettings`, `DiffusionSettings` or `SegmenterSettings`.
         changes: such as "training.learning_rate=1e-4"; the value is YAML. They hold in all phases.
 
     Raises:
         UsageError: no such preset, a change that cannot be read, a key that does not exist, or a
             wrong value, each with its path.
     """
-    content = _read(preset)
-    section = "autoencoder" if stage is AutoencoderSettings else "diffusion"
+    section, whole = SECTIONS[stage]
+    content = _read(preset, whole)
     for change in changes:
         _apply(content.setdefault(section, {}), change)
     try:
-        settings: Stage = getattr(Preset.model_validate(content), section)
+        settings: Stage = getattr(whole.model_validate(content), section)
     except ValidationError as error:
         lines = [
-            f"  {'.'.join(map(str, e['loc']))}: {e['msg']}.{_near(Preset, e['loc'])}"
+            f"  {'.'.join(map(str, e['loc']))}: {e['msg']}.{_near(whole, e['loc'])}"
             for e in error.errors()
         ]
         raise UsageError(
@@ -109,7 +119,7 @@ def _ordered(settings: BaseModel) -> dict[str, Any]:
     return {**content, **last}
 
 
-def _read(preset: str) -> dict[str, Any]:
+def _read(preset: str, whole: type[BaseModel]) -> dict[str, Any]:
     yaml = _yaml()
     shipped = resources.files("brainldm.train") / "presets" / f"{preset}.yaml"
     try:
@@ -126,7 +136,7 @@ def _read(preset: str) -> dict[str, Any]:
         ) from error
     if not isinstance(content, dict):
         raise UsageError(
-            f"{preset} is not a preset: expected the sections autoencoder and diffusion."
+            f"{preset} is not a preset: expected the sections {' and '.join(whole.model_fields)}."
         )
     return content
 

@@ -2,51 +2,27 @@
 
 from __future__ import annotations
 
-from typing import Annotated, ClassVar, Literal, Self
+from typing import Self
 
-from pydantic import BaseModel, ConfigDict, Field, model_validator
+from pydantic import Field, model_validator
 
 from brainldm.config import AutoencoderConfig, ScheduleConfig, UNetConfig
-from brainldm.train.phases import Course, Phase, keys
-
-Positive = Annotated[int, Field(gt=0)]
-Count = Annotated[int, Field(ge=0)]
-Rate = Annotated[float, Field(gt=0)]
-Weight = Annotated[float, Field(ge=0)]
-Fraction = Annotated[float, Field(ge=0, le=1)]
-Part = Annotated[float, Field(ge=0, lt=1)]
-Shape = tuple[Positive, Positive, Positive]
-
-
-class _Settings(BaseModel):
-    model_config = ConfigDict(extra="forbid", frozen=True, allow_inf_nan=False)
+from brainldm.train.loop_settings import (
+    Count,
+    Part,
+    Positive,
+    Rate,
+    Settings,
+    Shape,
+    StageSettings,
+    Training,
+    Weight,
+)
 
 
-class Training(_Settings):
-    """How long and how fast; all of it decides what the weights become."""
+class HeadTraining(Training):
+    """The same, on heads of people."""
 
-    steps: Positive = Field(description="steps of the optimiser (AdamW)")
-    batch_size: Positive = Field(default=1, description="samples a step, of all processes together")
-    learning_rate: Rate = Field(description="highest learning rate")
-    warmup: Count = Field(
-        default=0, description="steps over which the rate rises at the start of a phase"
-    )
-    fall: Fraction = Field(
-        default=0, description="share of a phase's steps, its last, in which the rate falls to 0"
-    )
-    beta2: Annotated[float, Field(gt=0, lt=1)] = Field(
-        default=0.999, description="memory of AdamW's second moment"
-    )
-    weight_decay: Weight = Field(default=0, description="weight decay of AdamW")
-    gradient_norm: Rate = Field(default=1, description="norm to which gradients are clipped")
-    ema_decay: Part = Field(
-        default=0,
-        description="what the averaged weights keep at a step, less at the start; 0: no average",
-    )
-    precision: Literal["auto", "float32", "bfloat16", "float16"] = Field(
-        default="float32", description="of activations: auto, float32, bfloat16 or float16"
-    )
-    seed: Count = Field(default=0, description="seed of all that is drawn")
     held_out: Part = Field(default=0.02, description="share of the subjects kept for validation")
     group: str | None = Field(
         default=None,
@@ -55,37 +31,7 @@ class Training(_Settings):
     )
 
 
-class Running(_Settings):
-    """How it is run, which changes the weights by no more than rounding."""
-
-    micro_batch: Positive | None = Field(
-        default=None, description="samples that a process takes at a time; null: all of its share"
-    )
-    checkpointing: bool = Field(
-        default=False, description="compute activations twice instead of keeping them"
-    )
-    workers: Positive = Field(default=2, description="threads that read samples ahead")
-    save_every: Positive = Field(default=500, description="steps between two states to resume from")
-    validate_every: Positive = Field(default=1000, description="steps between two validations")
-    validate_on: Positive = Field(
-        default=16, description="held-out subjects looked at in a validation, at most"
-    )
-    samples: Positive = Field(
-        default=16, description="heads that stage 2 generates in a validation"
-    )
-    sample_steps: Positive = Field(default=16, description="denoising steps for these")
-    voxel_mm: Rate | None = Field(
-        default=None, description="size of the voxels that the settings are for; null: any"
-    )
-    tracker: str = Field(
-        default="tensorboard", description="of Accelerate: tensorboard, wandb, ..., or none"
-    )
-    weights: Literal["float32", "float16", "bfloat16"] = Field(
-        default="float32", description="precision in which the finished weights are saved"
-    )
-
-
-class Perceptual(_Settings):
+class Perceptual(Settings):
     """MONAI's PerceptualLoss, on a quarter of the slices."""
 
     weight: Rate = Field(description="of the perceptual loss")
@@ -94,7 +40,7 @@ class Perceptual(_Settings):
     )
 
 
-class Adversarial(_Settings):
+class Adversarial(Settings):
     """A least-squares patch discriminator (MONAI's)."""
 
     weight: Rate = Field(description="of the adversarial loss")
@@ -106,7 +52,7 @@ class Adversarial(_Settings):
     learning_rate: Rate = Field(description="its highest learning rate")
 
 
-class AutoencoderLoss(_Settings):
+class AutoencoderLoss(Settings):
     """The parts beside the L1 of intensities, which counts 1."""
 
     beta: Weight = Field(
@@ -126,7 +72,7 @@ class AutoencoderLoss(_Settings):
         return 0.0 if self.perceptual and self.perceptual.file else self.gradient
 
 
-class Augment(_Settings):
+class Augment(Settings):
     """What is drawn anew each time a head is seen."""
 
     flip: bool = Field(default=False, description="mirror images, left and right")
@@ -140,36 +86,18 @@ class Augment(_Settings):
     )
 
 
-class _Stage(_Settings):
+class _HeadStage(StageSettings):
     """What both stages have."""
 
-    fixed: ClassVar[tuple[str, ...]] = (
-        *("network", "phases", "run"),
-        *(f"training.{name}" for name in ("steps", "seed", "held_out", "group", "precision")),
-    )
-    """What holds for a whole run."""
+    fixed = (*StageSettings.fixed, "training.held_out", "training.group")
 
-    training: Training = Field(description="how long and how fast")
-    phases: tuple[Phase, ...] = Field(
-        default=(),
-        description="parts of the run: each its share of the steps, and what differs in it",
-    )
-    run: Running = Field(default=Running(), description="how it is run")
-
-    @model_validator(mode="after")
-    def _check_phases(self) -> Self:
-        for number, phase in enumerate(self.phases):
-            for key in keys(phase.changes):
-                if key in self.fixed:
-                    raise ValueError(f"phases.{number}: {key} is the same in all phases")
-        Course(self)
-        return self
+    training: HeadTraining = Field(description="how long and how fast")
 
 
-class AutoencoderSettings(_Stage):
+class AutoencoderSettings(_HeadStage):
     """Stage 1."""
 
-    fixed = (*_Stage.fixed, "gentle_output")
+    fixed = (*_HeadStage.fixed, "gentle_output")
 
     network: AutoencoderConfig = Field(description="the autoencoder's architecture")
     loss: AutoencoderLoss = Field(default=AutoencoderLoss(), description="what it minimises")
@@ -187,7 +115,7 @@ class AutoencoderSettings(_Stage):
     )
 
 
-class UNetSection(_Settings):
+class UNetSection(Settings):
     """The U-Net but for its inputs and outputs, which follow from latent and conditions."""
 
     channels: tuple[Positive, ...] = Field(description="channels of each level")
@@ -214,7 +142,7 @@ class UNetSection(_Settings):
         )
 
 
-class About(_Settings):
+class About(Settings):
     """What the model says of itself; what is left out is said from the data."""
 
     name: str | None = Field(
@@ -226,10 +154,13 @@ class About(_Settings):
     limitations: str | None = Field(default=None, description="what it is not for")
 
 
-class DiffusionSettings(_Stage):
+class DiffusionSettings(_HeadStage):
     """Stage 2."""
 
-    fixed = (*_Stage.fixed, *("schedule", "flip", "pairs", "explained_weight", "ranges", "about"))
+    fixed = (
+        *_HeadStage.fixed,
+        *("schedule", "flip", "pairs", "explained_weight", "ranges", "about"),
+    )
 
     network: UNetSection = Field(description="the U-Net's architecture")
     schedule: ScheduleConfig = Field(
@@ -274,7 +205,7 @@ class DiffusionSettings(_Stage):
         return self
 
 
-class Preset(_Settings):
+class Preset(Settings):
     """Both stages."""
 
     autoencoder: AutoencoderSettings

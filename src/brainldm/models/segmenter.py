@@ -1,0 +1,107 @@
+"""The network that labels heads: a U-Net on blocks of 2 x 2 x 2 voxels.
+
+The voxels of a block are channels of the input, and the scores of each of them channels of the
+output (Shi et al. 2016, 1609.05158), so that nothing is computed at full resolution. Norms look at
+one block at a time, over its channels (as Liu et al. 2022, 2201.03545): what is seen of a head does
+not depend on how much air is around it.
+"""
+
+from __future__ import annotations
+
+from itertools import pairwise
+
+import torch
+from jaxtyping import Float, Shaped
+from torch import Tensor, nn
+from torch.nn import functional as F
+
+from brainldm.config import SegmenterConfig
+from brainldm.models.layers import Conv, zero
+from brainldm.models.sizes import check_sides
+
+
+def to_blocks(x: Shaped[Tensor, "b c x y z"]) -> Shaped[Tensor, "b 8*c x//2 y//2 z//2"]:
+    """(B, C, X, Y, Z) -> (B, 8 C, X/2, Y/2, Z/2): the voxels of a block become channels."""
+    b, c, x_, y, z = x.shape
+    blocks = x.view(b, c, x_ // 2, 2, y // 2, 2, z // 2, 2).permute(0, 3, 5, 7, 1, 2, 4, 6)
+    return blocks.reshape(b, 8 * c, x_ // 2, y // 2, z // 2)
+
+
+def from_blocks(x: Shaped[Tensor, "b c x y z"]) -> Shaped[Tensor, "b c//8 2*x 2*y 2*z"]:
+    """(B, 8 C, X, Y, Z) -> (B, C, 2X, 2Y, 2Z): the inverse of `to_blocks`."""
+    b, c, x_, y, z = x.shape
+    voxels = x.view(b, 2, 2, 2, c // 8, x_, y, z).permute(0, 4, 5, 1, 6, 2, 7, 3)
+    return voxels.reshape(b, c // 8, 2 * x_, 2 * y, 2 * z)
+
+
+class ChannelNorm(nn.LayerNorm):
+    """Mean 0 and variance 1 over the channels of each voxel, then a SiLU."""
+
+    def forward(self, x: Float[Tensor, "b c x y z"]) -> Float[Tensor, "b c x y z"]:
+        """(B, C, X, Y, Z) -> the same shape."""
+        y = super().forward(x.permute(0, 2, 3, 4, 1))
+        return F.silu(y).permute(0, 4, 1, 2, 3)
+
+
+class Block(nn.Module):
+    """Two convolutions, each after a norm, beside a shortcut."""
+
+    def __init__(self, channels: int) -> None:
+        super().__init__()
+        self.norm1, self.norm2 = ChannelNorm(channels), ChannelNorm(channels)
+        self.conv1, self.conv2 = Conv(channels, channels), zero(Conv(channels, channels))
+
+    def forward(self, x: Float[Tensor, "b c x y z"]) -> Float[Tensor, "b c x y z"]:
+        """(B, C, X, Y, Z) -> the same shape."""
+        y: Tensor = x + self.conv2(self.norm2(self.conv1(self.norm1(x))))
+        return y
+
+
+class SegmentationNetwork(nn.Module):
+    """An image at 1 mm to scores of structures, and of the side that they are on.
+
+    Args:
+        config: channels and blocks of each level, and how many structures.
+    """
+
+    def __init__(self, config: SegmenterConfig) -> None:
+        super().__init__()
+        channels = config.channels
+        self.factor = config.factor
+        self.conv_in = Conv(8, channels[0])
+        self.down_blocks = nn.ModuleList(
+            nn.Sequential(*(Block(width) for _ in range(count)))
+            for width, count in zip(channels, config.blocks, strict=True)
+        )
+        pairs = list(pairwise(channels))
+        self.downsamplers = nn.ModuleList(nn.Conv3d(a, b, 2, 2) for a, b in pairs)
+        self.upsamplers = nn.ModuleList(nn.ConvTranspose3d(b, a, 2, 2) for a, b in pairs)
+        self.up_blocks = nn.ModuleList(Block(width) for width in channels[:-1])
+        self.norm_out = ChannelNorm(channels[0])
+        self.conv_out = Conv(channels[0], 8 * (config.structures + 1), 1)
+
+    def forward(self, x: Float[Tensor, "b 1 x y z"]) -> Float[Tensor, "b o x//2 y//2 z//2"]:
+        """Evaluate the network.
+
+        Args:
+            x: (B, 1, X, Y, Z); each side a multiple of the factor.
+
+        Returns:
+            In blocks (`from_blocks` undoes it): the scores of the structures before their softmax,
+            and, last, that of the right side before its sigmoid, (B, 8 (K + 1), X/2, Y/2, Z/2).
+
+        Raises:
+            DataError: a side that is not such a multiple.
+        """
+        check_sides(x.shape[2:], self.factor, "The image")
+        h = self.conv_in(to_blocks(x).contiguous(memory_format=torch.channels_last_3d))
+        skips: list[Tensor] = []
+        for level, block in enumerate(self.down_blocks):
+            h = block(h)
+            if level < len(self.downsamplers):
+                skips.append(h)
+                h = self.downsamplers[level](h)
+        for level in reversed(range(len(self.upsamplers))):
+            h = self.up_blocks[level](self.upsamplers[level](h) + skips.pop())
+        y: Tensor = self.conv_out(self.norm_out(h))
+        return y

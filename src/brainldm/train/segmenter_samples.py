@@ -1,0 +1,68 @@
+"""What the segmenter learns from: parts of heads, as some scanner might show them."""
+
+from __future__ import annotations
+
+from collections.abc import Callable, Sequence
+
+import numpy as np
+import torch
+from numpy.typing import NDArray
+
+from brainldm.segment.structures import SIDE_OF_TISSUE, STRUCTURE_OF_TISSUE
+from brainldm.simulate.priors import Priors
+from brainldm.simulate.tissues import MIRROR
+from brainldm.train.draws import Draw
+from brainldm.train.feed import Sample, Samples
+from brainldm.train.label_pool import Head
+from brainldm.train.phases import Course
+from brainldm.train.pretend import draw_colours, draw_view, scan, undress
+from brainldm.train.segmenter_settings import SegmenterSettings
+
+Load = Callable[[int], Head]
+"""The n-th head."""
+
+
+class SegmenterSamples(Samples):
+    """Parts of heads to learn from.
+
+    Args:
+        load: of a head.
+        names: of all heads, for messages.
+        priors: of the label maps' intensities.
+        course: settings of the stage.
+    """
+
+    def __init__(
+        self,
+        load: Load,
+        names: Sequence[str],
+        priors: Priors | None,
+        course: Course[SegmenterSettings],
+    ) -> None:
+        self.load, self.names, self.priors, self.course = load, names, priors, course
+
+    def __call__(self, draw: Draw) -> Sample:
+        """`image` (1, X, Y, Z); `structures` and `sides` (X, Y, Z), as in `STRUCTURES`."""
+        settings = self.course.at(draw.step).settings
+        rng = np.random.default_rng(draw.number("scan"))
+        tissues = draw_view(self.load(self._which(draw)), settings.crop, settings.scans, rng)
+        if settings.scans.flip and rng.random() < 0.5:
+            tissues = MIRROR[tissues[::-1]]
+        tissues = undress(tissues, settings.scans, rng)
+        image = scan(tissues, draw_colours(settings.scans, self.priors, rng), settings.scans, rng)
+        return {"image": torch.from_numpy(image)[None], **targets(tissues)}
+
+    def subject(self, draw: Draw) -> str:
+        """Whose head that is."""
+        return self.names[self._which(draw)]
+
+    def _which(self, draw: Draw) -> int:
+        return draw.index(len(self.names))
+
+
+def targets(tissues: NDArray[np.uint8]) -> Sample:
+    """What the network is to say of tissues, (X, Y, Z): places in `STRUCTURES`, and sides."""
+    return {
+        "structures": torch.from_numpy(STRUCTURE_OF_TISSUE[tissues]),
+        "sides": torch.from_numpy(SIDE_OF_TISSUE[tissues]),
+    }

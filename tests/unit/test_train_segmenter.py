@@ -1,0 +1,231 @@
+"""The segmenter learns, its run goes on bitwise, and what it learns from is as it should be."""
+
+from __future__ import annotations
+
+import shutil
+from pathlib import Path
+
+import numpy as np
+import pytest
+import torch
+
+from brainldm.config import SegmenterConfig
+from brainldm.errors import DataError, ModelError, UsageError
+from brainldm.models.segmenter import SegmentationNetwork, from_blocks, to_blocks
+from brainldm.segment.overlap import overlaps
+from brainldm.segment.structures import (
+    NUMBERS,
+    SIDE_OF_TISSUE,
+    STRUCTURE_OF_TISSUE,
+    STRUCTURES,
+    of_kind,
+)
+from brainldm.segment.weights import DESCRIPTION, WEIGHTS, Description, load_segmenter
+from brainldm.simulate import tissues
+from brainldm.simulate.anatomy import box_grid
+from brainldm.simulate.tissues import MIRROR
+from brainldm.train.draws import Draw
+from brainldm.train.label_pool import Head
+from brainldm.train.phases import Course
+from brainldm.train.pretend import draw_colours, draw_view, read_view, scan, undress
+from brainldm.train.segmenter import SegmenterStage, soft_dice, voxel_rows
+from brainldm.train.segmenter_samples import SegmenterSamples, targets
+from brainldm.train.segmenter_settings import Scans
+from brainldm.train.state import load_state
+from tests.learning import Interrupted, interrupt_at, read, same
+from tests.phantoms import tissues_at
+from tests.segmenters import cache_with_phantom, settings, train
+
+
+@pytest.fixture(scope="module")
+def head() -> Head:
+    return Head.of(tissues_at(box_grid(3.0).points()))
+
+
+@pytest.fixture(scope="module")
+def cache(tmp_path_factory: pytest.TempPathFactory) -> Path:
+    return cache_with_phantom(tmp_path_factory.mktemp("cache"))
+
+
+@pytest.fixture(scope="module")
+def run(cache: Path, tmp_path_factory: pytest.TempPathFactory) -> Path:
+    """A run without interruption."""
+    return train(cache, tmp_path_factory.mktemp("runs") / "whole")
+
+
+def test_every_tissue_has_its_structure_and_its_side() -> None:
+    for kind in ("brain", "ventricle", "fluid"):
+        assert np.array_equal(of_kind(kind)[STRUCTURE_OF_TISSUE], tissues.of_kind(kind))
+    outside = tissues.of_kind("outside", "air")
+    assert not STRUCTURE_OF_TISSUE[outside].any()
+    assert np.array_equal(STRUCTURE_OF_TISSUE[MIRROR], STRUCTURE_OF_TISSUE)
+    assert np.array_equal(SIDE_OF_TISSUE[MIRROR], np.array([0, 2, 1])[SIDE_OF_TISSUE])
+    paired = NUMBERS[:, 0] != NUMBERS[:, 1]
+    inside = ~outside
+    assert np.array_equal(paired[STRUCTURE_OF_TISSUE[inside]], SIDE_OF_TISSUE[inside] > 0)
+    assert len({*NUMBERS.ravel().tolist()}) == len(STRUCTURES) + np.count_nonzero(paired)
+
+
+def test_blocks_are_undone() -> None:
+    x = torch.arange(2 * 3 * 4 * 6 * 8.0).view(2, 3, 4, 6, 8)
+    assert torch.equal(from_blocks(to_blocks(x)), x)
+    rows = voxel_rows(to_blocks(x))
+    labels = voxel_rows(to_blocks(x[:, 1:2]))
+    assert torch.equal(rows[:, 1:2], labels)
+
+
+def test_what_lies_far_away_does_not_change_a_voxel() -> None:
+    network = SegmentationNetwork(SegmenterConfig(channels=(8, 8), blocks=(1, 1), structures=3))
+    for parameter in network.parameters():
+        torch.nn.init.normal_(parameter, std=0.1)
+    x = torch.rand(1, 1, 96, 16, 16)
+    other = x.clone()
+    other[:, :, 80:] = 5
+    with torch.no_grad():
+        here, there = network(x), network(other)
+    assert torch.allclose(here[:, :, :8], there[:, :, :8], atol=1e-6)
+    assert not torch.allclose(here[:, :, 36:], there[:, :, 36:], atol=1e-2)
+
+
+def test_a_side_that_does_not_fit_is_refused() -> None:
+    network = SegmentationNetwork(SegmenterConfig(channels=(8, 8), blocks=(1, 1), structures=3))
+    with pytest.raises(DataError, match="multiples of 4"):
+        network(torch.zeros(1, 1, 8, 8, 6))
+    with pytest.raises(UsageError, match="multiples of 4"):
+        train(Path("nowhere"), Path("nowhere"), "crop=[32, 32, 30]")
+
+
+def test_soft_dice_of_certain_scores_is_that_of_labels() -> None:
+    truth = torch.tensor([0, 0, 1, 1, 2, 2])
+    said = torch.tensor([0, 1, 1, 1, 2, 0])
+    scores = 100.0 * torch.nn.functional.one_hot(said, 4)
+    found = soft_dice(scores, truth)
+    assert torch.allclose(found, torch.tensor([2 * 2 / 5, 2 * 1 / 3]))  # 3 is in neither
+
+
+def test_overlaps_are_dice() -> None:
+    place = {each.number: i for i, each in enumerate(STRUCTURES)}
+    truth = np.array([[[place[4], place[5], place[16], place[10], place[11], 0]]])
+    found = np.array([[[place[5], place[4], place[16], place[10], 0, 0]]])
+    results = overlaps(found, truth)
+    assert results["lateral ventricles"] == 1  # their parts count as one
+    assert results["deep grey"] == 0.5  # the mean of a thalamus that is found and a caudate not
+    assert results["brain-stem"] == 1
+    assert "cortex" not in results
+
+
+def test_a_view_without_change_is_the_head(head: Head) -> None:
+    size = head.tissues.shape
+    middle = np.array(size) / 2
+    assert np.array_equal(read_view(head.tissues, size, np.eye(3), middle), head.tissues)
+    wider = read_view(head.tissues, [side + 10 for side in size], np.eye(3), middle)
+    assert np.array_equal(wider[5:-5, 5:-5, 5:-5], head.tissues)
+    assert not wider[:5].any()
+
+
+def test_views_lie_in_the_head(head: Head) -> None:
+    rng = np.random.default_rng(0)
+    for _ in range(10):
+        view = draw_view(head, (24, 24, 24), Scans(), rng)
+        within = tissues.of_kind("brain", "ventricle", "fluid")[view]
+        assert within.mean() > 0.05
+
+
+def test_what_is_taken_away_has_no_label(head: Head) -> None:
+    rng = np.random.default_rng(0)
+    stripped = undress(head.tissues, Scans(strip=1, cut=0), rng)
+    assert not tissues.of_kind("outside")[stripped].any()
+    brain = tissues.of_kind("brain", "ventricle")
+    assert np.array_equal(brain[stripped], brain[head.tissues])
+    cut = undress(head.tissues, Scans(strip=0, cut=1), rng)
+    assert 0 < np.count_nonzero(cut) < np.count_nonzero(head.tissues)
+    assert np.array_equal(undress(head.tissues, Scans(strip=0, cut=0), rng), head.tissues)
+
+
+def test_a_plain_scan_shows_its_tissues(head: Head) -> None:
+    rng = np.random.default_rng(0)
+    plain = Scans(random=0, stray=0, coarse=0, blur=0, bias=0, noise=0, gamma=0, exposure=0)
+    colours = draw_colours(plain, None, rng)
+    image = scan(head.tissues, colours, plain, rng)
+    structures = targets(head.tissues)["structures"].numpy()
+    fluid, grey, white = (float(image[structures == each].mean()) for each in (3, 2, 1))
+    assert fluid < grey - 0.1 < white - 0.2
+    assert image.dtype == np.float32
+    assert image.shape == head.tissues.shape
+
+
+def test_samples_follow_from_their_draw(head: Head) -> None:
+    samples = SegmenterSamples(lambda i: head, ["a", "b"], None, Course(settings()))
+    first, again, other = (samples(Draw(0, step, 0, 1)) for step in (0, 0, 1))
+    assert same(first, again)
+    assert not same(first["image"], other["image"])
+    assert first["image"].shape == (1, 32, 32, 32)
+    assert first["structures"].dtype == first["sides"].dtype == torch.uint8
+    assert samples.subject(Draw(0, 0, 0, 1)) in "ab"
+
+
+def test_it_learns(head: Head) -> None:
+    """The loss falls on one image that is seen again and again."""
+    course = Course(settings())
+    samples = SegmenterSamples(lambda i: head, ["a"], None, course)
+    batch = {name: tensor[None] for name, tensor in samples(Draw(0, 1, 0, 1)).items()}
+    torch.manual_seed(0)
+    network = SegmentationNetwork(
+        SegmenterConfig(channels=(8, 8), blocks=(1, 1), structures=len(STRUCTURES))
+    )
+    stage = SegmenterStage(network, samples, course, [], None, lambda *found: None)
+    optimiser = torch.optim.Adam(network.parameters(), 0.02)
+    losses = []
+    for _ in range(30):
+        parts = stage.loss("segmenter", stage.networks, batch, 0)
+        assert torch.allclose(parts["loss"], parts["entropy"] + parts["dice"] + 0.3 * parts["side"])
+        optimiser.zero_grad()
+        parts["loss"].backward()
+        optimiser.step()
+        losses.append(parts["loss"].item())
+    assert losses[-1] < 0.7 * losses[0]
+
+
+def test_a_run_goes_on_bitwise(cache: Path, run: Path, tmp_path: Path) -> None:
+    out = tmp_path / "run"
+    shutil.copytree(run / "subjects", out / "subjects")  # they need not be made again
+    shutil.copy(run / "run.json", out)
+    with pytest.raises(Interrupted):
+        train(cache, out, progress=interrupt_at(5))
+    assert Description.read(out).steps == 3  # what the last validation kept
+    load_segmenter(out)
+    train(cache, out)
+    assert same(read(out / "state.pt"), read(run / "state.pt"))
+    assert (out / WEIGHTS).read_bytes() == (run / WEIGHTS).read_bytes()
+    assert (out / DESCRIPTION).read_bytes() == (run / DESCRIPTION).read_bytes()
+
+
+def test_a_finished_run_is_left_alone(cache: Path, run: Path) -> None:
+    before = (run / WEIGHTS).stat().st_mtime_ns
+    assert train(cache, run) == run
+    assert (run / WEIGHTS).stat().st_mtime_ns == before
+    with pytest.raises(UsageError, match="another configuration"):
+        train(cache, run, "subjects=3")
+
+
+def test_a_damaged_segmenter_is_refused(run: Path, tmp_path: Path) -> None:
+    with pytest.raises(UsageError, match="There is no segmenter"):
+        load_segmenter(tmp_path)
+    for name in (WEIGHTS, DESCRIPTION):
+        shutil.copy(run / name, tmp_path)
+    content = bytearray((run / WEIGHTS).read_bytes())
+    content[-1] ^= 1
+    (tmp_path / WEIGHTS).write_bytes(content)
+    with pytest.raises(ModelError, match="is not the file"):
+        load_segmenter(tmp_path)
+    for text in ('{"steps": 3}', "[]", '{"structures": [0]}'):
+        (tmp_path / DESCRIPTION).write_text(text)
+        with pytest.raises(DataError):
+            load_segmenter(tmp_path)
+
+
+def test_the_state_of_another_network_is_refused(cache: Path, run: Path, tmp_path: Path) -> None:
+    assert load_state(tmp_path / "nothing.pt", {}, None) == 0  # type: ignore[arg-type]
+    shutil.copytree(run / "subjects", tmp_path / "run" / "subjects")
+    with pytest.raises(UsageError, match="holds other files"):
+        train(cache, tmp_path / "run")
