@@ -17,6 +17,7 @@ import torch
 from torch import Tensor
 
 from brainldm.errors import ModelError, StorageError
+from brainldm.files.filling import LOCK
 from brainldm.train.stage import Stage
 from tests.conftest import ROOT
 from tests.learning import (
@@ -184,7 +185,7 @@ def test_a_full_disk_at_the_end_loses_nothing(
     with pytest.raises(StorageError, match="No space left on device"):
         train_first(data, out, progress=progress)
     monkeypatch.undo()
-    assert sorted(path.name for path in out.iterdir()) == ["run.json", "state.pt"]
+    assert {path.name for path in out.iterdir()} == {LOCK, "run.json", "state.pt"}
     assert read(out / "state.pt")["step"] == step
     train_first(data, out)
     assert same(read(out / "state.pt"), read(first / "state.pt"))

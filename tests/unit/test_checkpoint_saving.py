@@ -12,9 +12,9 @@ import pytest
 import torch
 from safetensors.torch import load_file
 
-from brainldm import files
 from brainldm.checkpoint import convert, load_config, load_model, save_model
 from brainldm.errors import ModelError, StorageError, UsageError
+from brainldm.files import writing
 from tests.toy import states, toy_config, write_toy_model
 
 FILES = ["autoencoder.safetensors", "config.json", "unet.safetensors"]
@@ -141,7 +141,7 @@ def test_interrupted(toy: Path, tmp_path: Path, monkeypatch: pytest.MonkeyPatch)
     def interrupt(*_: object) -> None:
         raise KeyboardInterrupt
 
-    monkeypatch.setattr(files, "_replace", interrupt)
+    monkeypatch.setattr(writing, "_replace", interrupt)
     with pytest.raises(KeyboardInterrupt):
         save_model(tmp_path / "model", toy_config(), *states(toy))
     assert names(tmp_path) == []

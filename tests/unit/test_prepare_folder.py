@@ -16,7 +16,7 @@ from brainldm.dataset.people import People
 from brainldm.dataset.person import Person
 from brainldm.dataset.scans import Inputs, Scan
 from brainldm.dataset.sidecar import Provenance, Registration, Source
-from brainldm.errors import UsageError
+from brainldm.errors import StorageError, UsageError
 from brainldm.files import sha256
 from brainldm.image.grid import Grid
 from brainldm.image.volume import Volume
@@ -61,10 +61,10 @@ FOUND = Subjects(
 def filled(folder: Path) -> Path:
     """A finished data set of two."""
     data = Folder(folder, SETTINGS)
-    data.open()
-    for each in PEOPLE:
-        data.add(each.subject.label, IMAGE, each.provenance, figure(IMAGE, IMAGE.array > 0))
-    data.finish(FOUND, PEOPLE, {"3": "a < b"}, FOUND.notes)
+    with data.open():
+        for each in PEOPLE:
+            data.add(each.subject.label, IMAGE, each.provenance, figure(IMAGE, IMAGE.array > 0))
+        data.finish(FOUND, PEOPLE, {"3": "a < b"}, FOUND.notes)
     return folder
 
 
@@ -103,19 +103,35 @@ def test_what_is_written_is_bids(tmp_path: Path, run: Run) -> None:
 
 def test_a_data_set_goes_on_with_the_same_settings_only(tmp_path: Path) -> None:
     out = tmp_path / "data"
-    Folder(out, SETTINGS).open()
-    Folder(out, SETTINGS).open()
+    for _ in range(2):
+        with Folder(out, SETTINGS).open():
+            pass
     description = json.loads((out / "dataset_description.json").read_text())
     assert description["DatasetType"] == "derivative"
     assert description["GeneratedBy"][0]["Name"] == "brainldm"
-    with pytest.raises(UsageError, match="it differs in bias_field"):
-        Folder(out, replace(SETTINGS, bias_field=True)).open()
+    other = Folder(out, replace(SETTINGS, bias_field=True))
+    with pytest.raises(UsageError, match="it differs in bias_field"), other.open():
+        pass
+
+
+def test_a_data_set_is_filled_by_one_process(tmp_path: Path) -> None:
+    data = Folder(tmp_path / "data", SETTINGS)
+    with (
+        data.open(),
+        pytest.raises(StorageError, match=r"Another process fills .*data\. Wait for it"),
+        data.open(),
+    ):
+        pass
 
 
 def test_other_files_are_left_alone(tmp_path: Path) -> None:
     (tmp_path / "mine").touch()
-    with pytest.raises(UsageError, match="holds other files"):
-        Folder(tmp_path, SETTINGS).open()
+    with (
+        pytest.raises(UsageError, match="holds other files"),
+        Folder(tmp_path, SETTINGS).open(),
+    ):
+        pass
+    assert [path.name for path in tmp_path.iterdir()] == ["mine"]
 
 
 def test_what_was_prepared_before_is_kept_if_nothing_changed(tmp_path: Path) -> None:

@@ -23,7 +23,7 @@ from pathlib import Path
 
 from brainldm.cohort.describe import MANIFEST, SHEET, SUMMARY
 from brainldm.cohort.plan import Plan
-from brainldm.cohort.records import Journal, Record, Records, lock
+from brainldm.cohort.records import Journal, Record, Records, hold
 from brainldm.cohort.settings import Settings
 from brainldm.config import ModelConfig
 from brainldm.dataset.bids import t1w
@@ -37,6 +37,7 @@ from brainldm.files import (
     write_folder,
     write_together,
 )
+from brainldm.files.filling import refuse_others
 from brainldm.image.volume import Volume
 
 SUMS = "SHA256SUMS"
@@ -74,7 +75,8 @@ class CohortFolder:
             StorageError: the folder cannot be written.
         """
         if not self.is_begun:
-            self._refuse_foreign()
+            expected = "a cohort begun with the same plan, model and options"
+            refuse_others(self.out, self._code / "cohort.json", expected, (self.work.name,))
             with write_folder(self._code, keep=True) as code:
                 for file in (plan.table.file, plan.table.file.with_suffix(".json")):
                     if os.path.isfile(file):
@@ -112,15 +114,6 @@ class CohortFolder:
             raise DataError(
                 f"{', '.join(names)} in {self._code} changed since the cohort was begun: expected "
                 f"the SHA-256 in {SUMS}. {RESTORE}"
-            )
-
-    def _refuse_foreign(self) -> None:
-        """Refuse a folder with anything but what a process left that was killed as it began."""
-        there = self.out.iterdir() if os.path.isdir(self.out) else ()
-        if any(path != self.work and not is_partial(path) for path in there):
-            raise UsageError(
-                f"{self.out} holds other files. Expected a new or an empty folder, or a cohort "
-                "begun with the same plan, model and options."
             )
 
     @cached_property
@@ -206,7 +199,7 @@ class CohortFolder:
         """
         with ExitStack() as stack:
             for journal in self._journals():
-                stack.callback(lock(journal).release)
+                stack.callback(hold(journal).release)
             yield
 
     def clear(self) -> None:

@@ -17,9 +17,10 @@ from pathlib import Path
 from typing import IO, Self
 
 import numpy as np
-from filelock import FileLock, Timeout
+from filelock import FileLock
 
 from brainldm.errors import StorageError
+from brainldm.files.filling import lock
 
 CHECK = "check"
 """The key of a line's own check sum: of its SHA-256 without it, the first 16 digits."""
@@ -87,7 +88,7 @@ class Journal:
 
     def __init__(self, path: Path) -> None:
         self.path = path
-        self._lock = lock(path)
+        self._lock = hold(path)
         try:
             self._file: IO[bytes] = self.path.open("r+b" if self.path.exists() else "x+b")
             # What a killed process left of its last line goes.
@@ -123,25 +124,10 @@ class Journal:
         self._lock.release()
 
 
-def lock(journal: Path) -> FileLock:
-    """Hold a journal until it is released, or the process ends in whatever way.
-
-    Raises:
-        StorageError: another process holds it.
-    """
-    held = FileLock(journal.with_suffix(".lock"))
-    try:
-        held.acquire(timeout=0)
-    except Timeout:
-        raise StorageError(
-            f"Another process is making this part of the cohort, and has {journal}. Wait for it, "
-            "or stop it."
-        ) from None
-    except OSError as error:
-        raise StorageError(f"Cannot write {held.lock_file}: {error.strerror}.") from error
-    except NotImplementedError:
-        pass  # a file system without locks
-    return held
+def hold(journal: Path) -> FileLock:
+    """Hold a journal; errors as `lock`."""
+    does = f"is making this part of the cohort, and has {journal}"
+    return lock(journal.with_suffix(".lock"), does)
 
 
 class Records:

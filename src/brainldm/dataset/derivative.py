@@ -3,7 +3,8 @@
 from __future__ import annotations
 
 import os
-from collections.abc import Iterable, Mapping
+from collections.abc import Iterable, Iterator, Mapping
+from contextlib import contextmanager
 from pathlib import Path
 from typing import Any
 
@@ -12,12 +13,14 @@ from brainldm.dataset.bids import VERSION
 from brainldm.dataset.sidecar import OURS
 from brainldm.errors import UsageError
 from brainldm.files import read_json, to_json, write_together
+from brainldm.files.filling import LOCK, filling
 
 
+@contextmanager
 def open_derivative(
     out: Path, name: str, command: str, settings: Mapping[str, Any], not_bids: Iterable[str] = ()
-) -> None:
-    """Make the folder of a data set, or go on with the one that is there.
+) -> Iterator[None]:
+    """Fill the folder of a data set, a new one or one that is there, while no other process does.
 
     Args:
         out: the data set.
@@ -28,9 +31,23 @@ def open_derivative(
 
     Raises:
         UsageError: something else is there, or a data set with other settings.
-        StorageError: it cannot be written.
+        StorageError: another process fills it, or it cannot be written.
+        DataError: its description is damaged.
     """
     description = out / "dataset_description.json"
+    with filling(out, description, "a data set begun with the same settings"):
+        _begin(out, description, name, command, settings, not_bids)
+        yield
+
+
+def _begin(
+    out: Path,
+    description: Path,
+    name: str,
+    command: str,
+    settings: Mapping[str, Any],
+    not_bids: Iterable[str],
+) -> None:
     if os.path.isfile(description):
         content = read_json(description, f"a data set that `{command}` began. Remove it")
         found = content.get(OURS)
@@ -41,11 +58,6 @@ def open_derivative(
                 f"{out} holds another data set: it differs in {', '.join(differing)}. Choose "
                 "another folder, or remove this one."
             )
-    elif os.path.isdir(out) and any(out.iterdir()):
-        raise UsageError(
-            f"{out} holds other files. Expected an empty folder, a new one, or a data set that "
-            "was begun with the same settings."
-        )
     content = {
         "Name": name,
         "BIDSVersion": VERSION,
@@ -53,6 +65,6 @@ def open_derivative(
         "GeneratedBy": [{"Name": "brainldm", "Version": __version__, "Description": command}],
         OURS: dict(settings),
     }
-    ignored = "".join(f"{name}\n" for name in not_bids)
+    ignored = "".join(f"{name}\n" for name in (LOCK, *not_bids))
     # The description last: with it, the data set is begun.
     write_together({out / ".bidsignore": ignored.encode(), description: to_json(content)})

@@ -10,6 +10,7 @@ from __future__ import annotations
 
 from collections.abc import Mapping, Sequence
 from concurrent.futures import ThreadPoolExecutor
+from contextlib import AbstractContextManager
 from dataclasses import dataclass
 from pathlib import Path
 from typing import Any
@@ -84,14 +85,9 @@ class Folder:
     path: Path
     settings: Settings
 
-    def open(self) -> None:
-        """Make the folder, or go on with the one that is there.
-
-        Raises:
-            UsageError: something else is there, or a data set with other settings.
-            StorageError: it cannot be written.
-        """
-        open_derivative(
+    def open(self) -> AbstractContextManager[None]:
+        """Make the folder, or go on with the one that is there; errors as `open_derivative`."""
+        return open_derivative(
             self.path,
             "T1-weighted heads prepared for brainldm",
             "brainldm prepare",

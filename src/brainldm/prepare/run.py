@@ -15,7 +15,7 @@ from brainldm.errors import UsageError
 from brainldm.image.grid import Grid
 from brainldm.prepare.folder import Folder, Settings
 from brainldm.prepare.subjects import find_subjects
-from brainldm.prepare.work import prepare_all
+from brainldm.prepare.work import check_extras, prepare_all
 
 
 @dataclass(frozen=True)
@@ -88,12 +88,14 @@ def prepare(
     subjects = find_subjects(source, out, table, sex_codes)
     for note in subjects.notes:
         say(note)
-    results = prepare_all(subjects.there, folder, jobs, progress)
-    failures = (*subjects.inputs.failures, *results.failures)
-    of_scans = [note for each in results.prepared for note in each.notes]
-    for note in of_scans:
-        say(note)
-    notes = (*subjects.notes, *of_scans)
-    reasons = {each.subject: each.reason for each in failures}
-    folder.finish(subjects, results.prepared, reasons, notes)
+    check_extras(subjects.there, folder.settings)
+    with folder.open():
+        results = prepare_all(subjects.there, folder, jobs, progress)
+        failures = (*subjects.inputs.failures, *results.failures)
+        of_scans = [note for each in results.prepared for note in each.notes]
+        for note in of_scans:
+            say(note)
+        notes = (*subjects.notes, *of_scans)
+        reasons = {each.subject: each.reason for each in failures}
+        folder.finish(subjects, results.prepared, reasons, notes)
     return Summary(len(results.prepared), failures, notes, subjects.inputs.layout)

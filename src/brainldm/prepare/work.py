@@ -25,16 +25,13 @@ def prepare_all(
 
     Args:
         subjects: of the data set.
-        folder: the data set; it is made if it is not there.
+        folder: the data set, which is open.
         jobs: processes.
         progress: called with the number of scans that are done, and of all.
 
     Raises:
-        MissingExtraError: what is needed is not installed.
-        BrainLDMError: as `Folder.open`.
+        StorageError: what is there cannot be read.
     """
-    _check_extras(subjects, folder.settings)
-    folder.open()
     done = {
         subject.label: Outcome(subject, provenance)
         for subject, provenance in zip(subjects, folder.kept(subjects, jobs), strict=True)
@@ -56,6 +53,7 @@ def prepare_all(
     return Results.of(done[subject.label] for subject in subjects)
 
 
-def _check_extras(subjects: Sequence[Subject], settings: Settings) -> None:
+def check_extras(subjects: Sequence[Subject], settings: Settings) -> None:
+    """Raise a MissingExtraError unless all that preparing scans needs is installed."""
     ants = not settings.registered or settings.bias_field or any(s.missing for s in subjects)
     require("prepare", "Preparing scans", *(("ants", "nilearn") if ants else ("nilearn",)))

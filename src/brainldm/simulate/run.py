@@ -111,28 +111,28 @@ def simulate_data_set(
     grid = _scanner_grid(voxel_size) if scanned else grid_of(voxel_size)
     settings = Settings(contrast, grid, ranges or Ranges(), tuple(s.name for s in sources), scanned)
     priors = read_priors(label_maps) if label_maps else None
-    open_derivative(
+    with open_derivative(
         out, "Simulated heads", "brainldm simulate", settings.to_json(), ("prepare.json",)
-    )
-    anatomies = prepare_sources(
-        sources,
-        (cache or cache_dir()) / "anatomies",
-        jobs,
-        lambda done, total: progress(done, total, "anatomies"),
-    )
-    tasks = [
-        Task(_label(each, twin), each, twin, name, anatomies[name])
-        for each in range(seed, seed + number)
-        for name in [sources[each % len(sources)].name]
-        for twin in ((False, True) if twins else (False,))
-    ]
-    missing = [task for task in tasks if not Files.of(out, task.label, settings).there]
-    redrawn = 0
-    progress(len(tasks) - len(missing), len(tasks), "heads")
-    for done, count in enumerate(_made(out, missing, settings, priors, jobs), 1):
-        redrawn += count
-        progress(len(tasks) - len(missing) + done, len(tasks), "heads")
-    return Summary(write_tables(out, settings), len(missing), redrawn)
+    ):
+        anatomies = prepare_sources(
+            sources,
+            (cache or cache_dir()) / "anatomies",
+            jobs,
+            lambda done, total: progress(done, total, "anatomies"),
+        )
+        tasks = [
+            Task(_label(each, twin), each, twin, name, anatomies[name])
+            for each in range(seed, seed + number)
+            for name in [sources[each % len(sources)].name]
+            for twin in ((False, True) if twins else (False,))
+        ]
+        missing = [task for task in tasks if not Files.of(out, task.label, settings).there]
+        redrawn = 0
+        progress(len(tasks) - len(missing), len(tasks), "heads")
+        for done, count in enumerate(_made(out, missing, settings, priors, jobs), 1):
+            redrawn += count
+            progress(len(tasks) - len(missing) + done, len(tasks), "heads")
+        return Summary(write_tables(out, settings), len(missing), redrawn)
 
 
 def grid_of(voxel_size: float) -> Grid:

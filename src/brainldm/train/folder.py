@@ -6,12 +6,14 @@ import hashlib
 import json
 import os
 from collections.abc import Iterator, Mapping
+from contextlib import AbstractContextManager
 from dataclasses import dataclass
 from pathlib import Path
 from typing import Any
 
 from brainldm.errors import UsageError
-from brainldm.files import make_folder, read_json, remove_partial, to_json, write_together
+from brainldm.files import read_json, remove_partial, to_json, write_together
+from brainldm.files.filling import filling
 from brainldm.train.first_stage import DESCRIPTION, RUN
 
 
@@ -46,6 +48,10 @@ class RunFolder:
         key = hashlib.sha256(" ".join(map(str, origin)).encode()).hexdigest()
         return self.path / f"latents-{key[:16]}"
 
+    def alone(self) -> AbstractContextManager[None]:
+        """Keep other processes from filling it; errors as `filling`."""
+        return filling(self.path, self.path / RUN, "a run")
+
     def open(self, configuration: Mapping[str, Any]) -> None:
         """Begin a run, or resume the one that is there if it has a state.
 
@@ -53,7 +59,7 @@ class RunFolder:
             configuration: all that decides what the weights become.
 
         Raises:
-            UsageError: the folder holds other files, or a run of another configuration.
+            UsageError: the folder holds a run of another configuration.
             StorageError: it cannot be read or written.
             DataError: its description is damaged.
         """
@@ -71,16 +77,6 @@ class RunFolder:
                 )
             remove_partial(self.path)
             return
-        if os.path.exists(self.path) and not os.path.isdir(self.path):
-            raise UsageError(
-                f"{self.path} is a file: expected a folder for the run. Choose another."
-            )
-        if os.path.isdir(self.path) and any(self.path.iterdir()) and not os.path.isfile(path):
-            raise UsageError(
-                f"{self.path} holds other files: expected a new or empty folder, or one with a "
-                "run. Choose another --out."
-            )
-        make_folder(self.path)
         remove_partial(self.path)
         write_together({path: to_json(wanted)})
 

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+from contextlib import nullcontext
 from dataclasses import dataclass
 from pathlib import Path
 
@@ -73,7 +74,10 @@ class TrainAutoencoder:
             "from": start.hash if start else None,
         }
         training, tracker = settings.training, settings.run.tracker
-        with accelerated(training, self.device, tracker, folder.logs) as accelerator:
+        with (
+            accelerated(training, self.device, tracker, folder.logs) as accelerator,
+            folder.alone() if accelerator.is_main_process else nullcontext(),
+        ):
             with accelerator.main_process_first():
                 folder.open(configuration)
             if folder.finished:

@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import hashlib
 from collections.abc import Callable, Sequence
+from contextlib import nullcontext
 from dataclasses import dataclass
 from pathlib import Path
 from typing import TYPE_CHECKING, Any
@@ -96,7 +97,10 @@ class TrainDiffusion:
         models = self._load()
         configuration = self._configuration(material, models)
         tracker = material.settings.run.tracker
-        with accelerated(training, self.device, tracker, folder.logs) as accelerator:
+        with (
+            accelerated(training, self.device, tracker, folder.logs) as accelerator,
+            folder.alone() if accelerator.is_main_process else nullcontext(),
+        ):
             with accelerator.main_process_first():
                 folder.open(configuration)
             if folder.finished:
