@@ -15,7 +15,7 @@ from brainldm.cohort.folder import CohortFolder
 from brainldm.cohort.gate import Gate
 from brainldm.cohort.maker import REDRAWS, Maker, Making, redrawn
 from brainldm.cohort.parts import Batch
-from brainldm.cohort.plan import Row
+from brainldm.cohort.row import Row
 from brainldm.conditions import Conditions
 from brainldm.errors import NotFiniteError
 from brainldm.image.grid import Grid

@@ -9,8 +9,8 @@ from collections.abc import Sequence
 from typing import Any
 
 from brainldm.cohort.draw import describe
-from brainldm.cohort.plan import SEED
 from brainldm.cohort.records import Record, Records
+from brainldm.cohort.row import SEED
 from brainldm.cohort.settings import Settings
 from brainldm.config import ModelConfig, Variable
 from brainldm.dataset.bids import VERSION

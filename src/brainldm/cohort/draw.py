@@ -26,7 +26,8 @@ from brainldm.cohort.design import (
     limits_of,
     variables_of,
 )
-from brainldm.cohort.plan import ID, NOISES, SEED
+from brainldm.cohort.plan import NOISES
+from brainldm.cohort.row import ID, SEED
 from brainldm.conditions import ConditionRanges, quantile
 from brainldm.config import ModelConfig, Variable
 from brainldm.dataset.columns import find_conditions

@@ -19,8 +19,8 @@ from brainldm._version import __version__
 from brainldm.cohort.folder import CohortFolder
 from brainldm.cohort.gate import Gate
 from brainldm.cohort.parts import Batch
-from brainldm.cohort.plan import Row
 from brainldm.cohort.records import Record
+from brainldm.cohort.row import Row
 from brainldm.cohort.sheet import tile
 from brainldm.conditions import Conditions
 from brainldm.dataset.sidecar import Checked, Provenance

@@ -5,7 +5,8 @@ from __future__ import annotations
 from collections.abc import Container, Iterator, Sequence
 from dataclasses import dataclass
 
-from brainldm.cohort.plan import Plan, Row
+from brainldm.cohort.plan import Plan
+from brainldm.cohort.row import Row
 from brainldm.errors import UsageError
 
 

@@ -10,9 +10,8 @@ Of each row only its place in the file is kept in memory, and a hash while it is
 from __future__ import annotations
 
 import hashlib
-import re
 from array import array
-from collections.abc import Callable, Iterator, Sequence
+from collections.abc import Iterator, Sequence
 from dataclasses import dataclass, replace
 from functools import partial
 from itertools import islice
@@ -21,36 +20,15 @@ from pathlib import Path
 import numpy as np
 from numpy.typing import NDArray
 
-from brainldm.conditions import ConditionRanges, Conditions
-from brainldm.dataset.bids import LONGEST_LABEL
+from brainldm.cohort.row import ID, SEED, Row, read_row
+from brainldm.conditions import ConditionRanges
 from brainldm.dataset.columns import find_conditions
-from brainldm.dataset.quantities import Column, conditions_of
-from brainldm.dataset.table import Row as Line
+from brainldm.dataset.quantities import Column
 from brainldm.dataset.table import Table, open_table
 from brainldm.errors import DataError
-from brainldm.sampling.noise import SEED_LIMIT
 
-ID, SEED = "participant_id", "seed"
-_LABEL = re.compile(r"[A-Za-z0-9]+")
 NOISES = 2**32
 """As many different seeds as draw different noise."""
-
-
-@dataclass(frozen=True)
-class Row:
-    """One volume to make.
-
-    Args:
-        index: of the row, from 0.
-        label: of the participant, without "sub-".
-        seed: of its noise, and of conditions that were left out.
-        conditions: asked for, in the model's units.
-    """
-
-    index: int
-    label: str
-    seed: int
-    conditions: Conditions
 
 
 @dataclass(frozen=True, eq=False)
@@ -86,7 +64,8 @@ class Plan:
         """
         offsets = self.offsets[start:stop].tolist()
         lines = islice(self.table.rows(offsets[0]), len(offsets)) if offsets else iter(())
-        rows = [self.parse(line, start + i)[0] for i, line in enumerate(lines)]
+        read = partial(read_row, columns=self.columns, places=self.places)
+        rows = [read(line, start + i)[0] for i, line in enumerate(lines)]
         found = [row for row in rows if row is not None]
         if len(found) != len(offsets):
             raise DataError(
@@ -94,30 +73,6 @@ class Plan:
                 f"each of the bytes {offsets}. Put back what was there."
             )
         return found
-
-    def parse(
-        self,
-        line: Line,
-        index: int,
-        check: Callable[[Conditions], list[str]] = lambda conditions: [],
-    ) -> tuple[Row | None, list[str]]:
-        """A row, or None; and a message for each thing wrong with it, by `check` as well."""
-        if line.misfit:
-            return None, [f"{line.misfit}."]
-        conditions, problems = conditions_of(line.cells, self.columns)
-        problems += check(conditions)
-        name, text = (line.cells[place].strip() for place in self.places)
-        label = name.removeprefix("sub-")
-        if not _LABEL.fullmatch(label) or len(label) > LONGEST_LABEL:
-            problems.append(
-                f"{ID} is {name!r}: expected sub- with letters and digits only, such as sub-0001, "
-                f"at most {LONGEST_LABEL}, since files are named by it."
-            )
-        short = text.isascii() and text.isdigit() and len(text) <= len(str(SEED_LIMIT))
-        seed = int(text) if short else -1
-        if not 0 <= seed < SEED_LIMIT:
-            problems.append(f"{SEED} is {text!r}: expected a whole number from 0 to 2**63 - 1.")
-        return (None if problems else Row(index, label, seed, conditions)), problems
 
 
 def read_plan(file: Path, ranges: ConditionRanges, *, extrapolate: bool = False) -> Plan:
@@ -148,14 +103,14 @@ def read_plan(file: Path, ranges: ConditionRanges, *, extrapolate: bool = False)
     if problems:
         raise _refusal(file, problems)
     places = (table.header.index(ID), table.header.index(SEED))
-    plan = Plan(table, columns, places, np.zeros(0, np.uint64), "")
     check = partial(ranges.problems, extrapolate=extrapolate)
+    read = partial(read_row, columns=columns, places=places, check=check)
 
     meaning = hashlib.sha256(repr((columns, places)).encode())
     offsets, labels, noises, lines = array("Q"), array("Q"), array("Q"), array("Q")
     for line in table.rows():
         meaning.update(repr((line.offset, line.cells)).encode())
-        row, wrong = plan.parse(line, len(offsets), check)
+        row, wrong = read(line, len(offsets))
         if row is not None:
             # Some disks take "a" and "A" for one name.
             digest = hashlib.blake2b(row.label.lower().encode(), digest_size=8).digest()
@@ -170,7 +125,7 @@ def read_plan(file: Path, ranges: ConditionRanges, *, extrapolate: bool = False)
         raise _refusal(file, sorted(problems, key=_line_of))
     if not offsets:
         raise DataError(f"{file} has no rows: expected one for each volume.")
-    return replace(plan, offsets=np.frombuffer(offsets, np.uint64), sha256=meaning.hexdigest())
+    return Plan(table, columns, places, np.frombuffer(offsets, np.uint64), meaning.hexdigest())
 
 
 def _twice(hashes: Sequence[int], lines: Sequence[int], name: str, why: str) -> Iterator[str]:
