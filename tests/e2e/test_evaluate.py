@@ -132,6 +132,7 @@ def nan(array: np.ndarray) -> np.ndarray:
         ("shape", "another grid"),
         ("twice", "same image twice"),
         ("extractor", "expected"),
+        ("shrinkage", "from 0 to below 1"),
         ("segmentation", "expected"),
         ("table", "no table of volumes"),
     ],
@@ -153,6 +154,8 @@ def test_bad_input(how: str, says: str, heads: Path, tmp_path: Path, cli: Cli) -
         shutil.copy(first, folder / "sub-copy_T1w.nii.gz")
     elif how == "extractor":
         more = ("--extractor", "resnet")
+    elif how == "shrinkage":
+        more = ("--shrinkage", 1)
     elif how == "segmentation":
         more = ("--segmentation", "atlas")
     elif how == "table":
@@ -165,6 +168,7 @@ def test_bad_input(how: str, says: str, heads: Path, tmp_path: Path, cli: Cli) -
     assert code != 0
     assert "Traceback" not in said
     assert not (tmp_path / "report" / "report.json").exists()
+    assert (tmp_path / "report").exists() == (how not in ("extractor", "shrinkage"))
     assert says.lower() in said.lower()
 
 

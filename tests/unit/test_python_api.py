@@ -137,6 +137,11 @@ def test_what_is_no_image_of_one_volume_is_refused() -> None:
         Volume.from_nibabel(nib.Nifti1Image(np.ones((4, 4, 4, 2), np.float32), AFFINE))
     with pytest.raises(DataError, match="complex64: expected real numbers"):
         Volume.from_nibabel(nib.Nifti1Image(np.ones((4, 4, 4), np.complex64), AFFINE))
+    nowhere = nib.Nifti1Image(np.ones((4, 4, 4), np.float32), AFFINE)
+    nowhere.set_sform(None)
+    nowhere.set_qform(None)
+    with pytest.raises(DataError, match="does not say where in space it lies"):
+        Volume.from_nibabel(nowhere)
     holed = np.ones((4, 4, 4), np.float32)
     holed[0] = np.nan
     with pytest.warns(UserWarning, match="16 of its 64 values are NaN"):

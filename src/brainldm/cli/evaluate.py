@@ -174,7 +174,6 @@ class Evaluate(ComputingOptions):
         from brainldm.models.device import pick_device
         from brainldm.pipeline.choice import Model
 
-        make_folder(self.out)
         device = str(pick_device(self.device))
         wanted = Evaluation(
             generated=self.generated,
@@ -193,6 +192,7 @@ class Evaluate(ComputingOptions):
             jobs=self.jobs,
             device=device,
         )
+        make_folder(self.out)
         with parts() as progress:
             result = wanted.run(progress)
         html, machine = write_report(result, self.out)

@@ -49,6 +49,9 @@ class Evaluation:
         cache: folder of what was measured before; an evaluation that was interrupted resumes there.
         jobs: processes, one scan or pair each at a time.
         device: where pairs are compared, such as cpu or cuda.
+
+    Raises:
+        UsageError: numbers that cannot be.
     """
 
     generated: Path
@@ -67,6 +70,13 @@ class Evaluation:
     jobs: int = 1
     device: str = "cpu"
 
+    def __post_init__(self) -> None:
+        if self.pairs < 1 or not 0 <= self.shrinkage < 1:
+            raise UsageError(
+                f"Expected at least one pair and a shrinkage from 0 to below 1, got {self.pairs} "
+                f"and {self.shrinkage:g}."
+            )
+
     def run(self, progress: Progress = lambda done, total, name: None) -> Result:
         """Evaluate the generated set.
 
@@ -74,16 +84,11 @@ class Evaluation:
             progress: called with what is done, of how much, and the name of the phase.
 
         Raises:
-            UsageError: no such segmentation, or numbers that cannot be.
+            UsageError: no such segmentation.
             StorageError: a scan, a table or the cache cannot be read or written.
             DataError: scans that cannot be compared or measured.
             ModelError: no such extractor, or no such model.
         """
-        if self.pairs < 1 or not 0 <= self.shrinkage < 1:
-            raise UsageError(
-                f"Expected at least one pair and a shrinkage from 0 to below 1, got {self.pairs} "
-                f"and {self.shrinkage:g}."
-            )
         sets, measuring = self._measure(progress)
         protocol = {
             "extractor": self.extractor.identity,

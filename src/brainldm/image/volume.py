@@ -124,6 +124,12 @@ class Volume:
                 f"The image has values of type {image.get_data_dtype()}: expected real numbers, "
                 "one a voxel. Take the magnitude or one channel of it."
             )
+        header = image.header
+        if isinstance(header, nib.Nifti1Header) and not header["sform_code"] + header["qform_code"]:
+            raise DataError(
+                "The image does not say where in space it lies (sform_code and qform_code are 0): "
+                "set its affine with image.set_sform(affine, code), if you know it."
+            )
         array = np.array(image.dataobj, dtype=np.float32)
         while array.ndim > 3 and array.shape[-1] == 1:
             array = array[..., 0]
