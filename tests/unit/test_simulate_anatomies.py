@@ -9,12 +9,9 @@ import pytest
 from scipy.spatial.transform import Rotation
 
 from brainldm.errors import DataError
-from brainldm.register.template import load_template
 from brainldm.simulate.align import align, template_maps
 from brainldm.simulate.anatomy import Anatomy
 from brainldm.simulate.labelmap import LabelMap
-from brainldm.simulate.subject import TEMPLATE_INTRACRANIAL_ML, own_volumes
-from brainldm.simulate.template import template_anatomy
 from brainldm.simulate.tissues import place
 from tests.phantoms import phantom
 
@@ -59,16 +56,3 @@ def test_an_anatomy_is_kept_in_a_file(tmp_path: Path) -> None:
     path.write_bytes(path.read_bytes()[:-100])
     with pytest.raises(DataError, match="made again"):
         Anatomy.load(path, "phantom")
-
-
-def test_the_template_is_an_anatomy() -> None:
-    anatomy = template_anatomy(3.0)
-    template = load_template()
-    assert template.intracranial_ml == pytest.approx(TEMPLATE_INTRACRANIAL_ML, rel=1e-3)
-    ventricles, brain = own_volumes(anatomy)
-    assert 12 < ventricles < 25
-    assert brain == pytest.approx(template.brain[:2].sum().item() / 1000, rel=0.06)
-    within = anatomy.flows.shares[2].sum().item() * 0.027
-    assert within == pytest.approx(template.intracranial_ml, rel=0.02)
-    for number in (2, 3, 4, 7, 8, 10, 11, 12, 16, 24, 506, 507, 511, 515):
-        assert (anatomy.tissues == place(number)).sum() > 10, number

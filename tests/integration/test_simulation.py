@@ -9,7 +9,10 @@ from brainldm.checkpoint import load_config
 from brainldm.image.grid import Grid
 from brainldm.register.template import Template, load_template
 from brainldm.simulate.fields import read_maps, smooth_field
+from brainldm.simulate.subject import TEMPLATE_INTRACRANIAL_ML, own_volumes
+from brainldm.simulate.template import template_anatomy
 from brainldm.simulate.template_head import SimulatedHead, simulate
+from brainldm.simulate.tissues import place
 
 DEMO = load_config("demo")
 GRID = Grid.of(DEMO.shape, DEMO.affine)
@@ -81,3 +84,15 @@ def test_maps_are_read_at_the_places_of_their_voxels() -> None:
     i, j, k = torch.meshgrid(*map(torch.arange, (4, 5, 6)), indexing="ij")
     points = torch.stack([i - 3.0, j + 2.0, k + 1.0])
     assert (read_maps(maps, points, origin) - maps).abs().max() < 1e-5
+
+
+def test_the_template_is_an_anatomy(template: Template) -> None:
+    anatomy = template_anatomy(3.0)
+    assert template.intracranial_ml == pytest.approx(TEMPLATE_INTRACRANIAL_ML, rel=1e-3)
+    ventricles, brain = own_volumes(anatomy)
+    assert 12 < ventricles < 25
+    assert brain == pytest.approx(template.brain[:2].sum().item() / 1000, rel=0.06)
+    within = anatomy.flows.shares[2].sum().item() * 0.027
+    assert within == pytest.approx(template.intracranial_ml, rel=0.02)
+    for number in (2, 3, 4, 7, 8, 10, 11, 12, 16, 24, 506, 507, 511, 515):
+        assert (anatomy.tissues == place(number)).sum() > 10, number
