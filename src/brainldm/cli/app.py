@@ -17,6 +17,7 @@ from brainldm.cli.generate import Generate
 from brainldm.cli.info import Info
 from brainldm.cli.prepare import Prepare
 from brainldm.cli.reconstruct import Reconstruct
+from brainldm.cli.segment import Segment
 from brainldm.cli.simulate import Simulate
 from brainldm.cli.train import train
 
@@ -27,7 +28,10 @@ app = typer.Typer(
     pretty_exceptions_enable=False,
     context_settings={"help_option_names": ["-h", "--help"]},
 )
-for command in (Generate, Reconstruct, Info, Convert, Download, Prepare, Simulate, Evaluate):
+for command in (
+    *(Generate, Reconstruct, Segment, Info, Convert, Download),
+    *(Prepare, Simulate, Evaluate),
+):
     add(app, command)
 app.add_typer(train, name="train")
 app.add_typer(cohort, name="cohort")

@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import secrets
+from collections.abc import Callable
 from dataclasses import dataclass
 from pathlib import Path
 from typing import TYPE_CHECKING, Annotated, ClassVar
@@ -11,11 +12,13 @@ import typer
 
 from brainldm.cli import voice
 from brainldm.cli.options import (
+    Labels,
     ModelOptions,
     Out,
     Overwrite,
     Preview,
     SamplingOptions,
+    Segmenter,
     integer,
 )
 from brainldm.cli.person import PersonOptions
@@ -25,6 +28,7 @@ from brainldm.files import make_folder, refuse_existing
 from brainldm.image.volume import output_paths
 
 if TYPE_CHECKING:
+    from brainldm.image.volume import Volume
     from brainldm.pipeline.request import Request
 
 
@@ -57,6 +61,8 @@ class Generate(ModelOptions, SamplingOptions, PersonOptions):
             help="Number of heads, with the seeds SEED, SEED + 1, ...",
         ),
     ] = 1
+    labels: Labels = False
+    segmenter: Segmenter = None
     preview: Preview = False
     out: Out = Path(".")
     overwrite: Overwrite = False
@@ -74,14 +80,28 @@ class Generate(ModelOptions, SamplingOptions, PersonOptions):
         choice, sampling = self.choice(), self.sampling()
         config = choice.config()
         requests = match_requests(config, self.conditions(config), list(paths), sampling=sampling)
+        label = self._labeller(list(paths.values()))
         make_folder(self.out)
         model = BrainLDM.load(choice)
         with bars(not voice.quiet) as progress:
             volumes = model.stream(requests, sampling, progress=progress)
+            labelled = []
             for path, volume in zip(paths.values(), volumes, strict=True):
                 volume.save(path, overwrite=self.overwrite, preview=self.preview)
-        typer.echo("\n".join(map(_summary, requests)))
+                labelled += [label(volume, path)] if label else []
+        typer.echo("\n".join((*map(_summary, requests), *labelled)))
         typer.echo(saved(list(paths.values())))
+
+    def _labeller(self, paths: list[Path]) -> Callable[[Volume, Path], str] | None:
+        """What writes the labels of a head, if they are wanted."""
+        if not self.labels:
+            return None
+        from brainldm.segment.network import Network
+        from brainldm.segment.writing import Labeller, dseg_files
+
+        if not self.overwrite:
+            refuse_existing([file for path in paths for file in dseg_files(self.out, path)])
+        return Labeller(Network.of(self.segmenter), self.out).write
 
     def _paths(self) -> dict[int, Path]:
         """Where the head of each seed goes."""

@@ -87,6 +87,18 @@ DataSet = Annotated[
         help="Data set to write; one that was interrupted is resumed.",
     ),
 ]
+Segmenter = Annotated[
+    Path | None,
+    typer.Option(
+        metavar="DIR",
+        help="Segmenter: a folder that `brainldm train segmenter` wrote; the one that ships if "
+        "left out.",
+    ),
+]
+Labels = Annotated[
+    bool,
+    typer.Option("--labels", help="Also label the structures of every head (_dseg.nii.gz)."),
+]
 Scaled = Annotated[
     bool,
     typer.Option("--scaled", help="Take intensities as they are, in [0, 1] already."),

@@ -14,7 +14,7 @@ from scipy import ndimage
 
 from brainldm.cohort.scalp import scalp_faults
 from brainldm.cohort.settings import Checks
-from brainldm.errors import UsageError
+from brainldm.errors import DataError, UsageError
 from brainldm.image.grid import Grid
 from brainldm.image.volume import Volume
 from brainldm.segment.segmenter import Segmenter, check_segmentation, segmenter
@@ -41,7 +41,7 @@ class Checking:
 
     Args:
         on_failure: what the gate does: "redraw", "flag" or "off".
-        measure: how volumes are measured: "ants", "simulated" or "none".
+        measure: how volumes are measured, as `segmenter` takes it.
         tolerance: condition to mL, in place of `TOLERANCE`.
     """
 
@@ -101,10 +101,13 @@ class Gate:
     tolerance: Mapping[str, float] = field(default_factory=lambda: dict(TOLERANCE))
 
     def measure(self, volume: Volume) -> dict[str, float]:
-        """Condition to mL."""
+        """Condition to mL; nothing where the segmenter does not know the volume for a head."""
         if self.segmenter is None:
             return {}
-        found = self.segmenter.measure(volume).volumes
+        try:
+            found = self.segmenter.measure(volume).volumes
+        except DataError:
+            return {}
         return {name: round(float(v), 3) for name, v in zip(MEASURES, found, strict=True)}
 
     def faults(
@@ -120,6 +123,8 @@ class Gate:
         if self.on_failure == "off":
             return ()
         faults = list(_no_head(volume))
+        if self.segmenter and not measured:
+            faults.append("not measured: the segmenter does not know it for a whole head")
         for name, found in measured.items():
             asked, most = values.get(name), self.tolerance[name]
             if asked is not None and not abs(found - float(asked)) <= most:

@@ -9,26 +9,27 @@ import json
 import warnings
 from collections.abc import Mapping
 from dataclasses import dataclass
+from functools import cached_property
+from importlib import import_module
 from pathlib import Path
 from typing import Any, Self
 
 import nibabel as nib
 import numpy as np
-from isal import igzip
 from numpy.typing import NDArray
 from scipy import ndimage
 
 from brainldm.errors import DataError, UsageError
 from brainldm.files import refuse_existing, to_json, write_together
 from brainldm.image.grid import Grid
+from brainldm.image.labels import LabelImage
+from brainldm.image.nifti import nifti, nifti_bytes
 from brainldm.image.reading import image_stem, open_image
 from brainldm.image.slices import preview_png
 
 SUFFIXES = (".nii.gz", ".nii")
 TOLERANCE = 1e-3
 """By how much an intensity on the scale [0, 1] may be off."""
-LEVEL = 3
-"""Of ISA-L's gzip: as small as zlib's level 1 to 6, several times as quick."""
 
 
 @dataclass(frozen=True, eq=False)
@@ -137,7 +138,7 @@ class Volume:
 
     def to_nibabel(self) -> nib.Nifti1Image:
         """This image as nibabel has it, in MNI152 space; its voxels are shared, not copied."""
-        return _nifti(self.array, self.affine)
+        return nifti(self.array, self.affine)
 
     def __array__(self, dtype: Any = None, copy: bool | None = None) -> NDArray[Any]:
         """The voxels, for NumPy: np.asarray(volume)."""
@@ -158,6 +159,19 @@ class Volume:
     def _repr_png_(self) -> bytes:
         """Three slices, which a notebook shows."""
         return preview_png(self.array, self.affine)
+
+    @cached_property
+    def labels(self) -> LabelImage:
+        """The structures of this head, made by the segmenter that ships when first asked for.
+
+        Raises:
+            UsageError: no segmenter ships.
+            DataError: the image shows no head (`brainldm.segment.labelled.label`).
+        """
+        # By name: labelling is above images, and reads them.
+        network: Any = import_module("brainldm.segment.network").Network.of()
+        labels: LabelImage = network.label(self).image
+        return labels
 
     @property
     def grid(self) -> Grid:
@@ -223,21 +237,6 @@ class Volume:
     def to_nifti(self, compress: bool = True) -> bytes:
         """The content of a NIfTI file in MNI152 space, gzipped or not."""
         return nifti_bytes(self.array, self.affine, compress)
-
-
-def nifti_bytes(array: NDArray[Any], affine: NDArray[np.float64], compress: bool = True) -> bytes:
-    """The content of a NIfTI file in MNI152 space, of the array's own type, gzipped or not."""
-    content: bytes = _nifti(array, affine).to_bytes()
-    # No time stamp, so that the same image is the same file.
-    return igzip.compress(content, compresslevel=LEVEL, mtime=0) if compress else content
-
-
-def _nifti(array: NDArray[Any], affine: NDArray[np.float64]) -> nib.Nifti1Image:
-    image = nib.Nifti1Image(array, affine)
-    image.set_sform(affine, code="mni")
-    image.set_qform(affine, code="mni")
-    image.header.set_xyzt_units(xyz="mm")
-    return image
 
 
 def read_grid(path: str | Path) -> Grid:

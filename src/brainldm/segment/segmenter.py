@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import os
 from collections.abc import Callable
 from pathlib import Path
 from typing import Protocol
@@ -13,15 +14,18 @@ from brainldm.image.volume import Volume
 from brainldm.register.reference import Reference
 from brainldm.segment.ants import Ants
 from brainldm.segment.measures import Measures
+from brainldm.segment.network import Network
 from brainldm.segment.rule import Simulated
 
 KINDS = {
+    "network": (),
     "ants": ("nilearn", "ants"),
     "simulated": ("nilearn",),
     "none": (),
 }
-"""What can be asked for, and the packages that it needs: registration and segmentation with ANTs,
-thresholds for heads with the contrast of simulated ones, or no measuring."""
+"""What can be asked for, and the packages that it needs: the network that ships, registration and
+segmentation with ANTs, thresholds for heads with the contrast of simulated ones, or no measuring.
+A folder of `brainldm train segmenter` is a kind too."""
 
 
 class Segmenter(Protocol):
@@ -41,7 +45,7 @@ def segmenter(
     """One of `KINDS`; what it needs is made once, in the cache, whoever asks first.
 
     Args:
-        kind: "none" is None.
+        kind: "none" is None; a folder is that of a network.
         grid: of the heads.
         cache: a folder.
         progress: called with the number of heads that it has learned from, and of all.
@@ -51,6 +55,8 @@ def segmenter(
         StorageError: the cache cannot be written.
     """
     check_segmentation(kind, grid)
+    if kind == "network" or kind not in KINDS:
+        return network_of(kind)
     if kind == "ants":
         Reference.write(cache / "template")
         return Ants(cache / "template")
@@ -59,15 +65,28 @@ def segmenter(
     return None
 
 
+def network_of(kind: str) -> Network:
+    """The network that ships, for "network", or that of a folder."""
+    return Network.of(None if kind == "network" else Path(kind))
+
+
 def check_segmentation(kind: str, grid: Grid) -> None:
     """Whether a segmentation can be had on a grid.
 
     Raises:
-        UsageError: an unknown kind, or `simulated` on another grid than the demo model's.
+        UsageError: an unknown kind, no network where one is asked for, or `simulated` on another
+            grid than the demo model's.
+        DataError: a network of other structures, or whose description is damaged.
         MissingExtraError: what it needs is not installed.
     """
-    if kind not in KINDS:
-        raise UsageError(f"No segmentation is {kind!r}: expected {', '.join(KINDS)}.")
+    if kind not in KINDS and not os.path.isdir(kind):
+        raise UsageError(
+            f"No segmentation is {kind!r}: expected {', '.join(KINDS)}, or the folder of a "
+            "segmenter."
+        )
+    if kind == "network" or kind not in KINDS:
+        network_of(kind)
+        return
     if KINDS[kind]:
         require("evaluate", "Measuring volumes", *KINDS[kind])
     if kind == "simulated":

@@ -7,6 +7,7 @@ says.
 
 from __future__ import annotations
 
+from collections.abc import Iterator
 from dataclasses import dataclass
 
 import numpy as np
@@ -87,6 +88,20 @@ NUMBERS = np.array(
     [[each.number, each.right or each.number] for each in STRUCTURES], dtype=np.int16
 )
 """The numbers of each structure on the left and on the right, (K, 2)."""
+
+
+def table() -> Iterator[tuple[int, str, str, str]]:
+    """The number, the name, the abbreviation and the colour of every label, by number."""
+    rows = {}
+    for each in STRUCTURES:
+        if each.right is None:
+            rows[each.number] = (each.name, each.abbreviation, each.colour)
+            continue
+        for number, side in ((each.number, "left"), (each.right, "right")):
+            short = f"{side[0].upper()}-{each.abbreviation}"
+            rows[number] = (f"{side} {each.name}", short, each.colour)
+    for number in sorted(rows):
+        yield (number, *rows[number])
 
 
 def of_kind(*kinds: Kind) -> NDArray[np.bool_]:

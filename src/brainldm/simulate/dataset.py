@@ -22,7 +22,8 @@ from brainldm.dataset.sidecar import OURS, read_provenance
 from brainldm.dataset.tsv import write_table
 from brainldm.files import to_json, write_together
 from brainldm.image.grid import Grid
-from brainldm.image.volume import Volume, nifti_bytes
+from brainldm.image.nifti import nifti_bytes
+from brainldm.image.volume import Volume
 from brainldm.simulate.contrast import Contrast
 from brainldm.simulate.head import SimulatedHead
 from brainldm.simulate.subject import Ranges

@@ -1,0 +1,63 @@
+"""The network behind the door: measures any head, on any grid, without registration."""
+
+from __future__ import annotations
+
+from dataclasses import dataclass
+from functools import lru_cache
+from pathlib import Path
+
+from brainldm.errors import UsageError
+from brainldm.image.volume import Volume
+from brainldm.models.segmenter import SegmentationNetwork
+from brainldm.segment.labelled import Labelled, label
+from brainldm.segment.measures import Measures
+from brainldm.segment.weights import DESCRIPTION, Description, load_segmenter
+
+SHIPPED = Path(__file__).parents[1] / "weights" / "segmenter"
+"""Where the weights are that come with the package, if it has any."""
+
+
+@dataclass(frozen=True)
+class Network:
+    """Labels and measures with a network; travels to worker processes.
+
+    Args:
+        folder: of its weights.
+        identity: which weights they are.
+    """
+
+    folder: Path
+    identity: str
+
+    @classmethod
+    def of(cls, folder: Path | None = None) -> Network:
+        """The network of a folder, or the one that ships.
+
+        Raises:
+            UsageError: there is none.
+            DataError: its description is damaged.
+        """
+        if folder is None and not (SHIPPED / DESCRIPTION).is_file():
+            raise UsageError(
+                "No segmenter ships with this version of brainldm: expected a folder that "
+                "`brainldm train segmenter` wrote (--segmenter DIR)."
+            )
+        place = (folder or SHIPPED).absolute()
+        return cls(place, f"network {Description.read(place).sha256[:12]}")
+
+    def label(self, volume: Volume) -> Labelled:
+        """Label a head; errors as `brainldm.segment.labelled.label`."""
+        return label(volume, _loaded(self.folder))
+
+    def measure(self, volume: Volume) -> Measures:
+        """Measure a head.
+
+        Raises:
+            DataError: it is none, or the measures are not to be trusted.
+        """
+        return self.label(volume).measures
+
+
+@lru_cache(maxsize=1)
+def _loaded(folder: Path) -> SegmentationNetwork:
+    return load_segmenter(folder)
