@@ -20,6 +20,7 @@ from brainldm.cli.reconstruct import Reconstruct
 from brainldm.cli.segment import Segment
 from brainldm.cli.simulate import Simulate
 from brainldm.cli.train import train
+from brainldm.cli.unires import Unires
 
 app = typer.Typer(
     name="brainldm",
@@ -30,7 +31,7 @@ app = typer.Typer(
 )
 for command in (
     *(Generate, Reconstruct, Segment, Info, Convert, Download),
-    *(Prepare, Simulate, Evaluate),
+    *(Unires, Prepare, Simulate, Evaluate),
 ):
     add(app, command)
 app.add_typer(train, name="train")

@@ -11,15 +11,10 @@ from collections.abc import Iterator
 from contextlib import contextmanager
 from pathlib import Path
 
-import nibabel as nib
-
 from brainldm.dataset.scans import ARCHIVED_SCAN, Scan
 from brainldm.errors import DataError
-from brainldm.image.reading import open_image
+from brainldm.image.plausible import check_header
 from brainldm.image.volume import Volume
-
-EXTENT_MM = (90.0, 600.0)
-"""How far each side of a scan of a head can plausibly reach."""
 
 MOST_BYTES = 2**30
 """Of a scan in an archive."""
@@ -38,7 +33,7 @@ def read_scan(scan: Scan, scaled: bool = False) -> Volume:
     """
     with _unpacked(scan) as path:
         try:
-            _check_header(path)
+            check_header(path)
             volume = Volume.load(path, scaled=scaled or None)
         except DataError as error:
             raise DataError(str(error).replace(str(path), str(scan.path))) from None
@@ -69,22 +64,3 @@ def _unpacked(scan: Scan) -> Iterator[Path]:
                 "of UK Biobank's field 20252; fetch it again."
             ) from error
         yield path
-
-
-def _check_header(path: Path) -> None:
-    header = open_image(path).header
-    sides = nib.affines.voxel_sizes(header.affine) * header.shape
-    likely = all(EXTENT_MM[0] <= side <= EXTENT_MM[1] for side in sides)
-    if header.unit not in ("mm", "unknown") or not likely:
-        size = " x ".join(f"{side:.4g}" for side in sides)
-        raise DataError(
-            f"{path} spans {size}, and its header calls the unit {header.unit!r}: expected a head "
-            f"in millimetres, {EXTENT_MM[0]:g} to {EXTENT_MM[1]:g} a side. Correct the voxel "
-            "sizes, or convert the scan from DICOM again."
-        )
-    if header.mirrored:
-        raise DataError(
-            f"{path} is left-right ambiguous: its sform and its qform are mirror images of each "
-            "other. Find out which is right, and set the other to it, for instance with nibabel's "
-            "set_qform."
-        )

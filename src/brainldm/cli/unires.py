@@ -1,0 +1,96 @@
+"""`brainldm unires`: thick scans of a person to sharp volumes."""
+
+from __future__ import annotations
+
+from dataclasses import dataclass
+from pathlib import Path
+from typing import Annotated, ClassVar
+
+import typer
+
+from brainldm.cli.options import ComputingOptions, Device, Out, Overwrite
+
+
+@dataclass(frozen=True, kw_only=True)
+class Unires(ComputingOptions):
+    """Make sharp volumes of the thick scans of one person, one a contrast, on one grid.
+
+    The scans are registered to each other rigidly, and what all of them saw is solved for together
+    (joint total variation). Scans of one contrast, as their names end, are averaged in the model.
+    One scan alone is denoised, or made sharper.
+    """
+
+    examples: ClassVar[tuple[str, ...]] = (
+        "brainldm unires T1.nii.gz T2.nii.gz FLAIR.nii.gz --out sharp",
+        "brainldm unires a_T1w.nii.gz b_T1w.nii.gz --slice-thickness 4 --out sharp",
+    )
+
+    files: Annotated[
+        list[Path], typer.Argument(metavar="FILE...", help="Scans of one person: NIfTI or MGH.")
+    ]
+    out: Out
+    contrasts: Annotated[
+        str,
+        typer.Option(
+            metavar="NAMES",
+            help="Contrast of each scan, with commas, as T1w,T1w,FLAIR; what their names end in if "
+            "left out.",
+        ),
+    ] = ""
+    slice_thickness: Annotated[
+        str,
+        typer.Option(
+            metavar="MM",
+            help="Thickness of slices in mm, one for all scans, or one each, with commas; if left "
+            "out, SliceThickness of the BIDS sidecar, or the distance between slices.",
+        ),
+    ] = ""
+    voxel_size: Annotated[
+        float, typer.Option(metavar="MM", help="Size of the volumes' voxels in mm.")
+    ] = 1.0
+    regularisation: Annotated[
+        float, typer.Option(metavar="NUMBER", help="Smoothness of the volumes; more is smoother.")
+    ] = 4.0
+    device: Device = "auto"
+    overwrite: Overwrite = False
+
+    def run(self) -> None:
+        """Make the volumes."""
+        thicknesses = _numbers(self.slice_thickness)
+
+        from brainldm.cli.progress import volumes
+        from brainldm.models.device import pick_device
+        from brainldm.unires.run import make_volumes
+
+        device = pick_device(self.device)
+        with volumes() as progress:
+            made = make_volumes(
+                self.files,
+                self.out,
+                contrasts=_names(self.contrasts),
+                thicknesses=thicknesses,
+                voxel_size=self.voxel_size,
+                regularisation=self.regularisation,
+                device=device,
+                overwrite=self.overwrite,
+                say=lambda note: typer.echo(f"Note: {note}", err=True),
+                progress=progress,
+            )
+        names = ", ".join(path.name for path in made.images)
+        typer.echo(
+            f"Saved {names} in {self.out.resolve()} after {made.iterations} iterations. Look at "
+            f"{made.page.resolve()}"
+        )
+
+
+def _names(text: str) -> tuple[str, ...]:
+    return tuple(name.strip() for name in text.split(",") if name.strip())
+
+
+def _numbers(text: str) -> tuple[float, ...]:
+    try:
+        return tuple(float(each) for each in _names(text))
+    except ValueError:
+        raise typer.BadParameter(
+            f"{text!r} is no list of mm, such as 5 or 5,4,4.", param_hint="--slice-thickness"
+        ) from None

@@ -1,0 +1,38 @@
+"""Whether the header of an image can be that of a scan of a head."""
+
+from __future__ import annotations
+
+from pathlib import Path
+
+import nibabel as nib
+
+from brainldm.errors import DataError
+from brainldm.image.reading import open_image
+
+EXTENT_MM = (90.0, 600.0)
+"""How far each side of a scan of a head can plausibly reach."""
+
+
+def check_header(path: Path) -> None:
+    """Refuse a scan by what its header alone can give away.
+
+    Raises:
+        BrainLDMError: as `open_image`; lengths that are not millimetres or cannot be a head's; two
+            matrices that disagree about left and right.
+    """
+    header = open_image(path).header
+    sides = nib.affines.voxel_sizes(header.affine) * header.shape
+    likely = all(EXTENT_MM[0] <= side <= EXTENT_MM[1] for side in sides)
+    if header.unit not in ("mm", "unknown") or not likely:
+        size = " x ".join(f"{side:.4g}" for side in sides)
+        raise DataError(
+            f"{path} spans {size}, and its header calls the unit {header.unit!r}: expected a head "
+            f"in millimetres, {EXTENT_MM[0]:g} to {EXTENT_MM[1]:g} a side. Correct the voxel "
+            "sizes, or convert the scan from DICOM again."
+        )
+    if header.mirrored:
+        raise DataError(
+            f"{path} is left-right ambiguous: its sform and its qform are mirror images of each "
+            "other. Find out which is right, and set the other to it, for instance with nibabel's "
+            "set_qform."
+        )
