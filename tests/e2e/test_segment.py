@@ -4,17 +4,21 @@ from __future__ import annotations
 
 import csv
 import json
+from dataclasses import replace
 from pathlib import Path
 
 import nibabel as nib
 import numpy as np
 import pytest
 
+from brainldm.cohort.gate import Checking
+from brainldm.errors import UsageError
 from brainldm.image.volume import Volume
 from brainldm.segment import quality
 from brainldm.segment.network import Network
 from brainldm.segment.structures import STRUCTURES
-from tests.conftest import Cli
+from tests.cohorts import toy_cohort, write_plan
+from tests.conftest import Cli, Run
 from tests.segmenters import TINY, cache_with_phantom
 
 ANY = (0, 1e9)
@@ -26,21 +30,21 @@ LENIENT = {
 
 
 @pytest.fixture(scope="module")
-def run(tmp_path_factory: pytest.TempPathFactory) -> Path:
+def folder(tmp_path_factory: pytest.TempPathFactory) -> Path:
     """A segmenter that a run left."""
     return tmp_path_factory.mktemp("run") / "segmenter"
 
 
 @pytest.fixture
-def trained(run: Path, cli: Cli, tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> Path:
+def trained(folder: Path, cli: Cli, tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> Path:
     """The same, trained through the command line when first asked for."""
-    if not run.exists():
+    if not folder.exists():
         monkeypatch.setenv("BRAINLDM_CACHE", str(cache_with_phantom(tmp_path / "cache")))
         changes = [f"--set={change}" for change in (*TINY, "training.steps=2", "subjects=1")]
-        result = cli("train", "segmenter", "--out", str(run), *changes)
+        result = cli("train", "segmenter", "--out", str(folder), *changes)
         assert result.code == 0, result.err
         assert "The segmenter is in" in result.out
-    return run
+    return folder
 
 
 @pytest.fixture
@@ -136,6 +140,32 @@ def test_labels_of_generated_heads(trained: Path, toy: str, cli: Cli, tmp_path: 
     assert np.allclose(head.affine, labels.affine)
     assert labels.header["sform_code"] == 4
     assert "brain_seed-5_T1w.nii.gz: no volumes" in result.out
+
+
+def test_labels_of_a_cohort(trained: Path, toy: str, tmp_path: Path, run: Run) -> None:
+    network = Network.of(trained)
+    cohort = replace(
+        toy_cohort(write_plan(tmp_path / "people.tsv", 1), tmp_path / "out", Path(toy)),
+        network=network,
+        checking=Checking(measure=str(trained)),
+    )
+    assert cohort.run().made == 1
+    [file] = (tmp_path / "out").glob("sub-*/anat/*_dseg.nii.gz")
+    head = Volume.load(file.with_name(file.name.replace("_dseg", "_T1w")))
+    assert np.array_equal(nib.load(file).dataobj, network.label(head).image.array)
+    with (tmp_path / "out" / "participants.tsv").open() as table:
+        [row] = csv.DictReader(table, delimiter="\t")
+    assert row["ventricular_volume_ml_measured"] == "n/a"  # not trusted
+    result = run("bids-validator-deno", str(tmp_path / "out"), "--json")
+    issues = json.loads(result.stdout)["issues"]["issues"]
+    assert [issue for issue in issues if issue["severity"] == "error"] == []
+
+    whole = file.read_bytes()
+    file.write_bytes(b"damaged")
+    assert cohort.run().made == 1
+    assert file.read_bytes() == whole
+    with pytest.raises(UsageError, match="labels"):
+        replace(cohort, network=None).run()
 
 
 def test_a_volume_knows_its_labels(

@@ -9,7 +9,7 @@ from typing import TYPE_CHECKING, Annotated, ClassVar, Literal, cast
 import typer
 
 from brainldm.cli.command import add
-from brainldm.cli.options import ModelOptions, SamplingOptions, integer
+from brainldm.cli.options import Labels, ModelOptions, SamplingOptions, Segmenter, integer
 from brainldm.cli.plan import Plan, number_in, pairs
 from brainldm.errors import UsageError
 
@@ -63,12 +63,15 @@ class Run(ModelOptions, SamplingOptions):
     measure: Annotated[
         str,
         typer.Option(
-            metavar="ants|simulated|none",
+            metavar="ants|simulated|network|DIR|none",
             help="Measurement of the ventricles and the brain of every volume: with ANTsPy (a "
-            "minute each), or by a rule that holds for the demo model alone.",
+            "minute each), by a rule that holds for the demo model alone, by the segmenter that "
+            "ships, or by one in a folder.",
             rich_help_panel=CHECKS,
         ),
     ] = "none"
+    labels: Labels = False
+    segmenter: Segmenter = None
     tolerance: Annotated[
         list[str] | None,
         typer.Option(
@@ -110,6 +113,7 @@ class Run(ModelOptions, SamplingOptions):
         from brainldm.cohort.gate import Checking
         from brainldm.cohort.parts import WHOLE
         from brainldm.cohort.run import Cohort
+        from brainldm.segment.network import Network
 
         if self.gate not in (None, "redraw", "flag"):
             raise UsageError(f"--gate is {self.gate!r}: expected redraw or flag.")
@@ -131,6 +135,7 @@ class Run(ModelOptions, SamplingOptions):
                 measure=self.measure,
                 tolerance={name: number_in(text, "--tolerance") for name, text in limits.items()},
             ),
+            network=Network.of(self.segmenter) if self.labels else None,
             part=_part(self.shard) if self.shard else WHOLE,
             ray=self.ray,
             cores=self.cores_per_worker,

@@ -120,9 +120,10 @@ class Evaluate(ComputingOptions):
     segmentation: Annotated[
         str | None,
         typer.Option(
-            metavar="ants|simulated|none",
-            help="Method that measures volumes: ANTsPy, or a rule that holds for simulated heads "
-            "alone; ants if left out, and none with --quick.",
+            metavar="ants|simulated|network|DIR|none",
+            help="Method that measures volumes: ANTsPy, a rule that holds for simulated heads "
+            "alone, the segmenter that ships, or one in a folder; ants if left out, and none with "
+            "--quick.",
             rich_help_panel=MEASURES,
         ),
     ] = None

@@ -16,6 +16,7 @@ from brainldm.config import ModelConfig, Variable
 from brainldm.dataset.bids import VERSION
 from brainldm.dataset.tsv import write_row
 from brainldm.files import to_json
+from brainldm.segment.writing import names_table
 
 MANIFEST, SUMMARY = "manifest.jsonl", "summary.json"
 SHEET, REPORT = "contact-sheet.png", "report.html"
@@ -51,7 +52,8 @@ class Participants:
 
 def descriptions(config: ModelConfig, settings: Settings) -> dict[str, bytes]:
     """The other files, by name."""
-    return {
+    named = {"dseg.tsv": names_table()} if settings.labels else {}
+    return named | {
         "participants.json": to_json(_columns(config.conditions, settings.gate.measures)),
         "dataset_description.json": to_json(_description(config, settings)),
         "README.md": _readme(config, settings).encode(),

@@ -26,7 +26,7 @@ from brainldm.cohort.plan import Plan
 from brainldm.cohort.records import Journal, Record, Records, hold
 from brainldm.cohort.settings import Settings
 from brainldm.config import ModelConfig
-from brainldm.dataset.bids import t1w
+from brainldm.dataset.bids import dseg, t1w
 from brainldm.errors import DataError, StorageError, UsageError
 from brainldm.files import (
     is_partial,
@@ -38,6 +38,8 @@ from brainldm.files import (
     write_together,
 )
 from brainldm.files.filling import refuse_others
+from brainldm.image.labels import LabelImage
+from brainldm.image.nifti import nifti_bytes
 from brainldm.image.volume import Volume
 
 SUMS = "SHA256SUMS"
@@ -166,8 +168,8 @@ class CohortFolder:
         """The image of a participant."""
         return t1w(self.out, label)[0]
 
-    def write(self, volume: Volume, record: Record) -> Record:
-        """Write a volume and its sidecar, whole or not at all.
+    def write(self, volume: Volume, record: Record, labels: LabelImage | None = None) -> Record:
+        """Write a volume, its sidecar and its labels, if it has any, whole or not at all.
 
         Returns:
             The record, with their hashes.
@@ -178,15 +180,21 @@ class CohortFolder:
         image, sidecar = t1w(self.out, record.label)
         remove_partial(image.parent)
         contents = {sidecar: volume.to_sidecar(), image: volume.to_nifti()}
+        if labels is not None:
+            contents[dseg(self.out, record.label)] = nifti_bytes(labels.array, labels.affine)
         write_together(contents)
-        first, second = (hashlib.sha256(contents[path]).hexdigest() for path in (image, sidecar))
-        return replace(record, image=first, sidecar=second)
+        hashes = {path: hashlib.sha256(content).hexdigest() for path, content in contents.items()}
+        named = hashes.get(dseg(self.out, record.label), "")
+        return replace(record, image=hashes[image], sidecar=hashes[sidecar], labels=named)
 
     def holds(self, record: Record) -> bool:
-        """Whether both files of a record are what they were."""
-        files = zip(t1w(self.out, record.label), (record.image, record.sidecar), strict=True)
+        """Whether all files of a record are what they were."""
+        image, sidecar = t1w(self.out, record.label)
+        files = {image: record.image, sidecar: record.sidecar}
+        if record.labels:
+            files[dseg(self.out, record.label)] = record.labels
         try:
-            return all(sha256(path) == expected for path, expected in files)
+            return all(sha256(path) == expected for path, expected in files.items())
         except StorageError:
             return False
 

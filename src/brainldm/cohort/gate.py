@@ -17,7 +17,12 @@ from brainldm.cohort.settings import Checks
 from brainldm.errors import DataError, UsageError
 from brainldm.image.grid import Grid
 from brainldm.image.volume import Volume
-from brainldm.segment.segmenter import Segmenter, check_segmentation, segmenter
+from brainldm.segment.segmenter import (
+    Segmenter,
+    check_segmentation,
+    identity_of,
+    segmenter,
+)
 
 MEASURES = ("ventricular_volume_ml", "brain_volume_ml")
 """What a segmenter measures, in its order."""
@@ -76,7 +81,7 @@ class Checking:
         return Checks(
             on_failure=self.on_failure,
             measures=MEASURES,
-            segmentation=self.measure,
+            segmentation=identity_of(self.measure),
             tolerance=None if self.on_failure == "off" else {**TOLERANCE, **self.tolerance},
         )
 

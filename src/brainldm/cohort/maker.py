@@ -31,6 +31,7 @@ from brainldm.pipeline.choice import Sampling
 from brainldm.pipeline.request import match_requests
 from brainldm.pipeline.sample import Sample
 from brainldm.sampling.noise import SEED_LIMIT
+from brainldm.segment.network import Network
 
 REDRAWS = 5
 """Seeds that are tried after the plan's own."""
@@ -71,12 +72,14 @@ class Making:
         gate: what is checked.
         folder: of the cohort, on a file system that every process sees.
         shown: rows whose pictures are wanted.
+        network: labels the heads; None labels none.
     """
 
     sampling: Sampling
     gate: Gate
     folder: CohortFolder
     shown: frozenset[int]
+    network: Network | None = None
 
 
 @dataclass(frozen=True)
@@ -209,7 +212,9 @@ class Maker:
 
     def _write(self, made: Unwritten) -> Made:
         volume, record = made
-        record = self.making.folder.write(volume, record)
+        network = self.making.network
+        labels = network.label(volume).image if network else None
+        record = self.making.folder.write(volume, record, labels)
         return Made(record, tile(volume) if record.row in self.making.shown else None)
 
 

@@ -41,6 +41,7 @@ class Record:
         measured: condition to what was measured.
         image: SHA-256 of the NIfTI, once it is written.
         sidecar: SHA-256 of the JSON file, likewise.
+        labels: SHA-256 of the labels' NIfTI, likewise; empty where there are none.
     """
 
     row: int
@@ -53,6 +54,7 @@ class Record:
     measured: Mapping[str, float]
     image: str = ""
     sidecar: str = ""
+    labels: str = ""
 
     def to_line(self) -> bytes:
         """One line of JSON."""

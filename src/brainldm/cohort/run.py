@@ -27,6 +27,7 @@ from brainldm.conditions import ConditionRanges
 from brainldm.errors import UsageError
 from brainldm.image.grid import Grid
 from brainldm.pipeline.choice import Model, Sampling
+from brainldm.segment.network import Network
 
 
 class Engine(Protocol):
@@ -66,6 +67,7 @@ class Cohort:
         model: that makes the volumes.
         sampling: of latents.
         checking: of volumes.
+        network: labels the heads; None labels none.
         batch: rows that are denoised together; None takes what suits the device.
         part: of the plan.
         ray: "local", or the address of a Ray cluster; None makes it in this process.
@@ -77,6 +79,7 @@ class Cohort:
     model: Model
     sampling: Sampling
     checking: Checking = field(default_factory=Checking)
+    network: Network | None = None
     batch: int | None = None
     part: Part = WHOLE
     ray: str | None = None
@@ -114,6 +117,7 @@ class Cohort:
                 dtype=engine.facts.dtype,
                 batch=self.batch or usual,
                 gate=self.checking.describe(),
+                labels=self.network.identity if self.network else None,
             )
             plan = folder.begin(settings, config, plan)
             return self._make(folder, plan, grid, engine, progress)
@@ -144,7 +148,7 @@ class Cohort:
                 sheet,
                 lambda done, total: progress(done, total, "volumes"),
             )
-            making = Making(self.sampling, gate, folder, shown)
+            making = Making(self.sampling, gate, folder, shown, self.network)
             for made in engine.make(making, part.batches(plan, batch, records)):
                 journal.add(made.record)
                 watch.add(made)

@@ -57,6 +57,7 @@ class Settings(_Settings):
         dtype: of the computation.
         batch: rows that are denoised together; the first one begins at row 0.
         gate: how volumes are checked and measured.
+        labels: which segmenter labels the heads; not set where none does.
         version: of brainldm.
     """
 
@@ -67,6 +68,7 @@ class Settings(_Settings):
     dtype: str
     batch: int
     gate: Checks
+    labels: str | None = None
     version: str = __version__
 
     @classmethod

@@ -37,3 +37,9 @@ def t1w(folder: Path, label: str) -> tuple[Path, Path]:
     anat = folder / f"sub-{label}" / "anat"
     stem = f"sub-{label}_space-{SPACE}_T1w"
     return anat / f"{stem}.nii.gz", anat / f"{stem}.json"
+
+
+def dseg(folder: Path, label: str) -> Path:
+    """The labels of a participant's image."""
+    image, _ = t1w(folder, label)
+    return image.with_name(image.name.replace("_T1w.", "_dseg."))

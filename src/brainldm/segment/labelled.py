@@ -132,20 +132,23 @@ def _counted(
     return volumes, expected_dice(certain, sums.sum(axis=1), counts.astype(float))
 
 
-def _slabs(scores: Float[Tensor, "1 c x y z"]) -> Iterator[tuple[slice, Float[Tensor, "k i y z"]]]:
-    """Scores at 1 mm, some slices at a time, which a slice of all of them tells."""
-    for start in range(0, scores.shape[2], SLAB):
-        part = from_blocks(scores[:, :, start : start + SLAB])[0].float()
-        yield slice(2 * start, 2 * start + part.shape[1]), part
+def _slabs(
+    scores: Float[Tensor, "1 c x y z"],
+) -> Iterator[tuple[slice, Float[Tensor, "i y z 8 k"]]]:
+    """Scores, some slices of blocks at a time: those of a voxel lie beside each other."""
+    rows = scores.permute(0, 2, 3, 4, 1)[0].unflatten(-1, (8, -1))
+    for start in range(0, len(rows), SLAB):
+        part = slice(start, min(start + SLAB, len(rows)))
+        yield part, rows[part].float()
 
 
 def _likeliest(scores: Float[Tensor, "1 c x y z"]) -> UInt8[Array, "i j k"]:
     """The structure with the highest score at every voxel."""
-    _, _, x, y, z = scores.shape
-    result = np.empty((2 * x, 2 * y, 2 * z), np.uint8)
-    for rows, part in _slabs(scores):
-        result[rows] = part[:-1].argmax(0).byte().numpy()
-    return result
+    parts = [part[..., :-1].argmax(-1).byte() for _, part in _slabs(scores)]
+    likeliest: UInt8[Array, "i j k"] = from_blocks(torch.cat(parts).movedim(-1, 0)[None])[
+        0, 0
+    ].numpy()
+    return likeliest
 
 
 def _brain(likeliest: UInt8[Array, "x y z"]) -> tuple[Bool[Array, "x y z"], float]:
@@ -172,13 +175,13 @@ def _probabilities(
     scores: Float[Tensor, "1 c x y z"], box: tuple[slice, slice, slice]
 ) -> Float[Tensor, "k i j l"]:
     """Of the structures, and, last, of the right side, within a box of voxels."""
+    x, y, z = (slice(side.start // 2, (side.stop + 1) // 2) for side in box)
     parts = []
-    for rows, part in _slabs(scores):
-        start, stop = max(rows.start, box[0].start), min(rows.stop, box[0].stop)
-        if start < stop:
-            part = part[:, start - rows.start : stop - rows.start, box[1], box[2]]
-            parts.append(torch.cat([part[:-1].softmax(0), part[-1:].sigmoid()]))
-    return torch.cat(parts, dim=1)
+    for _, part in _slabs(scores[:, :, x, y, z]):
+        both = torch.cat([part[..., :-1].softmax(-1), part[..., -1:].sigmoid()], dim=-1)
+        parts.append(from_blocks(both.flatten(-2).movedim(-1, 0)[None])[0])
+    within = [slice(side.start % 2, side.start % 2 + side.stop - side.start) for side in box]
+    return torch.cat(parts, dim=1)[:, *within].contiguous()
 
 
 def _on_grid(

@@ -70,6 +70,11 @@ def network_of(kind: str) -> Network:
     return Network.of(None if kind == "network" else Path(kind))
 
 
+def identity_of(kind: str) -> str:
+    """What a record says of a kind: its name, or which weights a network has."""
+    return kind if kind in KINDS and kind != "network" else network_of(kind).identity
+
+
 def check_segmentation(kind: str, grid: Grid) -> None:
     """Whether a segmentation can be had on a grid.
 
