@@ -136,7 +136,8 @@ def _slabs(
     scores: Float[Tensor, "1 c x y z"],
 ) -> Iterator[tuple[slice, Float[Tensor, "i y z 8 k"]]]:
     """Scores, some slices of blocks at a time: those of a voxel lie beside each other."""
-    rows = scores.permute(0, 2, 3, 4, 1)[0].unflatten(-1, (8, -1))
+    rows = scores.permute(0, 2, 3, 4, 1)[0]
+    rows = rows.view(*rows.shape[:3], 8, -1)
     for start in range(0, len(rows), SLAB):
         part = slice(start, min(start + SLAB, len(rows)))
         yield part, rows[part].float()
