@@ -16,6 +16,7 @@ EXTRAS = {
     "prepare": ("ants", "nilearn"),
     "evaluate": ("ants", "nilearn", "huggingface_hub", "matplotlib", "monai"),
     "cohort": ("ray",),
+    "serve": ("fastapi", "uvicorn"),
 }
 """Extras of brainldm, and the modules that each brings."""
 

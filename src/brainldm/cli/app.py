@@ -18,6 +18,7 @@ from brainldm.cli.info import Info
 from brainldm.cli.prepare import Prepare
 from brainldm.cli.reconstruct import Reconstruct
 from brainldm.cli.segment import Segment
+from brainldm.cli.serve import Serve
 from brainldm.cli.simulate import Simulate
 from brainldm.cli.train import train
 from brainldm.cli.unires import Unires
@@ -30,7 +31,7 @@ app = typer.Typer(
     context_settings={"help_option_names": ["-h", "--help"]},
 )
 for command in (
-    *(Generate, Reconstruct, Segment, Info, Convert, Download),
+    *(Generate, Reconstruct, Segment, Serve, Info, Convert, Download),
     *(Unires, Prepare, Simulate, Evaluate),
 ):
     add(app, command)

@@ -15,6 +15,8 @@ from brainldm.sampling.noise import NoiseSource
 Progress = Callable[[int, int, str], None]
 """progress(done, total, phase), counting samples times steps in the phase "denoise" and samples in
 the phase "decode"."""
+Watch = Callable[[Tensor], None]
+"""watch(z), with the latents (B, C, X, Y, Z) of a batch after each of its steps."""
 
 
 class Batch:
@@ -25,13 +27,20 @@ class Batch:
         before: samples that were denoised before.
         count: samples in all.
         progress: called after each step.
+        watch: called after each step.
     """
 
     def __init__(
-        self, requests: Sequence[Request], before: int, count: int, progress: Progress | None
+        self,
+        requests: Sequence[Request],
+        before: int,
+        count: int,
+        progress: Progress | None,
+        watch: Watch | None,
     ) -> None:
         self.requests = requests
-        self._before, self._count, self._progress = before, count, progress
+        self._before, self._count = before, count
+        self._progress, self._watch = progress, watch
 
     @property
     def context(self) -> Float[Tensor, "b v"]:
@@ -51,13 +60,17 @@ class Batch:
         return source.draw(shape), source
 
     def on_step(self, done: int, total: int, z: Tensor) -> None:
-        """Tell of a step of this batch as samples times steps of the whole."""
+        """Tell of a step, as samples times steps of the whole, and show its latents."""
         if self._progress:
             steps = self._before * total + done * len(self.requests)
             self._progress(steps, self._count * total, "denoise")
+        if self._watch:
+            self._watch(z)
 
 
-def batches(requests: Sequence[Request], size: int, progress: Progress | None) -> Iterator[Batch]:
+def batches(
+    requests: Sequence[Request], size: int, progress: Progress | None, watch: Watch | None
+) -> Iterator[Batch]:
     """The requests in parts of at most `size`."""
     for start in range(0, len(requests), size):
-        yield Batch(requests[start : start + size], start, len(requests), progress)
+        yield Batch(requests[start : start + size], start, len(requests), progress, watch)

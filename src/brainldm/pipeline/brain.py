@@ -28,7 +28,7 @@ from brainldm.image.grid import Grid
 from brainldm.image.volume import Volume
 from brainldm.models.device import pick_device, pick_dtype
 from brainldm.models.unet import DiffusionUNet
-from brainldm.pipeline.batches import Progress, batches
+from brainldm.pipeline.batches import Progress, Watch, batches
 from brainldm.pipeline.choice import Model, Sampling
 from brainldm.pipeline.display import as_html, as_text, bars, facts
 from brainldm.pipeline.loading import Networks
@@ -200,23 +200,32 @@ class BrainLDM:
         *,
         clip: bool = True,
         progress: Progress | None = None,
+        watch: Watch | None = None,
     ) -> Iterator[Volume]:
         """The volumes of `match_requests`, each as soon as it is made; otherwise as `generate`."""
-        for done, latent in enumerate(self.sample(requests, sampling, progress), 1):
+        for done, latent in enumerate(self.sample(requests, sampling, progress, watch), 1):
             yield latent.develop(clip)  # z_0 -> (160, 224, 160)
             if progress:
                 progress(done, len(requests), "decode")
 
     def sample(
-        self, requests: Sequence[Request], sampling: Sampling, progress: Progress | None = None
+        self,
+        requests: Sequence[Request],
+        sampling: Sampling,
+        progress: Progress | None = None,
+        watch: Watch | None = None,
     ) -> Iterator[Sample]:
         """The first half of `stream`: latents, to develop at any time."""
-        latents = self._denoise(requests, sampling, progress)
+        latents = self._denoise(requests, sampling, progress, watch)
         return self.networks.in_turn(latents)
 
     @torch.inference_mode()
     def _denoise(
-        self, requests: Sequence[Request], sampling: Sampling, progress: Progress | None
+        self,
+        requests: Sequence[Request],
+        sampling: Sampling,
+        progress: Progress | None,
+        watch: Watch | None,
     ) -> Iterator[Sample]:
         walk = partial(
             sample,
@@ -226,7 +235,7 @@ class BrainLDM:
             prediction=self.config.schedule.prediction,
         )
         guided = partial(denoiser, guidance=sampling.guidance, null=self.config.null_context or 0.0)
-        for batch in batches(requests, self.networks.batch, progress):
+        for batch in batches(requests, self.networks.batch, progress, watch):
             context = batch.context.to(self.device)  # (B, 4), years, mL -> [0, 1]
             z, noise = batch.noise(self.config.latent.shape)  # (B, 3, 20, 28, 20)
             denoise = guided(self.networks.predict, context)

@@ -1,0 +1,105 @@
+// Two screens of NiiVue, linked: planes or 3-D, position and intensity, and the difference of two.
+import { at, rounded } from "./dom.js";
+
+const PLANES = 3, SOLID = 4;
+const OPTIONS = {
+  backColor: [0, 0, 0, 1],
+  crosshairColor: [0.3, 0.75, 1, 0.8],
+  crosshairWidth: 1,
+  crosshairWidthUnit: "mm",
+  crosshairGap: 6,
+  isOrientationTextVisible: true,
+  isRadiologicalConvention: false,
+  multiplanarShowRender: 0, // 3-D when it is asked for: it is slow without a GPU
+  dragAndDropEnabled: false,
+  isResizeCanvas: true,
+  loadingText: "",
+  logLevel: "error",
+};
+
+class Screen {
+  constructor(id) {
+    this.caption = at(`${id}-name`);
+    this.figure = at(id).closest("figure");
+    this.engine = new window.niivue.Niivue(OPTIONS);
+    this.ready = this.engine.attachTo(id);
+    this.head = null;
+  }
+
+  async show(head) {
+    await this.ready;
+    this.figure.hidden = !head;
+    this.caption.textContent = head ? label(head) : "";
+    if (this.head?.id === head?.id) return;
+    this.head = head;
+    if (!head) return;
+    const url = new URL(`/v1/heads/${head.id}/volume`, location.href).href;
+    await this.engine.loadVolumes([{ url, name: head.file, colormap: "gray", cal_min: 0, cal_max: 1 }]);
+    this.engine.createOnLocationChange();
+  }
+}
+
+const label = (head) => `${head.name} · ${head.kind === "synthetic" ? "synthetic" : head.kind}`;
+
+export class Viewer {
+  constructor() {
+    this.first = new Screen("first");
+    this.second = new Screen("second");
+    this.first.engine.onLocationChange = (place) => this.#tell(place);
+    for (const [one, other] of [[this.first, this.second], [this.second, this.first]]) {
+      one.engine.broadcastTo([other.engine], { "2d": true, "3d": true });
+    }
+    this.#slices(PLANES);
+    at("planes").onclick = () => this.#slices(PLANES);
+    at("solid").onclick = () => this.#slices(SOLID);
+    at("alone").onclick = () => this.compare(null);
+    at("difference").onclick = () => this.#difference(at("difference").getAttribute("aria-pressed") !== "true");
+    window.brainldm = this; // for the console, and for tests
+  }
+
+  async show(head) {
+    await this.#difference(false);
+    await this.first.show(head);
+  }
+
+  async compare(head) {
+    await this.#difference(false);
+    await this.second.show(head);
+    at("alone").hidden = at("difference").hidden = !head;
+    this.first.engine.resizeListener?.();
+  }
+
+  #tell(place) {
+    const [x, y, z] = place.mm.map((each) => Math.round(each));
+    const value = place.values?.[0]?.value;
+    at("place").textContent = `${x}, ${y}, ${z} mm (right, front, up)` + (value === undefined ? "" : `: ${rounded(value)}`);
+  }
+
+  #slices(type) {
+    for (const screen of [this.first, this.second]) screen.engine.setSliceType(type);
+    at("planes").setAttribute("aria-pressed", type === PLANES);
+    at("solid").setAttribute("aria-pressed", type === SOLID);
+  }
+
+  // The first head minus the second, over the first, in colours: warm where the first is brighter.
+  async #difference(wanted) {
+    const { engine } = this.first;
+    at("difference").setAttribute("aria-pressed", wanted);
+    for (const volume of engine.volumes.slice(1)) engine.removeVolume(volume);
+    engine.opts.isColorbar = wanted;
+    if (wanted) {
+      const [one, other] = [engine.volumes[0], this.second.engine.volumes[0]];
+      if (one.img.length !== other.img.length) throw new Error("The two heads lie on different grids.");
+      const map = one.clone();
+      map.img = Float32Array.from(one.img, (value, i) => scaled(one, value) - scaled(other, other.img[i]));
+      Object.assign(map.hdr, { datatypeCode: 16, numBitsPerVoxel: 32, scl_slope: 1, scl_inter: 0 });
+      Object.assign(map, { name: "difference", colormap: "warm", colormapNegative: "winter", opacity: 0.8 });
+      Object.assign(map, { cal_min: 0.03, cal_max: 0.4, cal_minNeg: -0.4, cal_maxNeg: -0.03 });
+      one.colorbarVisible = false;
+      engine.addVolume(map);
+    }
+    if (engine.volumes.length) engine.updateGLVolume();
+  }
+}
+
+const scaled = (volume, value) => value * (volume.hdr.scl_slope || 1) + (volume.hdr.scl_inter || 0);

@@ -1,0 +1,241 @@
+"""The page of `brainldm serve`, used in a browser as a person would."""
+
+from __future__ import annotations
+
+import json
+from collections.abc import Callable, Iterator
+from pathlib import Path
+from typing import Any
+
+import nibabel as nib
+import numpy as np
+import pytest
+
+from tests.servers import free_port, process
+
+pytest.importorskip("playwright")
+
+from playwright.sync_api import Browser, Page, expect, sync_playwright
+
+from tests.browser import launched
+
+STEPS = 3
+
+
+@pytest.fixture(scope="module")
+def address(tmp_path_factory: pytest.TempPathFactory) -> Iterator[str]:
+    port = free_port()
+    with process("demo", tmp_path_factory.mktemp("library"), port):
+        yield f"http://127.0.0.1:{port}"
+
+
+@pytest.fixture(scope="module")
+def browser() -> Iterator[Browser]:
+    with sync_playwright() as playwright:
+        yield launched(playwright)
+
+
+Open = Callable[..., Page]
+
+
+@pytest.fixture
+def opened(address: str, browser: Browser) -> Iterator[Open]:
+    """Open the page; anything that it complains about fails the test."""
+    complaints: list[str] = []
+    contexts = []
+
+    def opened(width: int = 1280, height: int = 900, **more: Any) -> Page:
+        contexts.append(browser.new_context(viewport={"width": width, "height": height}, **more))
+        page: Page = contexts[-1].new_page()
+        page.on("pageerror", lambda error: complaints.append(str(error)))
+        page.on("console", lambda said: said.type == "error" and complaints.append(said.text))
+        page.goto(address)
+        expect(page.locator("#model")).to_contain_text("Made by the model demo")
+        return page
+
+    yield opened
+    for context in contexts:
+        context.close()
+    assert complaints == []
+
+
+def make_head(page: Page, name: str, **numbers: float) -> None:
+    """Ask for a head as a person does, and wait until it is shown."""
+    for condition, value in numbers.items():
+        page.locator(f"[data-condition={condition}] input[type=number]").fill(str(value))
+    if not page.locator("#steps").is_visible():
+        page.get_by_text("More", exact=True).click()
+    page.get_by_label("Seed").fill("7")
+    page.get_by_label("Steps").fill(str(STEPS))
+    page.get_by_label("Name").fill(name)
+    page.get_by_role("button", name="Make a head").click()
+    expect(page.locator("#first-name")).to_have_text(f"{name} · synthetic", timeout=60_000)
+    page.wait_for_function("() => window.brainldm.first.engine.volumes.length > 0")
+
+
+def test_a_head_is_made_and_looked_at(opened: Open, tmp_path: Path) -> None:
+    page = opened()
+    expect(page.locator("header")).to_contain_text("synthetic: it shows no person")
+    make_head(page, "first", age=70)
+    expect(page.locator("#facts")).to_contain_text("70 years")
+    with page.expect_download() as download:
+        page.locator("#heads li").first.get_by_role("link", name="NIfTI").click()
+    download.value.save_as(tmp_path / "head.nii.gz")
+    image = nib.load(tmp_path / "head.nii.gz")
+    look_at_voxels(page, image)
+    page.get_by_role("button", name="3-D").click()
+    expect(page.get_by_role("button", name="3-D")).to_have_attribute("aria-pressed", "true")
+
+
+def look_at_voxels(page: Page, image: Any) -> None:
+    """The viewer shows the file's own intensities where they are, left and right not exchanged."""
+    array = np.asarray(image.dataobj)
+    for place in ((-30, -20, 30), (30, -20, 30), (40, 10, -5), (0, -60, 10)):
+        i, j, k = np.rint(np.linalg.inv(image.affine) @ [*place, 1])[:3].astype(int)
+        at = (image.affine @ [i, j, k, 1])[:3].tolist()
+        said = page.evaluate(
+            """at => {
+                const { engine } = window.brainldm.first;
+                engine.scene.crosshairPos = engine.mm2frac(at);
+                engine.createOnLocationChange();
+                return document.getElementById("place").textContent;
+            }""",
+            at,
+        )
+        position, _, value = said.partition(" mm (right, front, up): ")
+        assert [int(each) for each in position.split(",")] == [round(each) for each in at]
+        assert float(value) == pytest.approx(float(array[i, j, k]), abs=2e-3)
+
+
+def test_the_canvas_shows_the_head_upright(opened: Open) -> None:
+    """What is drawn has the head's crown up and, in the axial plane, its left on the left."""
+    page = opened()
+    make_head(page, "drawn")
+    drawn = page.evaluate(
+        """async () => {
+            const { engine } = window.brainldm.first, { gl } = engine;
+            engine.opts.crosshairWidth = 0;
+            engine.setSliceType(engine.sliceTypeAxial);
+            engine.drawScene();
+            const { width, height } = engine.canvas;
+            const pixels = new Uint8Array(4 * width * height);
+            gl.readPixels(0, 0, width, height, gl.RGBA, gl.UNSIGNED_BYTE, pixels);
+            return { width, height, red: Array.from(pixels.filter((_, i) => i % 4 === 0)) };
+        }"""
+    )
+    pixels = np.array(drawn["red"]).reshape(drawn["height"], drawn["width"])[::-1]
+    assert (pixels > 60).mean() > 0.05
+    front, back = np.array_split(pixels > 60, 2)
+    widest = [int(half.sum(1).argmax()) for half in (front, back)]
+    assert widest[0] > widest[1] - len(back) // 2  # a head is widest behind its middle
+
+
+def test_a_sweep_is_played(opened: Open, tmp_path: Path) -> None:
+    page = opened()
+    page.get_by_text("More", exact=True).click()
+    page.get_by_label("Seed").fill("7")
+    page.get_by_label("Steps").fill("2")
+    page.get_by_text("Sweep: one seed").click()
+    page.get_by_label("Condition").select_option("ventricular_volume_ml")
+    expect(page.get_by_label("To", exact=True)).to_have_value("75")
+    page.get_by_label("Heads", exact=True).fill("3")
+    page.get_by_role("button", name="Make a sweep").click()
+    frames = page.locator("#frames button")
+    expect(frames).to_have_count(3, timeout=60_000)
+    expect(frames).to_have_text(["10 mL", "42.5 mL", "75 mL"])
+    frames.nth(2).click()
+    expect(frames.nth(2)).to_have_attribute("aria-pressed", "true")
+    page.get_by_role("button", name="Play").click()
+    expect(frames.nth(1)).to_have_attribute("aria-pressed", "true", timeout=20_000)
+    page.get_by_role("button", name="Stop").click()
+    with page.expect_download() as download:
+        page.get_by_role("link", name="Animated picture").click()
+    download.value.save_as(tmp_path / "sweep.gif")
+    assert (tmp_path / "sweep.gif").read_bytes()[:6] == b"GIF89a"
+
+
+def test_two_heads_are_compared_and_linked(opened: Open) -> None:
+    page = opened()
+    make_head(page, "small", ventricular_volume_ml=12)
+    make_head(page, "large", ventricular_volume_ml=70)
+    for name in ("small", "large"):
+        page.get_by_label(f"Choose {name}").first.check()
+    page.get_by_role("button", name="Compare").click()
+    expect(page.locator("#second-name")).to_have_text("small · synthetic")
+    page.wait_for_function("() => window.brainldm.second.engine.volumes.length > 0")
+    page.locator("#first").click(position={"x": 100, "y": 120})
+    page.wait_for_function(
+        """() => {
+            const place = (x) => Array.from(window.brainldm[x].engine.scene.crosshairPos);
+            return place("first").every((each, i) => Math.abs(each - place("second")[i]) < 1e-3);
+        }"""
+    )
+    page.get_by_role("button", name="Difference").click()
+    page.wait_for_function("() => window.brainldm.first.engine.volumes.length === 2")
+    page.get_by_role("button", name="Close the second").click()
+    expect(page.locator("#second")).to_be_hidden()
+    page.wait_for_function("() => window.brainldm.first.engine.volumes.length === 1")
+
+
+def test_the_library_on_a_phone(opened: Open) -> None:
+    page = opened(390, 844, color_scheme="dark")
+    make_head(page, "on a phone")
+    wide = page.evaluate("document.documentElement.scrollWidth")
+    assert wide <= 390
+    card = page.locator("#heads li").first
+    page.once("dialog", lambda dialog: dialog.accept("renamed"))
+    card.get_by_role("button", name="Rename").click()
+    expect(page.locator("#heads li").first).to_contain_text("renamed")
+    page.get_by_label("Search the library").fill("renamed")
+    expect(page.locator("#heads li")).to_have_count(1)
+    page.get_by_label("Choose renamed").check()
+    page.once("dialog", lambda dialog: dialog.accept())
+    page.get_by_role("button", name="Delete").click()
+    expect(page.locator("#heads li")).to_have_count(0)
+
+
+def test_what_the_model_does_not_know_is_said(opened: Open) -> None:
+    page = opened()
+    age = page.locator("[data-condition=age]")
+    age.locator("input[type=number]").fill("99")
+    expect(age.locator(".outside")).to_contain_text("outside 44 to 82")
+    page.get_by_role("button", name="Make a head").click()
+    expect(page.get_by_role("status")).to_contain_text("age is 99 years")
+    expect(page.locator(".job")).to_have_count(0)
+    age.get_by_label("left to chance").check()
+    expect(age.get_by_label("Age", exact=True)).to_be_disabled()
+
+
+def test_a_job_is_cancelled_and_a_bad_scan_refused(opened: Open, tmp_path: Path) -> None:
+    page = opened()
+    page.get_by_text("More", exact=True).click()
+    page.get_by_label("Sampler").select_option("ddpm")
+    page.get_by_role("button", name="Make a head").click()
+    expect(page.locator(".job img")).to_be_visible(timeout=60_000)  # a look at what is denoised
+    expect(page.locator(".job")).to_contain_text("of 1000")
+    page.get_by_role("button", name="Cancel").click()
+    expect(page.locator(".job")).to_have_count(0, timeout=30_000)
+    (tmp_path / "t1.nii.gz").write_bytes(b"not a scan")
+    page.get_by_text("A scan of your own").click()
+    page.get_by_label("Scan").set_input_files(tmp_path / "t1.nii.gz")
+    expect(page.get_by_role("status")).to_contain_text("Cannot read", timeout=30_000)
+
+
+def test_everything_is_reached_by_keyboard(opened: Open) -> None:
+    page = opened()
+    reached = set()
+    for _ in range(60):
+        page.keyboard.press("Tab")
+        reached.add(page.evaluate("document.activeElement.id || document.activeElement.ariaLabel"))
+    assert {"make", "planes", "solid", "first", "search", "Age"} <= reached
+
+
+def test_what_is_loaded_is_small_and_from_here(address: str, browser: Browser) -> None:
+    sizes: dict[str, int] = {}
+    with browser.new_page() as page:
+        page.on("response", lambda got: sizes.update({got.url: len(got.body())}))
+        page.goto(address)
+        expect(page.locator("#model")).to_contain_text("demo")
+    assert all(url.startswith((address, "data:", "blob:")) for url in sizes)
+    page_alone = {url: size for url, size in sizes.items() if "/v1/heads/" not in url}
+    assert sum(page_alone.values()) < 3e6, json.dumps(page_alone)
