@@ -1,5 +1,6 @@
 # Everything runs in .venv, which the first target that needs it makes.
 #   make demo          a synthetic head in demo-output/
+#   make serve         a page to make heads in and look at them
 #   make test          lint, types, documentation, and every test but the slow ones
 #   make test-quick    lint, types, and the tests of single rooms: four minutes
 #   make test-slow     the tests that take minutes each
@@ -28,11 +29,14 @@ endif
 pytest := OMP_NUM_THREADS=1 $(BIN)/pytest --numprocesses logical --maxprocesses 8 --dist loadfile \
     --no-loadscope-reorder
 
-.PHONY: demo test test-quick test-slow fuzz lint coverage docs packages demo-model demo-figures segmenter demo-report clean
+.PHONY: demo serve test test-quick test-slow fuzz lint coverage docs packages demo-model demo-figures segmenter demo-report clean
 
 demo: .venv/.installed
 	$(BIN)/brainldm generate --sex F --age 65 --ventricular-volume-ml 30 --brain-volume-ml 1450 \
 	    --seed 7 --preview --overwrite --out demo-output
+
+serve: .venv/.installed-serve
+	$(BIN)/brainldm serve
 
 lint: .venv/.installed-test
 	$(BIN)/ruff check .
@@ -40,7 +44,7 @@ lint: .venv/.installed-test
 	$(BIN)/mypy
 	$(BIN)/lint-imports
 
-test: lint docs
+test: lint docs .venv/.browser
 	$(pytest)
 
 test-quick: lint
@@ -112,6 +116,13 @@ clean:
 # Stamps: an install runs again only when what it installs from has changed.
 .venv/.installed: pyproject.toml constraints.txt | .venv/bin/python
 	$(call install,.venv) --editable .
+	@touch $@
+
+# A browser for the tests of the page: the system's Chromium, or Debian's where root may install it, or Playwright's.
+.venv/.browser: | .venv/.installed-test
+	@command -v chromium >/dev/null \
+	    || { test "$$(id -u)" = 0 && apt-get update -qq && apt-get install --yes -qq chromium; } \
+	    || $(BIN)/playwright install --with-deps chromium
 	@touch $@
 
 .venv/.installed-%: pyproject.toml constraints.txt | .venv/bin/python
