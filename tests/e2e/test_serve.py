@@ -16,15 +16,30 @@ import nibabel as nib
 import numpy as np
 import pytest
 from PIL import Image
+from scipy.spatial.transform import Rotation
 
 from brainldm.conditions import Conditions
 from brainldm.dataset.bids import SPACE
+from brainldm.image.grid import Grid
 from brainldm.image.volume import Volume
 from brainldm.pipeline.brain import BrainLDM
 from brainldm.serve.limits import Limits
+from brainldm.simulate.head import picture
+from brainldm.simulate.subject import draw_subject
+from brainldm.simulate.template import template_anatomy
 from tests.commands import Cli
 from tests.conftest import Run
-from tests.servers import Client, finish, free_port, heads_of, post, process, served, wait_for
+from tests.servers import (
+    ENDED,
+    Client,
+    finish,
+    free_port,
+    heads_of,
+    post,
+    process,
+    served,
+    wait_for,
+)
 
 pytest.importorskip("fastapi")
 
@@ -223,15 +238,22 @@ def test_a_second_server_in_the_same_folder_and_on_the_same_port(
         assert "Another process serves" in twice.err
 
 
-def test_a_scan_is_sent_and_reconstructed(client: Client, toy: str) -> None:
-    """One that cannot be registered, in a toy model's world: what is wrong is said."""
-    scan = Volume(np.random.default_rng(0).random((48, 48, 48)), np.diag([4.0, 4, 4, 1]))
-    url, content = "/v1/scans", scan.to_nifti()
-    answer = client.post(url, params={"name": "t1.nii.gz"}, content=content)
-    assert answer.status_code == 202
-    ended = finish(client, answer.json())
-    assert ended["state"] == "failed"
-    assert "resemble" in ended["error"]
+@pytest.mark.slow  # registration
+def test_a_scan_is_registered_and_reconstructed(tmp_path: Path) -> None:
+    grid = Grid.of((96, 128, 96), np.diag([2.0, 2, 2, 1]) + np.eye(4, k=3) * -90)
+    head = picture(draw_subject(template_anatomy(2.0), 1), grid, "t1w")
+    pose = np.eye(4)
+    pose[:3, :3] = Rotation.from_euler("xyz", (8, -5, 12), degrees=True).as_matrix()
+    scan = Volume(head.image.numpy(), pose @ grid.matrix)
+    with served("demo", tmp_path / "library") as client:
+        name, content = {"name": "a b.nii.gz"}, scan.to_nifti()
+        sent = client.post("/v1/scans", params=name, content=content).json()
+        wait_for(lambda: client.get(f"/v1/jobs/{sent['id']}").json()["state"] in ENDED, 300)
+        first, second = heads_of(client, sent)
+    assert (first["kind"], second["kind"]) == ("scan", "reconstruction")
+    assert first["name"] == "a b"
+    assert second["psnr"] > 20
+    assert any("registered to MNI152" in note for note in first["notes"])
 
 
 @pytest.mark.parametrize(
