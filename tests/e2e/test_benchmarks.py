@@ -3,12 +3,15 @@
 from __future__ import annotations
 
 import csv
+import os
 import re
 import subprocess
 import sys
 from pathlib import Path
 
 import pytest
+
+from tests.segmenters import cache_with_phantom, train
 
 
 def run(root: Path, *arguments: str) -> str:
@@ -60,3 +63,22 @@ def test_a_training_step_beside_the_reference(root: Path) -> None:
     rows = [line.split("|") for line in printed.splitlines() if line.startswith("| ours")]
     assert len(rows) == 2
     assert all(float(row[-2]) < 1e-4 for row in rows)  # the losses are the reference's
+
+
+@pytest.mark.slow
+def test_what_a_segmenter_reaches(root: Path, tmp_path: Path) -> None:
+    cache = cache_with_phantom(tmp_path / "cache")
+    folder = train(cache, tmp_path / "run", "training.steps=2", "subjects=1")
+    command = [sys.executable, "benchmarks/segment.py", "--segmenter", str(folder)]
+    printed = subprocess.run(
+        [*command, "--heads", "1", "--subjects", "1", "--size", "4"],
+        cwd=root,
+        capture_output=True,
+        text=True,
+        check=True,
+        env={**os.environ, "BRAINLDM_CACHE": str(cache)},
+    ).stdout
+    for name in ("1 mm", "5 mm slices", "skull-stripped"):
+        assert re.search(rf"^\| {name} \| ", printed, re.MULTILINE)
+    assert "Volumes of 1 subjects at 4 mm, 1 of them refused" in printed
+    assert re.search(r"\| 2 mm \| [\d.]+ \| [\d.]+ \|", printed)
