@@ -72,6 +72,14 @@ class Prepare:
     bias_field: Annotated[bool, typer.Option("--bias-field", help="Correct bias fields (N4).")] = (
         False
     )
+    segmenter: Annotated[
+        Path | None,
+        typer.Option(
+            metavar="DIR",
+            help="Segmenter that measures what the table lacks: a folder that `brainldm train "
+            "segmenter` wrote; ANTs if left out.",
+        ),
+    ] = None
     jobs: Annotated[
         int,
         typer.Option(
@@ -87,6 +95,7 @@ class Prepare:
 
         from brainldm.cli.progress import counted
         from brainldm.prepare import prepare
+        from brainldm.segment.network import Network
 
         with counted("scans") as progress:
             summary = prepare(
@@ -99,6 +108,7 @@ class Prepare:
                 scaled=self.scaled,
                 incomplete=self.incomplete,
                 bias_field=self.bias_field,
+                network=Network.of(self.segmenter) if self.segmenter else None,
                 jobs=self.jobs,
                 progress=progress,
                 say=lambda note: typer.echo(f"Note: {note}", err=True),

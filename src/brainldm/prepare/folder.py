@@ -34,6 +34,7 @@ from brainldm.prepare.tables import (
     participants_table,
     summarise_covariates,
 )
+from brainldm.segment.network import Network
 
 NOT_BIDS = ("prepare.json", "quality.html", "sub-*/figures")
 """What a validator of BIDS passes over."""
@@ -50,6 +51,7 @@ class Settings:
         bias_field: N4 was applied.
         scaled: intensities were taken as they were, in [0, 1].
         incomplete: skull-stripped and cropped heads were taken too.
+        network: measures what the table lacks, in place of ANTs.
     """
 
     model: str
@@ -58,9 +60,11 @@ class Settings:
     bias_field: bool
     scaled: bool = False
     incomplete: bool = False
+    network: Network | None = None
 
     def to_json(self) -> dict[str, Any]:
         """What all images have in common, lists for tuples."""
+        segmenter = {"segmenter": self.network.identity} if self.network else {}
         return {
             "model": self.model,
             "shape": list(self.grid.shape),
@@ -70,6 +74,7 @@ class Settings:
             "bias_field": self.bias_field,
             "space": SPACE,
             "brainldm_version": __version__,
+            **segmenter,
         }
 
 

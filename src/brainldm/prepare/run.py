@@ -16,6 +16,7 @@ from brainldm.image.grid import Grid
 from brainldm.prepare.folder import Folder, Settings
 from brainldm.prepare.subjects import find_subjects
 from brainldm.prepare.work import check_extras, prepare_all
+from brainldm.segment.network import Network
 
 
 @dataclass(frozen=True)
@@ -46,6 +47,7 @@ def prepare(
     scaled: bool = False,
     incomplete: bool = False,
     bias_field: bool = False,
+    network: Network | None = None,
     jobs: int = 1,
     progress: Callable[[int, int], None] = lambda done, total: None,
     say: Callable[[str], None] = lambda note: None,
@@ -65,6 +67,7 @@ def prepare(
             itself need not be told.
         incomplete: take skull-stripped and cropped heads too, each with a note.
         bias_field: correct bias fields (N4).
+        network: measures what the table lacks, in place of ANTs.
         jobs: processes, about 3 GB each.
         progress: called with the number of scans that are done, and of all.
         say: called with each of `Summary.notes`: those of the table before the first scan is
@@ -84,7 +87,8 @@ def prepare(
         )
     config = load_config(model)
     grid = Grid.of(config.shape, config.affine)
-    folder = Folder(out, Settings(config.name, grid, registered, bias_field, scaled, incomplete))
+    settings = Settings(config.name, grid, registered, bias_field, scaled, incomplete, network)
+    folder = Folder(out, settings)
     subjects = find_subjects(source, out, table, sex_codes)
     for note in subjects.notes:
         say(note)

@@ -14,6 +14,7 @@ from brainldm.dataset.sidecar import Provenance, Registration, Source
 from brainldm.errors import BrainLDMError, DataError
 from brainldm.image.fit import fit_to_grid
 from brainldm.image.reading import image_sha256
+from brainldm.image.volume import Volume
 from brainldm.prepare.folder import Folder, Settings
 from brainldm.prepare.outcome import Outcome
 from brainldm.prepare.quality import BINS, figure
@@ -80,8 +81,9 @@ def _prepare(task: Task, reference: Reference) -> Provenance:
         whole = wholeness(moved(scan, motion), reference)
         _refuse(whole, settings)
         measured: dict[str, float] = {}
+        doubts: tuple[str, ...] = ()
         if subject.missing and not whole.stripped:  # the head's size shows where the skull is
-            measured = asdict(Ants(task.template).measure(moved(scan, motion)))
+            measured, doubts = _measured(task, moved(scan, motion))
         corrected = correct_bias(scan) if settings.bias_field else scan
         image = fit_to_grid(moved(corrected, motion), settings.grid)
     except BrainLDMError as error:
@@ -96,11 +98,22 @@ def _prepare(task: Task, reference: Reference) -> Provenance:
         histogram=histogram.tolist(),
         skull_stripped=whole.stripped,
         incomplete=bool(whole.faults),
-        notes=(*(str(each.message) for each in said), *_remarks(whole, subject)),
+        notes=(*(str(each.message) for each in said), *_remarks(whole, subject), *doubts),
     )
     outline = reference.volume("outline").resample(settings.grid)
     task.folder.add(subject.label, image, provenance, figure(image, outline.array > 0.5))
     return provenance
+
+
+def _measured(task: Task, scan: Volume) -> tuple[dict[str, float], tuple[str, ...]]:
+    """What is measured on a scan in place, and why nothing is."""
+    network = task.folder.settings.network
+    if network is None:
+        return asdict(Ants(task.template).measure(scan)), ()
+    try:
+        return asdict(network.measure(scan)), ()
+    except DataError as error:
+        return {}, (f"not measured: {error}",)
 
 
 def _refuse(whole: Wholeness, settings: Settings) -> None:
