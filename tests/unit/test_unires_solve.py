@@ -24,7 +24,7 @@ def denoised(images: torch.Tensor, weights: list[float], precision: float = 1.0)
         [Measurement(each, torch.ones_like(each, dtype=torch.bool), identity, precision)]
         for each in images
     ]
-    scale = max(weights)
+    scale = max(weights) * len(images) ** 0.5
     problem = Problem(channels, (1.0,) * 3, [each / scale for each in weights], images.clone())
     problem.minimise((scale,), most=150, last_gain=1e-9)
     return problem.volumes

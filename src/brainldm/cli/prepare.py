@@ -80,6 +80,14 @@ class Prepare:
             "segmenter` wrote; ANTs if left out.",
         ),
     ] = None
+    unires: Annotated[
+        bool,
+        typer.Option(
+            "--unires",
+            help="Make each head of all scans of its person: T1w, T2w, FLAIR and PDw beside each "
+            "other, as thick as they are (see `brainldm unires`); about 5 GB of memory each.",
+        ),
+    ] = False
     jobs: Annotated[
         int,
         typer.Option(
@@ -109,6 +117,7 @@ class Prepare:
                 incomplete=self.incomplete,
                 bias_field=self.bias_field,
                 network=Network.of(self.segmenter) if self.segmenter else None,
+                unires=self.unires,
                 jobs=self.jobs,
                 progress=progress,
                 say=lambda note: typer.echo(f"Note: {note}", err=True),

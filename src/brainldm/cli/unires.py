@@ -45,12 +45,28 @@ class Unires(ComputingOptions):
             "out, SliceThickness of the BIDS sidecar, or the distance between slices.",
         ),
     ] = ""
+    model: Annotated[
+        str | None,
+        typer.Option(
+            metavar="demo|published|DIR",
+            help="Model whose grid in MNI152 space the volumes are brought to; that of the first "
+            "scan's own space if left out.",
+        ),
+    ] = None
     voxel_size: Annotated[
-        float, typer.Option(metavar="MM", help="Size of the volumes' voxels in mm.")
+        float, typer.Option(metavar="MM", help="Size of the volumes' voxels in mm without --model.")
     ] = 1.0
     regularisation: Annotated[
         float, typer.Option(metavar="NUMBER", help="Smoothness of the volumes; more is smoother.")
     ] = 4.0
+    lowest_score: Annotated[
+        float,
+        typer.Option(
+            metavar="NUMBER",
+            help="Normalised mutual information below which two scans count as two people's; 1 "
+            "takes all.",
+        ),
+    ] = 1.1
     device: Device = "auto"
     overwrite: Overwrite = False
 
@@ -69,8 +85,10 @@ class Unires(ComputingOptions):
                 self.out,
                 contrasts=_names(self.contrasts),
                 thicknesses=thicknesses,
+                model=self.model,
                 voxel_size=self.voxel_size,
                 regularisation=self.regularisation,
+                lowest_score=self.lowest_score,
                 device=device,
                 overwrite=self.overwrite,
                 say=lambda note: typer.echo(f"Note: {note}", err=True),

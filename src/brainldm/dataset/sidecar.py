@@ -81,6 +81,7 @@ class Provenance(_Record):
         gate: what was found in a cohort.
         prepared: what was done to a scan before the autoencoder.
         source: of a prepared scan; and so are the next.
+        companions: the other scans of the person that it was made of.
         settings: of the data set.
         registration: to MNI152 space.
         measured: in mL, and the factor for the size of the head.
@@ -101,6 +102,7 @@ class Provenance(_Record):
     gate: Checked | None = None
     prepared: dict[str, Any] = {}
     source: Source | None = None
+    companions: tuple[Source, ...] = ()
     settings: dict[str, Any] = {}
     registration: Registration | None = None
     measured: dict[str, FiniteFloat] = {}

@@ -26,6 +26,7 @@ from brainldm.image.reading import files_of, image_sha256
 from brainldm.image.volume import Volume
 from brainldm.prepare.outcome import Prepared
 from brainldm.prepare.quality import quality_page
+from brainldm.prepare.sharp import sources
 from brainldm.prepare.subjects import Subject, Subjects
 from brainldm.prepare.tables import (
     count_measured,
@@ -52,6 +53,7 @@ class Settings:
         scaled: intensities were taken as they were, in [0, 1].
         incomplete: skull-stripped and cropped heads were taken too.
         network: measures what the table lacks, in place of ANTs.
+        unires: each head was made of all scans of its person.
     """
 
     model: str
@@ -61,6 +63,7 @@ class Settings:
     scaled: bool = False
     incomplete: bool = False
     network: Network | None = None
+    unires: bool = False
 
     def to_json(self) -> dict[str, Any]:
         """What all images have in common, lists for tuples."""
@@ -72,6 +75,7 @@ class Settings:
             "registered": self.registered,
             "scaled": self.scaled,
             "bias_field": self.bias_field,
+            "unires": self.unires,
             "space": SPACE,
             "brainldm_version": __version__,
             **segmenter,
@@ -119,6 +123,7 @@ class Folder:
             or not (done.skull_stripped or set(subject.missing) <= set(done.measured))
             or not all(each.is_file() for each in files_of(file))
             or done.source != Source(name=file.name, sha256=image_sha256(file))
+            or done.companions != (sources(file) if self.settings.unires else ())
         ):
             return None
         return done

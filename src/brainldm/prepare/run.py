@@ -48,6 +48,7 @@ def prepare(
     incomplete: bool = False,
     bias_field: bool = False,
     network: Network | None = None,
+    unires: bool = False,
     jobs: int = 1,
     progress: Callable[[int, int], None] = lambda done, total: None,
     say: Callable[[str], None] = lambda note: None,
@@ -68,14 +69,15 @@ def prepare(
         incomplete: take skull-stripped and cropped heads too, each with a note.
         bias_field: correct bias fields (N4).
         network: measures what the table lacks, in place of ANTs.
+        unires: make each head of all scans of its person that lie beside the T1-weighted one.
         jobs: processes, about 3 GB each.
         progress: called with the number of scans that are done, and of all.
         say: called with each of `Summary.notes`: those of the table before the first scan is
             prepared, those of scans after the last.
 
     Raises:
-        UsageError: `scaled` with `bias_field`; the output folder lies where scans are looked for,
-            or holds something else; a missing extra.
+        UsageError: `scaled` with `bias_field` or `unires`; the output folder lies where scans are
+            looked for, or holds something else; a missing extra.
         DataError: no scans, or a table with mistakes.
         StorageError: something cannot be read or written.
         ModelError: no such model.
@@ -85,9 +87,16 @@ def prepare(
             "Expected intensities that are scaled already or a bias field to correct, got both: "
             "correcting it changes the scale. Leave out --scaled or --bias-field."
         )
+    if scaled and unires:
+        raise UsageError(
+            "Expected intensities that are scaled already or UniRes, got both: it needs the noise "
+            "as the scanner made it. Leave out --scaled or --unires."
+        )
     config = load_config(model)
     grid = Grid.of(config.shape, config.affine)
-    settings = Settings(config.name, grid, registered, bias_field, scaled, incomplete, network)
+    settings = Settings(
+        config.name, grid, registered, bias_field, scaled, incomplete, network, unires
+    )
     folder = Folder(out, settings)
     subjects = find_subjects(source, out, table, sex_codes)
     for note in subjects.notes:

@@ -19,6 +19,7 @@ from brainldm.prepare.folder import Folder, Settings
 from brainldm.prepare.outcome import Outcome
 from brainldm.prepare.quality import BINS, figure
 from brainldm.prepare.reading import read_scan
+from brainldm.prepare.sharp import sharpen, sources
 from brainldm.prepare.subjects import Subject
 from brainldm.prepare.whole import Wholeness, wholeness
 from brainldm.register.images import correct_bias, moved
@@ -78,19 +79,22 @@ def _prepare(task: Task, reference: Reference) -> Provenance:
             motion, alike = np.eye(4), check_place(scan, reference)
         else:
             motion, alike = register(scan, reference)
-        whole = wholeness(moved(scan, motion), reference)
+        placed = moved(scan, motion)
+        whole = wholeness(placed, reference)
         _refuse(whole, settings)
+        if settings.unires:
+            placed = sharpen(subject.scan.path, motion, settings.grid)
         measured: dict[str, float] = {}
         doubts: tuple[str, ...] = ()
         if subject.missing and not whole.stripped:  # the head's size shows where the skull is
-            measured, doubts = _measured(task, moved(scan, motion))
-        corrected = correct_bias(scan) if settings.bias_field else scan
-        image = fit_to_grid(moved(corrected, motion), settings.grid)
+            measured, doubts = _measured(task, placed)
+        image = fit_to_grid(correct_bias(placed) if settings.bias_field else placed, settings.grid)
     except BrainLDMError as error:
         raise DataError(f"{subject.scan.path}: {error}") from error
     histogram, _ = np.histogram(image.array, BINS, (0, 1))
     provenance = Provenance(
         source=source,
+        companions=sources(subject.scan.path) if settings.unires else (),
         settings=settings.to_json(),
         registration=Registration(matrix=motion.tolist(), similarity=round(alike, 4)),
         intensity=dict(image.metadata or {}),

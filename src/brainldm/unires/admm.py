@@ -28,7 +28,7 @@ SCALES = (16.0, 8.0, 4.0)
 """Of the regularisation, from coarse to fine."""
 GAIN, LAST_GAIN = 1e-2, 3e-4
 """The relative gain of J in an iteration below which a scale ends, and the last one."""
-MOST_ITERATIONS = 512
+MOST_ITERATIONS = 64
 WHOLE = 0.999
 """The share of a voxel's slice profile that has to lie within the volume."""
 
@@ -117,7 +117,8 @@ class Problem:
         split = Split.of(self.volumes)
         for scale in scales:
             lambdas = [scale * weight for weight in self.weights]
-            rho = 1 / scale  # lambda D y is about as large as the scale at the edges of tissue
+            # At edges of tissue, z = lambda D y is about as large as 1 / rho.
+            rho = len(self.channels) ** 0.5 / scale
             split.rescale(rho)
             before = self._fit() + split.advance(self.volumes, self.spacing, lambdas)
             while len(self.course) < most:

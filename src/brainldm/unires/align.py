@@ -15,6 +15,9 @@ from brainldm.unires.registration import register
 from brainldm.unires.scan import Scan
 from brainldm.unires.space import check_overlap
 
+LOWEST_SCORE = 1.1
+"""Of 10 pairs of simulated scans, those of one head reached 1.15, those of two heads 1.09."""
+
 
 @dataclass(frozen=True)
 class Moved:
@@ -32,13 +35,17 @@ class Moved:
 
 
 def align(
-    scans: Sequence[Scan], progress: Callable[[int, int, str], None]
+    scans: Sequence[Scan],
+    progress: Callable[[int, int, str], None] = lambda done, total, what: None,
+    *,
+    lowest_score: float = LOWEST_SCORE,
 ) -> tuple[list[Scan], list[Moved]]:
     """Register scans rigidly to the first of them.
 
     Args:
         scans: of one person.
         progress: called as progress(done, total, "registration").
+        lowest_score: normalised mutual information below which two scans are of two people.
 
     Raises:
         DataError: two scans cannot be of one head.
@@ -50,6 +57,13 @@ def align(
             motion, score = register(first.seen, scan.seen)
         except DataError as error:
             raise DataError(f"{first.name} and {scan.name}: {error}") from None
+        if score < lowest_score:
+            raise DataError(
+                f"{first.name} and {scan.name} look like scans of two people, or of two places: "
+                f"registered, their normalised mutual information is {score:.3f}, expected at "
+                f"least {lowest_score:g}. Look at both in a viewer; if they are of one person, "
+                "--lowest-score 1 takes them."
+            )
         result.append(replace(scan, motion=motion))
         moves.append(_moved(scan, motion, score))
         progress(done, len(others), "registration")

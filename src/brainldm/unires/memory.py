@@ -11,6 +11,7 @@ from brainldm.errors import UsageError
 from brainldm.image.grid import Grid
 from brainldm.unires.projection import offsets
 from brainldm.unires.scan import Scan
+from brainldm.unires.space import with_margin
 
 ENTRY = 16
 """Bytes of an entry of a projection's matrix: a value and a column, here and in its transpose."""
@@ -24,6 +25,7 @@ PROGRAM = 600e6
 
 def estimate_bytes(scans: Sequence[Scan], grid: Grid) -> float:
     """The peak of memory while `solve` runs."""
+    grid = with_margin(grid, [scan.placed for scan in scans])
     entries = [_entries(scan.paired(min(grid.spacing)), grid) for scan in scans]
     contrasts = len({scan.contrast for scan in scans})
     arrays = 4 * float(np.prod(grid.shape)) * (ARRAYS_EACH * contrasts + ARRAYS)

@@ -101,9 +101,9 @@ def _refuse_ct(file: Path, array: Float[Array, "x y z"]) -> None:
 
 def _without_padding(array: Float[Array, "x y z"]) -> Float[Array, "x y z"]:
     """Outer planes that are 0 throughout are no data, but padding."""
-    array = np.array(array)
+    array, something = np.array(array), array != 0
     for axis in range(3):
-        filled = np.flatnonzero(np.any(array != 0, axis=tuple({0, 1, 2} - {axis})))
+        filled = np.flatnonzero(np.any(something, axis=tuple({0, 1, 2} - {axis})))
         if len(filled):
             view = np.moveaxis(array, axis, 0)
             view[: filled[0]] = np.nan

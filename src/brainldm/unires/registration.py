@@ -23,7 +23,11 @@ from brainldm.unires.profile import FWHM
 
 LEVELS_MM = (8.0, 4.0, 2.5)
 """Voxels and width of smoothing, from coarse to fine."""
-MOST_POINTS = 150_000
+KEPT = (4, 2, 1)
+"""Starts that each level goes on from, the best by its own score."""
+TURN = np.deg2rad(15.0)
+"""Of starts to each side."""
+MOST_POINTS = 60_000
 """Voxels of the fixed image that are compared."""
 BINS, SMOOTHING = 48, 1.0
 PERCENTILES = (0.1, 99.9)
@@ -90,19 +94,25 @@ def register(fixed: Seen, moving: Seen) -> tuple[Float[Array, "4 4"], float]:
     Raises:
         DataError: wherever it is put, they hardly overlap.
     """
-    centred = np.eye(4)
-    centred[:3, 3] = moving.centre - fixed.centre
-    starts = [np.eye(4), centred]
-    for level in LEVELS_MM:
+    ways = _starts(fixed, moving)
+    for level, kept in zip(LEVELS_MM, KEPT, strict=True):
         pair = _Pair.of(fixed.coarser(level), moving.coarser(level))
-        tried = [pair.best(start, fine=level == LEVELS_MM[-1]) for start in starts]
-        best, score = max(tried, key=lambda each: each[1])
-        starts = [best]
+        ways = sorted(ways, key=pair.score, reverse=True)[:kept]
+        ways = [pair.best(way, fine=level == LEVELS_MM[-1]) for way in ways]
+    [best] = ways
+    score = pair.score(best)
     if not score:
         raise DataError(
             "The two images hardly overlap wherever they are put: expected two scans of one head."
         )
     return np.linalg.inv(best), score
+
+
+def _starts(fixed: Seen, moving: Seen) -> list[Float[Array, "4 4"]]:
+    """As the headers say, or with centres of mass on each other; turned to each side, or not."""
+    shifts = np.zeros(3), moving.centre - fixed.centre
+    turns = np.concatenate([np.zeros((1, 3)), np.eye(3), -np.eye(3)]) * TURN * RADIUS_MM
+    return [motion([*shift, *turn], fixed.centre) for shift in shifts for turn in turns]
 
 
 def motion(way: Sequence[float], centre: Float[Array, " 3"]) -> Float[Array, "4 4"]:
@@ -151,8 +161,8 @@ class _Pair:
             fixed.centre,
         )
 
-    def best(self, start: Float[Array, "4 4"], fine: bool) -> tuple[Float[Array, "4 4"], float]:
-        """The best way from the fixed world to the moving one near a start, and its score."""
+    def best(self, start: Float[Array, "4 4"], fine: bool) -> Float[Array, "4 4"]:
+        """The best way from the fixed world to the moving one near a start."""
         reach = np.array([REACH_MM] * 3 + [np.deg2rad(REACH_DEGREES) * RADIUS_MM] * 3)
         found = minimize(
             lambda way: -self.score(start @ motion(way, self.centre)),
@@ -161,7 +171,8 @@ class _Pair:
             bounds=np.stack([-reach, reach], axis=1),
             options={"xtol": 0.02 if fine else 0.1, "ftol": 1e-7, "maxiter": 10},
         )
-        return start @ motion(found.x, self.centre), -float(found.fun)
+        best: Float[Array, "4 4"] = start @ motion(found.x, self.centre)
+        return best
 
     def score(self, to_moving: Float[Array, "4 4"]) -> float:
         """Normalised mutual information; 0 where they hardly overlap."""

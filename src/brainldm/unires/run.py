@@ -16,14 +16,17 @@ import numpy as np
 import torch
 
 from brainldm._version import __version__
+from brainldm.checkpoint import load_config
+from brainldm.dataset.bids import SPACE
 from brainldm.dataset.sidecar import OURS
-from brainldm.errors import UsageError
+from brainldm.errors import UsageError, require
 from brainldm.files import refuse_existing, to_json, write_together
 from brainldm.image.grid import Grid
 from brainldm.image.nifti import nifti_bytes
 from brainldm.image.reading import image_sha256
 from brainldm.image.volume import Volume
-from brainldm.unires.align import Moved, align
+from brainldm.unires.align import LOWEST_SCORE, Moved, align
+from brainldm.unires.atlas import t1_weighted, to_atlas
 from brainldm.unires.memory import check_memory, estimate_bytes
 from brainldm.unires.page import unires_page
 from brainldm.unires.profile import across
@@ -58,8 +61,10 @@ def make_volumes(
     *,
     contrasts: Sequence[str] = (),
     thicknesses: Sequence[float] = (),
+    model: str | None = None,
     voxel_size: float = 1.0,
     regularisation: float = REGULARISATION,
+    lowest_score: float = LOWEST_SCORE,
     device: torch.device | str = "cpu",
     overwrite: bool = False,
     say: Callable[[str], None] = lambda note: None,
@@ -72,8 +77,11 @@ def make_volumes(
         out: the folder for the volumes, their sidecars and the page.
         contrasts: as `read_scans`; and so the next.
         thicknesses: of slices in mm.
-        voxel_size: in mm.
+        model: bring the volumes to MNI152 space and to this model's grid: "published" (need not be
+            downloaded), "demo" or a directory; None leaves them where the first scan is.
+        voxel_size: in mm, without a model.
         regularisation: how smooth the volumes are to be.
+        lowest_score: as `align`.
         device: to compute on.
         overwrite: replace files that exist.
         say: called with what is going to be done.
@@ -90,21 +98,31 @@ def make_volumes(
     written = [*images, *(out / f"{name}.json" for name in names), out / PAGE]
     if not overwrite:
         refuse_existing(written)
+    config = None if model is None else load_config(model)
     scans = read_scans(files, contrasts, thicknesses)
+    if config is not None:
+        t1_weighted(scans)
+        require("prepare", "Bringing scans to MNI152 space", "ants", "nilearn")
     say(plan(scans, voxel_size))
-    scans, moves = align(scans, progress)
-    grid = mean_grid([scan.placed for scan in scans], voxel_size)
+    scans, moves = align(scans, progress, lowest_score=lowest_score)
+    if config is None:
+        grid, alike = mean_grid([scan.placed for scan in scans], voxel_size), None
+    else:
+        grid = Grid.of(config.shape, config.affine)
+        scans, alike = to_atlas(scans)
     needed = estimate_bytes(scans, grid)
     say(f"Volumes of {grid}; about {needed / 1e9:.1f} GB of memory.")
     check_memory(needed)
     solution = solve(scans, grid, regularisation=regularisation, device=device, progress=progress)
     contents = {
-        out / f"{name}.json": to_json(sidecar(name, files, scans, moves, solution))
+        out / f"{name}.json": to_json(sidecar(name, files, scans, moves, solution, alike))
         for name in names
     }
     volumes = solution.volumes.items()
     contents |= {
-        out / f"{name}.nii.gz": nifti_bytes(each.array, each.affine, space="scanner")
+        out / f"{name}.nii.gz": nifti_bytes(
+            each.array, each.affine, space="scanner" if config is None else "mni"
+        )
         for name, each in volumes
     }
     contents[out / PAGE] = _page(scans, moves, solution, grid)
@@ -147,8 +165,9 @@ def sidecar(
     scans: Sequence[Scan],
     moves: Sequence[Moved],
     solution: Solution,
+    alike: float | None,
 ) -> dict[str, Any]:
-    """The JSON file beside a volume."""
+    """The JSON file beside a volume; `alike` is the similarity to the template, in its space."""
     used = [
         {
             "name": file.name,
@@ -170,6 +189,8 @@ def sidecar(
             "version": __version__,
             "unires": {
                 "scans": used,
+                "space": "first scan" if alike is None else SPACE,
+                "similarity_to_template": alike,
                 "regularisation": solution.weights,
                 "objective": [step.objective for step in solution.course],
                 "scale": [step.scale for step in solution.course],

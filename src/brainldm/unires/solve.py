@@ -16,7 +16,7 @@ from brainldm.image.volume import Volume
 from brainldm.unires.admm import MOST_ITERATIONS, SCALES, Measurement, Problem, Step
 from brainldm.unires.projection import Projection
 from brainldm.unires.scan import Scan
-from brainldm.unires.space import mean_grid
+from brainldm.unires.space import mean_grid, with_margin
 
 REGULARISATION = SCALES[-1]
 Progress = Callable[[int, int, str], None]
@@ -70,12 +70,13 @@ def solve(
     if not scans:
         raise DataError("There are no scans: expected at least one.")
     grid = grid or mean_grid([scan.placed for scan in scans], voxel_size)
-    size = min(grid.spacing)
+    size, wanted = min(grid.spacing), grid
+    grid = with_margin(grid, [scan.placed for scan in scans])
     groups: dict[str, list[Scan]] = {}
     for scan in scans:
         groups.setdefault(scan.contrast, []).append(scan.paired(size))
     weights = {
-        name: float(1 / np.mean([scan.noise.contrast for scan in group]))
+        name: float(len(groups) ** -0.5 / np.mean([scan.noise.contrast for scan in group]))
         for name, group in groups.items()
     }
     channels: list[list[Measurement]] = []
@@ -101,7 +102,7 @@ def solve(
     problem.minimise(scales, most=most, tell=tell)
     progress(most, most, "iterations")
     volumes = {
-        name: _finished(array, group, grid)
+        name: _finished(array, group, grid, wanted)
         for (name, group), array in zip(groups.items(), problem.volumes.cpu().numpy(), strict=True)
     }
     return Solution(
@@ -135,8 +136,13 @@ def _measure(scan: Scan, grid: Grid, device: torch.device | str) -> Measurement:
     )
 
 
-def _finished(array: Float[Array, "x y z"], group: Sequence[Scan], grid: Grid) -> Volume:
+def _finished(
+    array: Float[Array, "x y z"], group: Sequence[Scan], grid: Grid, wanted: Grid
+) -> Volume:
+    """Without the margin, within the scans' range and field of view."""
     low = min(float(scan.filled.min()) for scan in group)
     high = max(float(scan.filled.max()) for scan in group)
-    looked = np.any([scan.covers(grid) for scan in group], axis=0)
-    return Volume(np.where(looked, np.clip(array, low, high), 0), grid.matrix)
+    looked = np.any([scan.covers(wanted) for scan in group], axis=0)
+    margin = [(more - side) // 2 for more, side in zip(grid.shape, wanted.shape, strict=True)]
+    inner = tuple(slice(each, each + side) for each, side in zip(margin, wanted.shape, strict=True))
+    return Volume(np.where(looked, np.clip(array[inner], low, high), 0), wanted.matrix)

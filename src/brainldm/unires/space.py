@@ -41,6 +41,27 @@ def mean_grid(grids: Sequence[Grid], voxel_size: float) -> Grid:
     return Grid.of(shape.tolist(), matrix)
 
 
+def with_margin(grid: Grid, scans: Sequence[Grid]) -> Grid:
+    """A grid so wide that slices which begin in it end in it, unless all scans do already.
+
+    Args:
+        grid: of the volumes.
+        scans: in the same world.
+    """
+    outside = [scan for scan in scans if not _holds(grid, scan)]
+    if not outside:
+        return grid
+    thickest = max(max(scan.spacing) for scan in outside)
+    more = 2 * int(np.ceil(thickest / min(grid.spacing)))
+    return grid.resized([side + more for side in grid.shape])
+
+
+def _holds(grid: Grid, scan: Grid) -> bool:
+    there = np.linalg.inv(grid.matrix) @ np.vstack([_outer(scan).T, np.ones(8)])
+    ends = np.array(grid.shape)[:, None] - 0.5
+    return bool(((there[:3] >= -0.6) & (there[:3] <= ends + 0.1)).all())
+
+
 def check_overlap(grids: Sequence[Grid], names: Sequence[str]) -> None:
     """Refuse scans that have next to nothing in common with the first, as they lie.
 
