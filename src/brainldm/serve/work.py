@@ -15,6 +15,7 @@ from brainldm.config import ModelConfig
 from brainldm.dataset.scans import Scan as Found
 from brainldm.dataset.sidecar import Provenance
 from brainldm.errors import MissingExtraError, UsageError, require
+from brainldm.image.page import words
 from brainldm.image.volume import Volume
 from brainldm.metrics.similarity import psnr
 from brainldm.pipeline.brain import BrainLDM
@@ -121,8 +122,9 @@ class Work:
         values, seed = said.values, int(said.seed or 0)
         name = asked.name or f"seed {seed}"
         if isinstance(asked, Sweep):
-            value = values[asked.condition]
-            name = f"{name}, {asked.condition} {value:.4g}"
+            changed = said.conditions[asked.condition]
+            text = f"{words(asked.condition)} {changed.value:.4g} {changed.unit}"
+            name = f"{name}, {text.rstrip()}"
         return Head(
             id=f"{job.id}-{number}",
             job=job.id,

@@ -16,12 +16,21 @@ async function begin() {
   const viewer = new Viewer();
   const library = new Library(open);
 
-  async function open(head, other = null) {
-    await viewer.show(head);
-    await viewer.compare(other);
+  // One after the other; of those that wait only the last is shown.
+  let wanted = 0, showing = Promise.resolve();
+  function open(head, other = null) {
+    const mine = ++wanted;
     facts(head);
     library.mark(head, other);
-    await strip(head);
+    current(head);
+    const show = async () => {
+      if (mine !== wanted) return;
+      await viewer.show(head);
+      await viewer.compare(other);
+      await strip(head);
+    };
+    showing = showing.then(show, show);
+    return showing;
   }
 
   const takes = (job) => watch(job, async (ended) => {

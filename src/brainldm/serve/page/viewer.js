@@ -17,6 +17,10 @@ const OPTIONS = {
   logLevel: "error",
 };
 
+const MOVES = {
+  ArrowLeft: [-1, 0, 0], ArrowRight: [1, 0, 0], PageDown: [0, -1, 0], PageUp: [0, 1, 0], ArrowDown: [0, 0, -1], ArrowUp: [0, 0, 1],
+};
+
 class Screen {
   constructor(id) {
     this.caption = at(`${id}-name`);
@@ -24,6 +28,13 @@ class Screen {
     this.engine = new window.niivue.Niivue(OPTIONS);
     this.ready = this.engine.attachTo(id);
     this.head = null;
+    at(id).addEventListener("keydown", (event) => {
+      if (event.key !== "Tab") event.stopImmediatePropagation(); // NiiVue's own keys fail without a head
+      const move = MOVES[event.key];
+      if (!move || !this.engine.volumes.length) return;
+      event.preventDefault();
+      this.engine.moveCrosshairInVox(...move);
+    }, { capture: true });
   }
 
   async show(head) {
@@ -46,9 +57,6 @@ export class Viewer {
     this.first = new Screen("first");
     this.second = new Screen("second");
     this.first.engine.onLocationChange = (place) => this.#tell(place);
-    for (const [one, other] of [[this.first, this.second], [this.second, this.first]]) {
-      one.engine.broadcastTo([other.engine], { "2d": true, "3d": true });
-    }
     this.#slices(PLANES);
     at("planes").onclick = () => this.#slices(PLANES);
     at("solid").onclick = () => this.#slices(SOLID);
@@ -64,9 +72,17 @@ export class Viewer {
 
   async compare(head) {
     await this.#difference(false);
+    this.#link(false); // a screen without a head cannot be moved
     await this.second.show(head);
+    this.#link(Boolean(head));
     at("alone").hidden = at("difference").hidden = !head;
     this.first.engine.resizeListener?.();
+  }
+
+  #link(wanted) {
+    for (const [one, other] of [[this.first, this.second], [this.second, this.first]]) {
+      one.engine.broadcastTo(wanted ? [other.engine] : [], { "2d": true, "3d": true });
+    }
   }
 
   #tell(place) {
