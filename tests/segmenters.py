@@ -22,7 +22,7 @@ from tests.phantoms import phantom
 
 TINY = (
     *("network={channels: [8, 8], blocks: [1, 1]}", "subjects=2", "crop=[32, 32, 32]"),
-    *("training.steps=6", "training.warmup=1", "phases=[]"),
+    *("training.steps=6", "training.batch_size=1", "phases=[]"),
     *("run.save_every=2", "run.validate_every=3"),
 )
 

@@ -95,6 +95,7 @@ class SegmenterConfig(Config):
     blocks: tuple[Few, ...] = Field(
         default=(1, 1, 2, 2), description="residual blocks of each level, on the way down"
     )
+    norm_num_groups: Positive = Field(default=8, description="groups of a norm")
     structures: Positive = Field(description="structures told apart, with what is none")
 
     @property
@@ -109,6 +110,7 @@ class SegmenterConfig(Config):
                 f"blocks needs one entry for each of the {len(self.channels)} levels in channels, "
                 f"not {len(self.blocks)}"
             )
+        _check_groups(self.channels, self.norm_num_groups)
         return self
 
 

@@ -1,9 +1,7 @@
 """The network that labels heads: a U-Net on blocks of 2 x 2 x 2 voxels.
 
 The voxels of a block are channels of the input, and the scores of each of them channels of the
-output (Shi et al. 2016, 1609.05158), so that nothing is computed at full resolution. Norms look at
-one block at a time, over its channels (as Liu et al. 2022, 2201.03545): what is seen of a head does
-not depend on how much air is around it.
+output (Shi et al. 2016, 1609.05158), so that nothing is computed at full resolution.
 """
 
 from __future__ import annotations
@@ -13,10 +11,10 @@ from itertools import pairwise
 import torch
 from jaxtyping import Float, Shaped
 from torch import Tensor, nn
-from torch.nn import functional as F
 
 from brainldm.config import SegmenterConfig
 from brainldm.models.layers import Conv, zero
+from brainldm.models.norm import GroupNorm
 from brainldm.models.sizes import check_sides
 
 
@@ -34,26 +32,18 @@ def from_blocks(x: Shaped[Tensor, "b c x y z"]) -> Shaped[Tensor, "b c//8 2*x 2*
     return voxels.reshape(b, c // 8, 2 * x_, 2 * y, 2 * z)
 
 
-class ChannelNorm(nn.LayerNorm):
-    """Mean 0 and variance 1 over the channels of each voxel, then a SiLU."""
-
-    def forward(self, x: Float[Tensor, "b c x y z"]) -> Float[Tensor, "b c x y z"]:
-        """(B, C, X, Y, Z) -> the same shape."""
-        y = super().forward(x.permute(0, 2, 3, 4, 1))
-        return F.silu(y).permute(0, 4, 1, 2, 3)
-
-
 class Block(nn.Module):
-    """Two convolutions, each after a norm, beside a shortcut."""
+    """Two convolutions, each after GroupNorm and SiLU, beside a shortcut."""
 
-    def __init__(self, channels: int) -> None:
+    def __init__(self, channels: int, groups: int) -> None:
         super().__init__()
-        self.norm1, self.norm2 = ChannelNorm(channels), ChannelNorm(channels)
+        self.norm1, self.norm2 = GroupNorm(groups, channels), GroupNorm(groups, channels)
         self.conv1, self.conv2 = Conv(channels, channels), zero(Conv(channels, channels))
 
     def forward(self, x: Float[Tensor, "b c x y z"]) -> Float[Tensor, "b c x y z"]:
         """(B, C, X, Y, Z) -> the same shape."""
-        y: Tensor = x + self.conv2(self.norm2(self.conv1(self.norm1(x))))
+        h = self.conv1(self.norm1(x, silu=True))
+        y: Tensor = x + self.conv2(self.norm2(h, silu=True))
         return y
 
 
@@ -66,18 +56,18 @@ class SegmentationNetwork(nn.Module):
 
     def __init__(self, config: SegmenterConfig) -> None:
         super().__init__()
-        channels = config.channels
+        channels, groups = config.channels, config.norm_num_groups
         self.factor = config.factor
         self.conv_in = Conv(8, channels[0])
         self.down_blocks = nn.ModuleList(
-            nn.Sequential(*(Block(width) for _ in range(count)))
+            nn.Sequential(*(Block(width, groups) for _ in range(count)))
             for width, count in zip(channels, config.blocks, strict=True)
         )
         pairs = list(pairwise(channels))
         self.downsamplers = nn.ModuleList(nn.Conv3d(a, b, 2, 2) for a, b in pairs)
         self.upsamplers = nn.ModuleList(nn.ConvTranspose3d(b, a, 2, 2) for a, b in pairs)
-        self.up_blocks = nn.ModuleList(Block(width) for width in channels[:-1])
-        self.norm_out = ChannelNorm(channels[0])
+        self.up_blocks = nn.ModuleList(Block(width, groups) for width in channels[:-1])
+        self.norm_out = GroupNorm(groups, channels[0])
         self.conv_out = Conv(channels[0], 8 * (config.structures + 1), 1)
 
     def forward(self, x: Float[Tensor, "b 1 x y z"]) -> Float[Tensor, "b o x//2 y//2 z//2"]:
@@ -103,5 +93,5 @@ class SegmentationNetwork(nn.Module):
                 h = self.downsamplers[level](h)
         for level in reversed(range(len(self.upsamplers))):
             h = self.up_blocks[level](self.upsamplers[level](h) + skips.pop())
-        y: Tensor = self.conv_out(self.norm_out(h))
+        y: Tensor = self.conv_out(self.norm_out(h, silu=True))
         return y

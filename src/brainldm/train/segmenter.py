@@ -146,5 +146,4 @@ def new_segmenter(settings: SegmenterSettings) -> SegmentationNetwork:
 
 def architecture(settings: SegmenterSettings) -> SegmenterConfig:
     """The network's configuration."""
-    own = settings.network
-    return SegmenterConfig(channels=own.channels, blocks=own.blocks, structures=len(STRUCTURES))
+    return SegmenterConfig(**settings.network.model_dump(), structures=len(STRUCTURES))

@@ -29,37 +29,38 @@ class Architecture(Settings):
     blocks: tuple[Few, ...] = Field(
         default=(1, 1, 2, 2), description="residual blocks of each level, on the way down"
     )
+    norm_num_groups: Positive = Field(default=8, description="groups of a norm")
 
 
 class Scans(Settings):
     """What is drawn anew each time a head is seen: where it lies, and how a scanner shows it."""
 
     random: Fraction = Field(
-        default=0.1, description="share of the images in which tissues have any brightness"
+        default=0.05, description="share of the images in which tissues have any brightness"
     )
     stray: Fraction = Field(
-        default=0.3, description="how far the others may stray from T1-weighted towards that"
+        default=0.2, description="how far the others may stray from T1-weighted towards that"
     )
     flip: bool = Field(default=True, description="mirror heads, left and right")
     rotate: Weight = Field(
         default=15, description="deviation of the rotation about each axis, in degrees"
     )
     scale: Part = Field(default=0.08, description="deviation of the scale along each axis")
-    strip: Fraction = Field(default=0.25, description="share of the images without skull")
-    cut: Fraction = Field(default=0.3, description="share of the heads that are cut at a plane")
-    coarse: Fraction = Field(default=0.4, description="share of the images of larger voxels")
+    strip: Fraction = Field(default=0.2, description="share of the images without skull")
+    cut: Fraction = Field(default=0.2, description="share of the heads that are cut at a plane")
+    coarse: Fraction = Field(default=0.3, description="share of the images of larger voxels")
     slice_mm: Annotated[float, Field(ge=1)] = Field(
-        default=7, description="their thickest slices in mm"
+        default=6, description="their thickest slices in mm"
     )
     plane_mm: Annotated[float, Field(ge=1)] = Field(
         default=2, description="their largest voxels within a slice in mm"
     )
     blur: Weight = Field(default=0.7, description="most blur beyond that of the voxels, in mm")
     bias: Weight = Field(
-        default=0.4, description="most deviation of the logarithm of the bias field"
+        default=0.3, description="most deviation of the logarithm of the bias field"
     )
     noise: Weight = Field(
-        default=0.08, description="most noise of each channel of a magnitude image"
+        default=0.06, description="most noise of each channel of a magnitude image"
     )
     gamma: Weight = Field(default=0.3, description="deviation of the logarithm of a power")
     exposure: Part = Field(default=0.3, description="a factor on intensities, within 1 +- this")
