@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 from collections.abc import Callable, Mapping, Sequence
+from contextlib import nullcontext
 from dataclasses import dataclass
 from functools import partial
 from pathlib import Path
@@ -90,7 +91,10 @@ class TrainSegmenter:
             "held_out": {each.name: _hash(each) for each in apart},
         }
         training, tracker = settings.training, settings.run.tracker
-        with accelerated(training, self.device, tracker, folder.logs) as accelerator:
+        with (
+            accelerated(training, self.device, tracker, folder.logs) as accelerator,
+            folder.alone() if accelerator.is_main_process else nullcontext(),
+        ):
             with accelerator.main_process_first():
                 folder.open(configuration)
                 if _finished(folder.path):
