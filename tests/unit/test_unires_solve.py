@@ -5,6 +5,7 @@ from __future__ import annotations
 import numpy as np
 import pytest
 import torch
+from scipy import ndimage
 
 from brainldm.errors import DataError
 from brainldm.image.grid import Grid
@@ -12,6 +13,7 @@ from brainldm.unires import Projection, Scan, solve
 from brainldm.unires.admm import Measurement, Problem
 from brainldm.unires.conjugate import conjugate_gradients
 from brainldm.unires.gradient import add_laplacian, divergence, gradient
+from brainldm.unires.space import with_margin
 
 SPACING = (1.0, 2.0, 0.5)
 
@@ -127,6 +129,36 @@ def test_what_is_not_observed_is_no_data() -> None:
     [volume] = solve([Scan(array, grid)], grid).volumes.values()
     assert np.abs(volume.array[6:9, 6:9, 6:9] - 100).max() < 10
     assert np.abs(volume.array[5:, 5:, [0, -1]] - 100).max() < 15
+
+
+def test_a_scan_that_is_fine_already_is_not_sharpened() -> None:
+    rng = np.random.default_rng(0)
+    inside = np.zeros((26, 26, 26))
+    inside[8:18, 8:18, 8:18] = 100.0
+    smooth = ndimage.gaussian_filter(inside, 1.5)
+    array = np.hypot(smooth + rng.normal(0, 2, smooth.shape), rng.normal(0, 2, smooth.shape))
+    scan = Scan(array, Grid.of(array.shape, np.diag([0.9, 0.9, 0.9, 1.0])))
+    [volume] = solve([scan], voxel_size=1.0).volumes.values()
+    clean = Scan(smooth, scan.grid).reslice(volume.grid)
+    found = volume.array[3:-3, 3:-3, 3:-3] - clean[3:-3, 3:-3, 3:-3]
+    assert np.sqrt((found**2).mean()) < 2.5
+    assert volume.array.max() < clean.max() + 6
+
+
+def test_slices_that_leave_the_grid_asked_for_are_data_too() -> None:
+    rng = np.random.default_rng(0)
+    array = np.hypot(*rng.normal(0, 5, (2, 10, 10, 8))) + 100 * (np.arange(8) > 3)
+    scan = Scan(array, Grid.of(array.shape, np.diag([1, 1, 6, 1.0])))
+    matrix = np.eye(4)
+    matrix[2, 3] = 15
+    part = Grid.of((10, 10, 20), matrix)
+    wide = with_margin(part, [scan.grid])
+    assert wide.shape == (34, 34, 44)
+    assert np.abs(wide.matrix[:3, 3] - [-12, -12, 3]).max() < 1e-9
+    assert with_margin(wide, [part]) is wide
+    [volume] = solve([scan], part).volumes.values()
+    assert volume.grid.equals(part)
+    assert volume.array[:, :, 0].mean() < 50 < volume.array[:, :, -1].mean()
 
 
 def test_scans_that_are_none_are_refused() -> None:

@@ -15,6 +15,8 @@ from brainldm.image.grid import Grid
 
 FWHM = np.sqrt(8 * np.log(2))
 """Of a Gaussian of deviation 1."""
+NEARLY = 1.1
+"""Voxels up to this ratio of the volume's are as fine as it."""
 LEAST = 0.01
 """Weights below this share of the largest are left out."""
 

@@ -22,10 +22,8 @@ from torch import Tensor
 
 from brainldm.errors import DataError
 from brainldm.image.grid import Grid
-from brainldm.unires.profile import across, gaussian, rectangle
+from brainldm.unires.profile import NEARLY, across, gaussian, rectangle
 
-NEARLY = 1.1
-"""Voxels up to this ratio of the volume's are as fine as it."""
 STEPS = 1024
 """Of a voxel, to which positions are rounded: the same matrix on every machine."""
 POINTS = 2**19

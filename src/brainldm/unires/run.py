@@ -29,8 +29,7 @@ from brainldm.unires.align import LOWEST_SCORE, Moved, align
 from brainldm.unires.atlas import t1_weighted, to_atlas
 from brainldm.unires.memory import check_memory, estimate_bytes
 from brainldm.unires.page import unires_page
-from brainldm.unires.profile import across
-from brainldm.unires.projection import NEARLY
+from brainldm.unires.profile import NEARLY, across
 from brainldm.unires.reading import contrast_of, read_scans
 from brainldm.unires.scan import Scan
 from brainldm.unires.solve import REGULARISATION, Progress, Solution, solve, start

@@ -13,11 +13,13 @@ from scipy import ndimage
 from brainldm.errors import DataError
 from brainldm.image.grid import Grid
 from brainldm.unires.noise import Noise, estimate_noise
-from brainldm.unires.profile import across
+from brainldm.unires.profile import NEARLY, across
 from brainldm.unires.registration import Seen
 
 MOST_OVERLAP = 2.05
 """Times the distance between slices that they may be thick: those that overlap are twice."""
+KNOWN = 0.99
+"""The share of a voxel that has to be data to be so after interpolation."""
 FINE = 0.52
 """Voxels up to this share of the volume's are averaged in pairs: they tell it no more."""
 
@@ -124,6 +126,24 @@ class Scan:
             self.filled, to_here, output_shape=grid.shape, order=order, mode="nearest"
         )
         return np.where(self.covers(grid), read, np.float32(np.nan))
+
+    def brought(self, grid: Grid) -> Scan:
+        """On a grid, by cubic interpolation, if no voxel is larger than the grid's.
+
+        Of such a scan the projection would be trilinear interpolation alone, and to invert that is
+        to sharpen what the scanner did not blur: there is nothing but noise to take away.
+        """
+        if max(self.grid.spacing) > NEARLY * min(grid.spacing):
+            return self
+        to_here = np.linalg.inv(self.placed.matrix) @ grid.matrix
+        known = ndimage.affine_transform(
+            self.observed.astype(np.float32), to_here, output_shape=grid.shape, order=1
+        )
+        read = np.clip(self.reslice(grid, order=3), self.filled.min(), self.filled.max())
+        array = np.where(known > KNOWN, read, np.float32(np.nan))
+        brought = replace(self, array=array, grid=grid, motion=None, thickness=None)
+        brought.__dict__["noise"] = self.noise  # which interpolation makes harder to see
+        return brought
 
     def covers(self, grid: Grid) -> Bool[Array, "x y z"]:
         """Which voxels of a grid lie within the outer faces of the scan's voxels."""

@@ -125,6 +125,7 @@ def start(group: Sequence[Scan], grid: Grid) -> Float[Array, "x y z"]:
 
 
 def _measure(scan: Scan, grid: Grid, device: torch.device | str) -> Measurement:
+    scan = scan.brought(grid)
     projection = Projection.of(
         scan.grid, grid, scan.motion, thickness=scan.thickness, device=device
     )

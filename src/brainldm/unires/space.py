@@ -11,6 +11,8 @@ from scipy.spatial.transform import Rotation
 from brainldm.errors import DataError
 from brainldm.image.grid import Grid
 
+MARGIN = 2
+"""Slices beyond a grid that are solved for too, since they say what lies at its border."""
 FEWEST_SHARED = 0.1
 """Of the smaller of two fields of view, what both must see."""
 
@@ -42,7 +44,7 @@ def mean_grid(grids: Sequence[Grid], voxel_size: float) -> Grid:
 
 
 def with_margin(grid: Grid, scans: Sequence[Grid]) -> Grid:
-    """A grid so wide that slices which begin in it end in it, unless all scans do already.
+    """A grid so wide that slices which begin in it end in it, and the next ones, unless all do.
 
     Args:
         grid: of the volumes.
@@ -52,7 +54,7 @@ def with_margin(grid: Grid, scans: Sequence[Grid]) -> Grid:
     if not outside:
         return grid
     thickest = max(max(scan.spacing) for scan in outside)
-    more = 2 * int(np.ceil(thickest / min(grid.spacing)))
+    more = 2 * int(np.ceil(MARGIN * thickest / min(grid.spacing)))
     return grid.resized([side + more for side in grid.shape])
 
 
