@@ -176,6 +176,19 @@ def test_the_view_keeps_the_field_of_view() -> None:
     assert np.allclose(seen.corners.mean(axis=0), grid.corners.mean(axis=0))
 
 
+def test_air_is_not_looked_at() -> None:
+    volume, numbers = small_head()
+    affine = volume.affine.copy()
+    affine[:3, 3] -= 40
+    wide = Volume(np.pad(volume.array, 40), affine)
+    seen = View.of(wide)
+    assert seen.grid.shape < tuple(side - 10 for side in wide.array.shape)
+    found = label(wide, Thresholds()).image.array
+    assert np.array_equal(found, np.pad(numbers, 40))
+    with_two = Volume(np.concatenate([wide.array, wide.array]), affine)
+    assert View.of(with_two).grid.shape[0] > wide.array.shape[0]
+
+
 def test_a_small_voxel_is_averaged() -> None:
     rng = np.random.default_rng(0)
     noise = Volume(rng.standard_normal((160, 160, 160)), np.diag([0.5, 0.5, 0.5, 1]))

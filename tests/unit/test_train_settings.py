@@ -16,7 +16,8 @@ from brainldm.errors import UsageError
 from brainldm.models.autoencoder import AutoencoderKL
 from brainldm.models.unet import DiffusionUNet
 from brainldm.train.phases import Phase
-from brainldm.train.presets import explained, load_settings, preset_names, to_yaml
+from brainldm.train.presets import SEGMENTER, explained, load_settings, preset_names, to_yaml
+from brainldm.train.segmenter_settings import SegmenterSettings
 from brainldm.train.settings import AutoencoderSettings, DiffusionSettings, Preset
 from tests.toy import PUBLISHED
 
@@ -64,6 +65,7 @@ def undescribed(settings: type[BaseModel], path: str = "") -> Iterator[str]:
 def test_every_setting_says_what_it_is() -> None:
     assert list(undescribed(AutoencoderSettings)) == []
     assert list(undescribed(DiffusionSettings)) == []
+    assert list(undescribed(SegmenterSettings)) == []
     lines = explained(load_settings("tiny", AutoencoderSettings)).splitlines()
     assert "  steps: 12             # steps of the optimiser (AdamW)" in lines
     assert all(" # " in line for line in lines)
@@ -188,3 +190,14 @@ def test_a_change_of_a_section_that_is_no_mapping(tmp_path: Path) -> None:
 def test_a_name_of_no_preset() -> None:
     with pytest.raises(UsageError, match=r"Cannot read the preset huge: .*tiny"):
         load_settings("huge", AutoencoderSettings)
+
+
+def test_the_settings_of_the_segmenter_are_a_section_of_their_own(tmp_path: Path) -> None:
+    settings = load_settings(str(SEGMENTER), SegmenterSettings, ["crop=[32, 32, 32]"])
+    file = tmp_path / "mine.yaml"
+    file.write_text(f"segmenter:\n{indent(to_yaml(settings), '  ')}\n")
+    assert load_settings(str(file), SegmenterSettings) == settings
+    with pytest.raises(UsageError, match="segmenter: Field required"):
+        load_settings("tiny", SegmenterSettings)
+    with pytest.raises(UsageError, match=r"scans\.gama.*gamma"):
+        load_settings(str(SEGMENTER), SegmenterSettings, ["scans.gama=1"])

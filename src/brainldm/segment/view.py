@@ -7,9 +7,11 @@ from typing import Self
 
 import nibabel as nib
 import numpy as np
+import torch
 from jaxtyping import Float
 from numpy import ndarray as Array
 from scipy import ndimage
+from torch.nn import functional as F
 
 from brainldm.errors import DataError
 from brainldm.image.grid import Grid
@@ -23,6 +25,15 @@ LARGEST_MM, SMALLEST_MM = 400.0, 60.0
 COARSEST_MM = 12.0
 """Of a voxel along each axis."""
 
+POOLED = 4
+"""Voxels along each axis that are looked at together for where a head is."""
+BRIGHT = 0.12
+"""What is no air."""
+ANOTHER = 0.2
+"""The size of a part relative to the largest, from which on it may be a head too."""
+AROUND = 12
+"""Voxels that are left around a head."""
+
 
 @dataclass(frozen=True, eq=False)
 class View:
@@ -30,7 +41,8 @@ class View:
 
     Args:
         image: (X, Y, Z), float32, as `rescaled` gives it.
-        grid: of 1 mm; its axes are the image's own, in order and direction nearest to the world's.
+        grid: of 1 mm, about what is bright; its axes are the image's own, in order and direction
+            nearest to the world's.
     """
 
     image: Float[Array, "x y z"]
@@ -62,8 +74,33 @@ class View:
             AVERAGING * np.sqrt(max(1 / width**2 - 1, 0)) for width in volume.grid.spacing
         ]  # voxels finer than the view's are averaged
         array = ndimage.gaussian_filter(volume.array, blur) if any(blur) else volume.array
-        seen = Volume(array, volume.affine).resample(grid)
-        return cls(rescaled(seen.array), grid)
+        seen = Volume(array, volume.affine).resample(grid).array
+        box = head_box(rescaled(seen))
+        matrix = grid.matrix
+        matrix[:3, 3] = (matrix @ [*(side.start for side in box), 1])[:3]
+        return cls(rescaled(seen[box]), Grid.of(seen[box].shape, matrix))
+
+
+def head_box(image: Float[Array, "x y z"]) -> tuple[slice, slice, slice]:
+    """What of an image is about a head, or about each of several; all of it if nothing is bright.
+
+    Args:
+        image: on the scale of `rescaled`, at 1 mm.
+    """
+    pooled = F.avg_pool3d(torch.from_numpy(image)[None], POOLED, ceil_mode=True)[0].numpy()
+    parts, count = ndimage.label(pooled > BRIGHT)
+    sizes = np.bincount(parts.ravel(), minlength=count + 1)
+    sizes[0] = 0
+    large = np.isin(parts, np.flatnonzero(sizes >= max(1, ANOTHER * sizes.max())))
+    found = ndimage.find_objects(large.astype(np.uint8)) or [(slice(None),) * 3]
+    x, y, z = (
+        slice(
+            max(0, (side.start or 0) * POOLED - AROUND),
+            whole if side.stop is None else min(side.stop * POOLED + AROUND, whole),
+        )
+        for side, whole in zip(found[0], image.shape, strict=True)
+    )
+    return x, y, z
 
 
 def view_grid(grid: Grid) -> Grid:
