@@ -51,9 +51,9 @@ class Serve(ModelOptions):
             help="Token that requests have to bring; a random one if it is needed and left out.",
         ),
     ] = None
-    browser: Annotated[
-        bool, typer.Option("--browser/--no-browser", help="Open the page in a browser.")
-    ] = True
+    no_browser: Annotated[
+        bool, typer.Option("--no-browser", help="Do not open the page in a browser.")
+    ] = False
     waiting: Annotated[
         int,
         typer.Option(
@@ -98,7 +98,7 @@ class Serve(ModelOptions):
     def _say(self, address: str, token: str) -> None:
         typer.echo(f"brainldm is at {address}")
         typer.echo(f"Heads are kept in {self.out.resolve()}; Ctrl-C ends it.")
-        if self.browser and sys.stdout.isatty() and _has_screen():
+        if not self.no_browser and sys.stdout.isatty() and _has_screen():
             import webbrowser
 
             webbrowser.open(address)
