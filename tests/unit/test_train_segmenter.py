@@ -136,23 +136,31 @@ def test_views_lie_in_the_head(head: Head) -> None:
 
 def test_what_is_taken_away_has_no_label(head: Head) -> None:
     rng = np.random.default_rng(0)
-    stripped = undress(head.tissues, Scans(strip=1, cut=0), rng)
+    counts = head.counts
+    stripped, left = undress(head.tissues, counts, Scans(strip=1, cut=0), rng)
+    assert not left[tissues.of_kind("outside")].any()
+    assert left.any()
     assert not tissues.of_kind("outside")[stripped].any()
     brain = tissues.of_kind("brain", "ventricle")
     assert np.array_equal(brain[stripped], brain[head.tissues])
-    cut = undress(head.tissues, Scans(strip=0, cut=1), rng)
+    cut, _ = undress(head.tissues, counts, Scans(strip=0, cut=1), rng)
     assert 0 < np.count_nonzero(cut) < np.count_nonzero(head.tissues)
-    assert np.array_equal(undress(head.tissues, Scans(strip=0, cut=0), rng), head.tissues)
+    whole, _ = undress(head.tissues, counts, Scans(strip=0, cut=0), rng)
+    assert np.array_equal(whole, head.tissues)
 
 
 def test_a_plain_scan_shows_its_tissues(head: Head) -> None:
     rng = np.random.default_rng(0)
     plain = Scans(random=0, stray=0, coarse=0, blur=0, bias=0, noise=0, gamma=0, exposure=0)
     colours = draw_colours(plain, None, rng)
-    image = scan(head.tissues, colours, plain, rng)
+    image = scan(head.tissues, head.counts, colours, plain, rng)
     structures = targets(head.tissues)["structures"].numpy()
     fluid, grey, white = (float(image[structures == each].mean()) for each in (3, 2, 1))
     assert fluid < grey - 0.1 < white - 0.2
+    part = np.s_[20:40, 30:50, 20:40]
+    alone = scan(head.tissues[part], head.counts, colours, plain, rng)
+    within = structures[part] == 1
+    assert abs(float(alone[within].mean()) - white) < 0.05  # as bright as in the whole head
     assert image.dtype == np.float32
     assert image.shape == head.tissues.shape
 

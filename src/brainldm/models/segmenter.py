@@ -17,6 +17,9 @@ from brainldm.models.layers import Conv, zero
 from brainldm.models.norm import GroupNorm
 from brainldm.models.sizes import check_sides
 
+GAIN = 10.0
+"""Of the scores: Adam moves all weights at one pace, and those of the scores have far to go."""
+
 
 def to_blocks(x: Shaped[Tensor, "b c x y z"]) -> Shaped[Tensor, "b 8*c x//2 y//2 z//2"]:
     """(B, C, X, Y, Z) -> (B, 8 C, X/2, Y/2, Z/2): the voxels of a block become channels."""
@@ -68,7 +71,7 @@ class SegmentationNetwork(nn.Module):
         self.upsamplers = nn.ModuleList(nn.ConvTranspose3d(b, a, 2, 2) for a, b in pairs)
         self.up_blocks = nn.ModuleList(Block(width, groups) for width in channels[:-1])
         self.norm_out = GroupNorm(groups, channels[0])
-        self.conv_out = Conv(channels[0], 8 * (config.structures + 1), 1)
+        self.conv_out = zero(Conv(channels[0], 8 * (config.structures + 1), 1))
 
     def forward(self, x: Float[Tensor, "b 1 x y z"]) -> Float[Tensor, "b o x//2 y//2 z//2"]:
         """Evaluate the network.
@@ -93,5 +96,5 @@ class SegmentationNetwork(nn.Module):
                 h = self.downsamplers[level](h)
         for level in reversed(range(len(self.upsamplers))):
             h = self.up_blocks[level](self.upsamplers[level](h) + skips.pop())
-        y: Tensor = self.conv_out(self.norm_out(h, silu=True))
+        y: Tensor = GAIN * self.conv_out(self.norm_out(h, silu=True))
         return y

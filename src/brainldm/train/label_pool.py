@@ -18,7 +18,7 @@ from brainldm.simulate.anatomy import box_grid
 from brainldm.simulate.render import render_labels
 from brainldm.simulate.sources import Source, load_anatomy, prepare_sources
 from brainldm.simulate.subject import Ranges, draw_subject
-from brainldm.simulate.tissues import of_kind
+from brainldm.simulate.tissues import TISSUES, of_kind
 from brainldm.workers import as_finished
 
 SPACING_MM = 1.0
@@ -41,6 +41,11 @@ class Head:
     tissues: NDArray[np.uint8]
     low: tuple[int, int, int]
     high: tuple[int, int, int]
+
+    @property
+    def counts(self) -> NDArray[np.int64]:
+        """How often each of `TISSUES` is in every eighth voxel, (len(TISSUES),)."""
+        return np.bincount(self.tissues[::2, ::2, ::2].ravel(), minlength=len(TISSUES))
 
     @classmethod
     def of(cls, tissues: NDArray[np.uint8]) -> Self:

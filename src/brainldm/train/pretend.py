@@ -16,7 +16,7 @@ from scipy import ndimage
 from scipy.spatial.transform import Rotation
 from torch.nn import functional as F
 
-from brainldm.segment.scale import rescaled
+from brainldm.segment.scale import MOST
 from brainldm.simulate.contrast import MIDDLE_AGE, Palette, draw_palette
 from brainldm.simulate.priors import Priors
 from brainldm.simulate.tissues import TISSUES, of_kind, of_number
@@ -33,7 +33,12 @@ FLUID_STRIPPED = 0.6
 KNOTS = 4
 """A side of the grid of numbers that a bias field goes through."""
 
+BRIGHT = 0.98
+"""The share of a head that is darker than the intensity 1: `rescaled` looks at air too."""
+
 Places = NDArray[np.uint8]
+Counts = NDArray[np.int64]
+"""Of each of `TISSUES`, (len(TISSUES),)."""
 Image = NDArray[np.float32]
 
 
@@ -79,23 +84,32 @@ def read_view(
     return view
 
 
-def undress(tissues: Places, scans: Scans, rng: np.random.Generator) -> Places:
+def undress(
+    tissues: Places, counts: Counts, scans: Scans, rng: np.random.Generator
+) -> tuple[Places, Counts]:
     """Take away what a tool or the field of view may have taken: the skull, what is beyond a plane.
 
     What is taken is air, in the image and as its label.
+
+    Args:
+        tissues: of a view.
+        counts: of each tissue in the whole head.
+        scans: what is drawn.
+        rng: what it is drawn from.
     """
     if rng.random() < scans.strip:
         kept = of_kind("brain", "ventricle", "fluid")
         if rng.random() < FLUID_STRIPPED:
             kept &= ~of_number(24)
         tissues = np.where(kept, np.arange(len(TISSUES)), 0).astype(np.uint8)[tissues]
+        counts = counts * kept
     if rng.random() < scans.cut:
         axis, end = int(rng.integers(3)), int(rng.integers(2))
         side = tissues.shape[axis]
         part = max(1, int(side * rng.uniform(0.05, 0.4)))
         tissues = tissues.copy()
         np.moveaxis(tissues, axis, 0)[slice(0, part) if end else slice(side - part, side)] = 0
-    return tissues
+    return tissues, counts
 
 
 def draw_colours(scans: Scans, priors: Priors | None, rng: np.random.Generator) -> Palette:
@@ -115,11 +129,16 @@ def draw_colours(scans: Scans, priors: Priors | None, rng: np.random.Generator) 
     return Palette(means, textures, patches)
 
 
-def scan(tissues: Places, palette: Palette, scans: Scans, rng: np.random.Generator) -> Image:
-    """An image of tissues, (X, Y, Z) float32, on the scale of `rescaled`.
+def scan(
+    tissues: Places, counts: Counts, palette: Palette, scans: Scans, rng: np.random.Generator
+) -> Image:
+    """An image of tissues, (X, Y, Z) float32, on about the scale that `rescaled` gives a head.
+
+    That of a small view would hang on what is in it.
 
     Args:
         tissues: places in `TISSUES`.
+        counts: of each tissue in the whole head.
         palette: what they look like.
         scans: what is drawn.
         rng: what it is drawn from.
@@ -139,9 +158,18 @@ def scan(tissues: Places, palette: Palette, scans: Scans, rng: np.random.Generat
     seen = _resized(image, coarse)
     first, second = noise * rng.standard_normal((2, *coarse), np.float32)
     image = _resized(np.hypot(seen + first, second), image.shape)
-    image = rescaled(image) ** np.float32(np.exp(rng.normal(0, scans.gamma)))
+    image = np.clip(image / _bright(palette.means, counts), 0, MOST)
+    image **= np.float32(np.exp(rng.normal(0, scans.gamma)))
     image *= np.float32(rng.uniform(1 - scans.exposure, 1 + scans.exposure))
     return image
+
+
+def _bright(means: NDArray[np.float32], counts: Counts) -> np.float32:
+    """The intensity that the brightest of a head exceed."""
+    order = np.argsort(means)
+    shares = np.cumsum(np.where(order > 0, counts[order], 0))
+    place = order[np.searchsorted(shares, BRIGHT * shares[-1])]
+    return np.maximum(means[place], np.float32(1e-3))
 
 
 def _field(shape: Sequence[int], knots: int, rng: np.random.Generator) -> Image:

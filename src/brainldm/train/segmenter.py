@@ -101,7 +101,8 @@ class SegmenterStage(Stage):
         factor = self.networks["segmenter"].factor
         size = -(-(high - low + 2 * AROUND) // factor) * factor
         tissues = read_view(head.tissues, size.tolist(), np.eye(3), (low + high) / 2)
-        image = scan(tissues, draw_colours(PLAIN, self.priors, rng), PLAIN, rng)
+        colours = draw_colours(PLAIN, self.priors, rng)
+        image = scan(tissues, head.counts, colours, PLAIN, rng)
         device = next(network.parameters()).device
         scores = from_blocks(network(torch.from_numpy(image)[None, None].to(device)))[0]
         truth = targets(tissues)

@@ -45,11 +45,12 @@ class SegmenterSamples(Samples):
         """`image` (1, X, Y, Z); `structures` and `sides` (X, Y, Z), as in `STRUCTURES`."""
         settings = self.course.at(draw.step).settings
         rng = np.random.default_rng(draw.number("scan"))
-        tissues = draw_view(self.load(self._which(draw)), settings.crop, settings.scans, rng)
-        if settings.scans.flip and rng.random() < 0.5:
+        head, scans = self.load(self._which(draw)), settings.scans
+        tissues = draw_view(head, settings.crop, scans, rng)
+        if scans.flip and rng.random() < 0.5:
             tissues = MIRROR[tissues[::-1]]
-        tissues = undress(tissues, settings.scans, rng)
-        image = scan(tissues, draw_colours(settings.scans, self.priors, rng), settings.scans, rng)
+        tissues, counts = undress(tissues, head.counts, scans, rng)
+        image = scan(tissues, counts, draw_colours(scans, self.priors, rng), scans, rng)
         return {"image": torch.from_numpy(image)[None], **targets(tissues)}
 
     def subject(self, draw: Draw) -> str:

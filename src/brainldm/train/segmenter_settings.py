@@ -63,7 +63,7 @@ class Scans(Settings):
         default=0.06, description="most noise of each channel of a magnitude image"
     )
     gamma: Weight = Field(default=0.3, description="deviation of the logarithm of a power")
-    exposure: Part = Field(default=0.3, description="a factor on intensities, within 1 +- this")
+    exposure: Part = Field(default=0.2, description="a factor on intensities, within 1 +- this")
 
 
 class Loss(Settings):
