@@ -164,12 +164,12 @@ def scan(
     return image
 
 
-def _bright(means: NDArray[np.float32], counts: Counts) -> np.float32:
+def _bright(means: NDArray[np.float32], counts: Counts) -> float:
     """The intensity that the brightest of a head exceed."""
     order = np.argsort(means)
     shares = np.cumsum(np.where(order > 0, counts[order], 0))
     place = order[np.searchsorted(shares, BRIGHT * shares[-1])]
-    return np.maximum(means[place], np.float32(1e-3))
+    return max(float(means[place]), 1e-3)
 
 
 def _field(shape: Sequence[int], knots: int, rng: np.random.Generator) -> Image:
