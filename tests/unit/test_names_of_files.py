@@ -33,7 +33,7 @@ READERS: dict[str, Callable[[Path], object]] = {
     "image": Volume.load,
     "volumes": lambda path: read_volumes(path, 1.0),
     "autoencoder": describe_first_stage,
-    "run": lambda path: RunFolder(path).open({}),
+    "run": lambda path: RunFolder(path).alone().__enter__(),
     "written": lambda path: convert("demo", path),
 }
 
