@@ -33,11 +33,7 @@ def served(
     limits = limits or Limits()
     choice = Model(source=source, device="cpu", dtype="float32")
     app = application(BrainLDM.load(choice), choice, folder, limits)
-
-    def most(path: str) -> int:
-        return limits.upload if path == "/v1/scans" else limits.body
-
-    guard = Guard(app, frozenset({HOST}), token, most)
+    guard = Guard(app, frozenset({HOST}), token, limits)
     with TestClient(guard, base_url=f"http://{HOST}", follow_redirects=False) as client:
         wait_for(lambda: client.get("/v1/health/ready").status_code == 200)
         yield client

@@ -6,7 +6,6 @@ conditions are normalised: 0 to 1 is the range of the training data.
 
 from __future__ import annotations
 
-import secrets
 import sys
 from pathlib import Path
 from typing import Any
@@ -21,7 +20,7 @@ from brainldm.files import refuse_existing
 from brainldm.image.volume import output_paths
 from brainldm.pipeline.brain import BrainLDM
 from brainldm.pipeline.choice import Model, Sampling
-from brainldm.pipeline.request import match_requests
+from brainldm.pipeline.request import match_requests, random_seed
 
 WEIGHTS = {"autoencoder": "autoencoder.pt", "unet": "model.pt"}
 """The bundle's weights files, by the network that each holds."""
@@ -105,7 +104,7 @@ def generate(
         BrainLDMError: weights, conditions, seed or steps are wrong, or the file exists.
     """
     if seed is None:
-        seed = secrets.randbelow(2**31)
+        seed = random_seed()
     path = Path(output_dir) / (
         f"gender-{gender}_age-{age}_ventricular_vol-{ventricular_vol}_brain_vol-{brain_vol}"
         f"_seed-{seed}_T1w.nii.gz"

@@ -8,7 +8,6 @@ import torch
 from brainldm.checkpoint import load_config
 from brainldm.image.grid import Grid
 from brainldm.register.template import Template, load_template
-from brainldm.simulate.fields import read_maps, smooth_field
 from brainldm.simulate.subject import TEMPLATE_INTRACRANIAL_ML, own_volumes
 from brainldm.simulate.template import template_anatomy
 from brainldm.simulate.template_head import SimulatedHead, simulate
@@ -70,20 +69,6 @@ def test_the_whole_head_is_in_the_image(heads: list[SimulatedHead]) -> None:
         assert head.image.max() <= 1
         assert head.clean[:, :, -1].max() == 0  # the crown
         assert head.clean[:, -1].mean() < 0.01  # at most the tip of the nose
-
-
-def test_a_field_is_smooth_and_of_unit_variance() -> None:
-    field = smooth_field(2, (40, 40, 40), 2.0, 20.0, torch.Generator().manual_seed(0))
-    assert field.std().item() == pytest.approx(1, abs=0.01)
-    assert field.diff(dim=1).abs().max() < 0.6
-
-
-def test_maps_are_read_at_the_places_of_their_voxels() -> None:
-    maps = torch.randn(2, 4, 5, 6)
-    origin = torch.tensor([-3.0, 2.0, 1.0])
-    i, j, k = torch.meshgrid(*map(torch.arange, (4, 5, 6)), indexing="ij")
-    points = torch.stack([i - 3.0, j + 2.0, k + 1.0])
-    assert (read_maps(maps, points, origin) - maps).abs().max() < 1e-5
 
 
 def test_the_template_is_an_anatomy(template: Template) -> None:

@@ -4,6 +4,7 @@
 directories of brainldm; `convert` turns any of them into another.
 """
 
+from brainldm.checkpoint.described import read_described, save_described
 from brainldm.checkpoint.directory import (
     LoadedModel,
     convert,
@@ -21,7 +22,9 @@ __all__ = [
     "load_config",
     "load_into",
     "load_model",
+    "read_described",
     "read_state_dict",
+    "save_described",
     "save_model",
     "to_current_names",
     "to_old_names",

@@ -8,7 +8,7 @@ from typing import Annotated, ClassVar
 
 import typer
 
-from brainldm.cli.options import ComputingOptions, Device, Out, Overwrite
+from brainldm.cli.options import ComputingOptions, Device, Out, Overwrite, names
 
 
 @dataclass(frozen=True, kw_only=True)
@@ -83,7 +83,7 @@ class Unires(ComputingOptions):
             made = make_volumes(
                 self.files,
                 self.out,
-                contrasts=_names(self.contrasts),
+                contrasts=names(self.contrasts),
                 thicknesses=thicknesses,
                 model=self.model,
                 voxel_size=self.voxel_size,
@@ -94,20 +94,16 @@ class Unires(ComputingOptions):
                 say=lambda note: typer.echo(f"Note: {note}", err=True),
                 progress=progress,
             )
-        names = ", ".join(path.name for path in made.images)
+        saved = ", ".join(path.name for path in made.images)
         typer.echo(
-            f"Saved {names} in {self.out.resolve()} after {made.iterations} iterations. Look at "
+            f"Saved {saved} in {self.out.resolve()} after {made.iterations} iterations. Look at "
             f"{made.page.resolve()}"
         )
 
 
-def _names(text: str) -> tuple[str, ...]:
-    return tuple(name.strip() for name in text.split(",") if name.strip())
-
-
 def _numbers(text: str) -> tuple[float, ...]:
     try:
-        return tuple(float(each) for each in _names(text))
+        return tuple(float(each) for each in names(text))
     except ValueError:
         raise typer.BadParameter(
             f"{text!r} is no list of mm, such as 5 or 5,4,4.", param_hint="--slice-thickness"

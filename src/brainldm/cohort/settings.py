@@ -8,6 +8,7 @@ from typing import Any, Literal, Self
 from pydantic import BaseModel, ConfigDict, ValidationError
 
 from brainldm._version import __version__
+from brainldm.config.base import wrong_fields
 from brainldm.errors import DataError
 from brainldm.files import read_json
 
@@ -83,7 +84,7 @@ class Settings(_Settings):
         try:
             return cls.model_validate(read_json(file, expected))
         except ValidationError as error:
-            wrong = "; ".join(f"{'.'.join(map(str, e['loc']))}: {e['msg']}" for e in error.errors())
+            wrong = "; ".join(wrong_fields(error))
             raise DataError(f"{file} is not as expected: {wrong}. Expected {expected}.") from error
 
     def to_json(self) -> dict[str, Any]:

@@ -14,6 +14,7 @@ from pydantic import BaseModel, ConfigDict, Field, FiniteFloat, ValidationError
 
 from brainldm._version import __version__
 from brainldm.config import ModelConfig
+from brainldm.config.base import wrong_fields
 from brainldm.dataset.bids import SPACE
 from brainldm.errors import DataError
 from brainldm.files import read_json
@@ -127,10 +128,9 @@ class Provenance(_Record):
         try:
             return cls.model_validate((metadata or {}).get(OURS, {}))
         except ValidationError as error:
-            lines = [f"{'.'.join(map(str, e['loc']))}: {e['msg']}" for e in error.errors()]
             raise DataError(
                 f"The block {OURS!r} of the image's JSON file is not as brainldm writes it: "
-                f"{'; '.join(lines)}. Restore the file, or remove it."
+                f"{'; '.join(wrong_fields(error))}. Restore the file, or remove it."
             ) from None
 
     def within(self, metadata: Mapping[str, Any]) -> dict[str, Any]:

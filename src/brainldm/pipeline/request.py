@@ -99,6 +99,11 @@ def one_way(
     return conditions
 
 
+def random_seed() -> int:
+    """A seed for who gave none, short enough to type again."""
+    return secrets.randbelow(2**31)
+
+
 def _people(conditions: Person | Sequence[Person]) -> list[Conditions]:
     if isinstance(conditions, Conditions | Mapping):
         conditions = [conditions]
@@ -123,7 +128,7 @@ def _from_seeds(
     extrapolate: bool,
 ) -> list[Request]:
     if seeds is None:
-        seeds = [secrets.randbelow(2**31) for _ in people]  # short enough to type again
+        seeds = [random_seed() for _ in people]
     numbers = check_seeds(seeds)
     requests = []
     for each, seed in zip(_one_for_each(people, len(numbers), "seeds"), numbers, strict=True):

@@ -2,7 +2,6 @@
 
 from __future__ import annotations
 
-import hashlib
 import os
 from collections.abc import Mapping
 from pathlib import Path
@@ -10,18 +9,18 @@ from typing import Self
 
 import torch
 from pydantic import BaseModel, ConfigDict, ValidationError
-from safetensors.torch import save
 from torch import Tensor
 
 from brainldm._version import __version__
-from brainldm.checkpoint import load_into, read_state_dict
+from brainldm.checkpoint import load_into, read_described, save_described
 from brainldm.config import SegmenterConfig
-from brainldm.errors import DataError, ModelError, UsageError
-from brainldm.files import read_json, sha256, to_json, write_together
+from brainldm.config.base import wrong_fields
+from brainldm.errors import DataError, UsageError
+from brainldm.files import read_json
 from brainldm.models.segmenter import SegmentationNetwork
 from brainldm.segment.structures import STRUCTURES
 
-WEIGHTS, DESCRIPTION, CARD = "segmenter.safetensors", "segmenter.json", "README.md"
+WEIGHTS, DESCRIPTION = "segmenter.safetensors", "segmenter.json"
 
 
 class Description(BaseModel):
@@ -66,11 +65,9 @@ class Description(BaseModel):
                 read_json(file, "what `brainldm train segmenter` wrote; copy it again")
             )
         except ValidationError as error:
-            problems = "; ".join(
-                f"{'.'.join(map(str, e['loc']))}: {e['msg']}" for e in error.errors()
-            )
             raise DataError(
-                f"{file} does not describe a segmenter: {problems}. Copy the run's folder again."
+                f"{file} does not describe a segmenter: {'; '.join(wrong_fields(error))}. Copy the "
+                "run's folder again."
             ) from error
         known = cls.model_fields["structures"].default
         if description.structures != known or description.network.structures != len(known):
@@ -89,15 +86,7 @@ def save_segmenter(
     Raises:
         StorageError: they cannot be written.
     """
-    content = save({name: tensor.contiguous() for name, tensor in weights.items()})
-    hashed = description.model_copy(update={"sha256": hashlib.sha256(content).hexdigest()})
-    write_together(
-        {
-            folder / WEIGHTS: content,
-            folder / CARD: card.encode(),
-            folder / DESCRIPTION: to_json(hashed.model_dump(mode="json")),
-        }
-    )
+    save_described(folder / WEIGHTS, weights, folder / DESCRIPTION, description, card)
 
 
 def load_segmenter(folder: Path) -> SegmentationNetwork:
@@ -109,14 +98,9 @@ def load_segmenter(folder: Path) -> SegmentationNetwork:
         ModelError: its weights are damaged, or not those that it was saved with.
         StorageError: they cannot be read.
     """
-    description, path = Description.read(folder), folder / WEIGHTS
-    digest = sha256(path)
-    if digest != description.sha256:
-        raise ModelError(
-            f"{path} is not the file that {DESCRIPTION} was saved with: expected SHA-256 "
-            f"{description.sha256}, got {digest}. Copy both again."
-        )
+    description = Description.read(folder)
+    weights = read_described(folder / WEIGHTS, DESCRIPTION, description.sha256)
     with torch.device("meta"):  # it takes over the loaded weights
         network = SegmentationNetwork(description.network)
-    load_into(network, read_state_dict(path), "the segmenter")
+    load_into(network, weights, "the segmenter")
     return network.eval().requires_grad_(False)

@@ -12,6 +12,7 @@ from pydantic import BaseModel
 from starlette.exceptions import HTTPException
 
 from brainldm.config import ModelConfig
+from brainldm.pipeline.request import random_seed
 from brainldm.serve.library import Library
 from brainldm.serve.limits import Limits
 from brainldm.serve.schema import Asked, Head, Job, Refusal
@@ -19,8 +20,6 @@ from brainldm.serve.store import Store
 from brainldm.serve.work import requests_of
 from brainldm.serve.worker import Worker
 
-MOST_RANDOM = 2**31
-"""Of a random seed: short enough to type again."""
 REFUSALS: dict[int | str, dict[str, object]] = {
     422: {"model": Refusal, "description": "What cannot be, and what to do."}
 }
@@ -59,14 +58,11 @@ class Desk:
         Raises:
             BrainLDMError: as `requests_of` and `Store.add`.
         """
-        seed = secrets.randbelow(MOST_RANDOM)
+        seed = random_seed()
         if isinstance(asked, Asked):
             requests_of(asked, self.config, self.limits, seed)
-        new = id or new_id()
-        job, fresh = self.store.add(
-            new, asked.model_dump(mode="json"), seed, key, self.limits.waiting
-        )
-        return job, fresh
+        content = asked.model_dump(mode="json")
+        return self.store.add(id or new_id(), content, seed, key, self.limits.waiting)
 
     def job(self, id: str) -> Job:
         """A job with how far it is; 404 if there is none."""

@@ -16,6 +16,8 @@ from urllib.parse import parse_qs
 
 from starlette.exceptions import HTTPException
 
+from brainldm.serve.limits import Limits
+
 Message = MutableMapping[str, Any]
 Receive = Callable[[], Awaitable[Message]]
 Send = Callable[[Message], Awaitable[None]]
@@ -44,17 +46,13 @@ class Guard:
         app: the application.
         hosts: names with ports that this server has; None takes any, where a token is needed.
         token: that a request has to bring; None for none.
-        most: gives the bytes that are read of a request, by its path.
+        limits: of what is read of a request.
     """
 
     def __init__(
-        self,
-        app: App,
-        hosts: frozenset[str] | None,
-        token: str | None,
-        most: Callable[[str], int],
+        self, app: App, hosts: frozenset[str] | None, token: str | None, limits: Limits
     ) -> None:
-        self._app, self._hosts, self._token, self._most = app, hosts, token, most
+        self._app, self._hosts, self._token, self._limits = app, hosts, token, limits
 
     async def __call__(self, scope: Message, receive: Receive, send: Send) -> None:
         """Answer a request, or refuse it."""
@@ -63,9 +61,8 @@ class Guard:
             return
         if scope["type"] != "http":
             return
-        headers = {name.decode("latin-1"): value for name, value in scope["headers"]}
-        text = {name: value.decode("latin-1") for name, value in headers.items()}
-        refused = self._refusal(scope, text)
+        headers = {n.decode("latin-1"): v.decode("latin-1") for n, v in scope["headers"]}
+        refused = self._refusal(scope, headers)
         if refused is not None:
             await _answer(send, *refused)
             return
@@ -98,7 +95,7 @@ class Guard:
                 "the address that `brainldm serve` printed."
             )
         length = headers.get("content-length", "0")
-        if not length.isdigit() or int(length) > self._most(scope["path"]):
+        if not length.isdigit() or int(length) > self._limits.bytes_of(scope["path"]):
             return 413, self._too_large(scope["path"])
         return None
 
@@ -123,7 +120,7 @@ class Guard:
         await send({"type": "http.response.body", "body": b""})
 
     def _bounded(self, path: str, receive: Receive) -> Receive:
-        left = self._most(path)
+        left = self._limits.bytes_of(path)
 
         async def bounded() -> Message:
             nonlocal left
@@ -136,7 +133,7 @@ class Guard:
         return bounded
 
     def _too_large(self, path: str) -> str:
-        return f"More was sent than is read: expected {self._most(path)} bytes at most."
+        return f"More was sent than is read: expected {self._limits.bytes_of(path)} bytes at most."
 
 
 async def _answer(send: Send, status: int, error: str) -> None:

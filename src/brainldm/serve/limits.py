@@ -24,3 +24,7 @@ class Limits:
     body: int = 2**16
     sweep: int = 24
     heads: int = 200
+
+    def bytes_of(self, path: str) -> int:
+        """How much is read of a request for a path."""
+        return self.upload if path == "/v1/scans" else self.body

@@ -58,7 +58,7 @@ class Server:
         with self._listen() as listener:
             port = listener.getsockname()[1]
             app = application(BrainLDM.load(self.model), self.model, self.folder, self.limits)
-            guard = Guard(app, self._hosts(port), token or None, self._most)
+            guard = Guard(app, self._hosts(port), token or None, self.limits)
             config = uvicorn.Config(
                 guard,
                 log_level="warning",
@@ -108,6 +108,3 @@ class Server:
             return None
         own = f"[{self.host}]" if ":" in self.host else self.host.lower()
         return frozenset(f"{name}:{port}" for name in (*LOCAL, own))
-
-    def _most(self, path: str) -> int:
-        return self.limits.upload if path == "/v1/scans" else self.limits.body

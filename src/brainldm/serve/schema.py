@@ -2,7 +2,6 @@
 
 from __future__ import annotations
 
-from collections.abc import Mapping
 from typing import Annotated, Any, Literal
 
 from pydantic import BaseModel, ConfigDict, Field, FiniteFloat
@@ -138,8 +137,3 @@ class Refusal(BaseModel):
     """Why a request was refused, and what to do."""
 
     error: str
-
-
-def as_json(order: BaseModel) -> Mapping[str, Any]:
-    """A request as the store keeps it."""
-    return order.model_dump(mode="json")

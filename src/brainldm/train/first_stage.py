@@ -2,7 +2,6 @@
 
 from __future__ import annotations
 
-import hashlib
 import os
 from collections.abc import Mapping
 from dataclasses import dataclass
@@ -11,19 +10,24 @@ from typing import Self
 
 import torch
 from pydantic import BaseModel, ConfigDict, ValidationError
-from safetensors.torch import save
 from torch import Tensor
 
-from brainldm.checkpoint import load_config, load_into, load_model, read_state_dict
+from brainldm.checkpoint import (
+    load_config,
+    load_into,
+    load_model,
+    read_described,
+    save_described,
+)
 from brainldm.config import AutoencoderConfig
-from brainldm.errors import DataError, ModelError, UsageError
-from brainldm.files import read_json, sha256, to_json, write_together
+from brainldm.config.base import wrong_fields
+from brainldm.errors import DataError, UsageError
+from brainldm.files import read_json
 from brainldm.models.autoencoder import AutoencoderKL
 
 RUN = "run.json"
 WEIGHTS = "autoencoder.safetensors"
 DESCRIPTION = "autoencoder.json"
-CARD = "README.md"
 
 Row = tuple[float, float, float, float]
 
@@ -51,12 +55,9 @@ class Description(BaseModel):
         try:
             return cls.model_validate(read_json(file, "what `brainldm train autoencoder` wrote"))
         except ValidationError as error:
-            problems = "; ".join(
-                f"{'.'.join(map(str, e['loc']))}: {e['msg']}" for e in error.errors()
-            )
             raise DataError(
-                f"{file} does not describe an autoencoder: {problems}. Copy the run's folder "
-                "again, or train it again."
+                f"{file} does not describe an autoencoder: {'; '.join(wrong_fields(error))}. Copy "
+                "the run's folder again, or train it again."
             ) from error
 
 
@@ -76,15 +77,7 @@ def save_first_stage(
     Raises:
         StorageError: it cannot be written.
     """
-    content = save({name: tensor.contiguous() for name, tensor in weights.items()})
-    hashed = description.model_copy(update={"sha256": hashlib.sha256(content).hexdigest()})
-    write_together(
-        {
-            folder / WEIGHTS: content,
-            folder / CARD: card.encode(),
-            folder / DESCRIPTION: to_json(hashed.model_dump(mode="json")),
-        }
-    )
+    save_described(folder / WEIGHTS, weights, folder / DESCRIPTION, description, card)
 
 
 def describe_first_stage(source: str | Path) -> Description:
@@ -121,13 +114,7 @@ def load_first_stage(source: str | Path) -> FirstStage:
     with torch.device("meta"):  # it takes over the loaded weights
         network = AutoencoderKL(description.autoencoder)
     if description.sha256:
-        digest = sha256(path)
-        if digest != description.sha256:
-            raise ModelError(
-                f"{path} is not the file that {DESCRIPTION} was saved with: expected SHA-256 "
-                f"{description.sha256}, got {digest}. Copy the run's folder again."
-            )
-        weights = read_state_dict(path)
+        weights, digest = read_described(path, DESCRIPTION, description.sha256), description.sha256
     else:
         model = load_model(source)
         weights, digest = model.autoencoder, model.hash

@@ -6,15 +6,18 @@ import hashlib
 import json
 import os
 from collections.abc import Iterator, Mapping
-from contextlib import AbstractContextManager
+from contextlib import AbstractContextManager, contextmanager, nullcontext
 from dataclasses import dataclass
 from pathlib import Path
-from typing import Any
+from typing import TYPE_CHECKING, Any
 
 from brainldm.errors import UsageError
 from brainldm.files import read_json, remove_partial, to_json, write_together
 from brainldm.files.filling import filling
 from brainldm.train.first_stage import DESCRIPTION, RUN
+
+if TYPE_CHECKING:
+    from accelerate import Accelerator
 
 
 @dataclass(frozen=True)
@@ -51,6 +54,18 @@ class RunFolder:
     def alone(self) -> AbstractContextManager[None]:
         """Keep other processes from filling it; errors as `filling`."""
         return filling(self.path, self.path / RUN, "a run")
+
+    @contextmanager
+    def held(self, accelerator: Accelerator, configuration: Mapping[str, Any]) -> Iterator[None]:
+        """Open it as one of a run's processes, while no other run has it.
+
+        Raises:
+            BrainLDMError: as `alone` and `open`.
+        """
+        with self.alone() if accelerator.is_main_process else nullcontext():
+            with accelerator.main_process_first():
+                self.open(configuration)
+            yield
 
     def open(self, configuration: Mapping[str, Any]) -> None:
         """Begin a run, or resume the one that is there if it has a state.

@@ -9,6 +9,8 @@ from typing import Annotated, Any, Generic, Protocol, TypeVar
 
 from pydantic import BaseModel, ConfigDict, Field, ValidationError
 
+from brainldm.config.base import wrong_fields
+
 SUM = 1e-6
 """By how much the shares of all phases may miss 1."""
 
@@ -89,8 +91,7 @@ def _spans(settings: Settings) -> Iterator[Span[Settings]]:
         try:
             own = type(settings).model_validate(merge(base, phase.changes))
         except ValidationError as error:
-            lines = (f"{'.'.join(map(str, e['loc']))}: {e['msg']}" for e in error.errors())
-            raise ValueError(f"phases.{number}: {'; '.join(lines)}") from error
+            raise ValueError(f"phases.{number}: {'; '.join(wrong_fields(error))}") from error
         yield Span(first, end - first, own)
 
 

@@ -2,7 +2,6 @@
 
 from __future__ import annotations
 
-from contextlib import nullcontext
 from dataclasses import dataclass
 from pathlib import Path
 
@@ -76,10 +75,8 @@ class TrainAutoencoder:
         training, tracker = settings.training, settings.run.tracker
         with (
             accelerated(training, self.device, tracker, folder.logs) as accelerator,
-            folder.alone() if accelerator.is_main_process else nullcontext(),
+            folder.held(accelerator, configuration),
         ):
-            with accelerator.main_process_first():
-                folder.open(configuration)
             if folder.finished:
                 return folder.path
             accelerator.init_trackers("run")

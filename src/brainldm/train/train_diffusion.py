@@ -4,7 +4,6 @@ from __future__ import annotations
 
 import hashlib
 from collections.abc import Callable, Sequence
-from contextlib import nullcontext
 from dataclasses import dataclass
 from pathlib import Path
 from typing import TYPE_CHECKING, Any
@@ -99,10 +98,8 @@ class TrainDiffusion:
         tracker = material.settings.run.tracker
         with (
             accelerated(training, self.device, tracker, folder.logs) as accelerator,
-            folder.alone() if accelerator.is_main_process else nullcontext(),
+            folder.held(accelerator, configuration),
         ):
-            with accelerator.main_process_first():
-                folder.open(configuration)
             if folder.finished:
                 return folder.model
             accelerator.init_trackers("run")

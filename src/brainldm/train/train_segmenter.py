@@ -3,7 +3,6 @@
 from __future__ import annotations
 
 from collections.abc import Callable, Mapping, Sequence
-from contextlib import nullcontext
 from dataclasses import dataclass
 from functools import partial
 from pathlib import Path
@@ -93,12 +92,11 @@ class TrainSegmenter:
         training, tracker = settings.training, settings.run.tracker
         with (
             accelerated(training, self.device, tracker, folder.logs) as accelerator,
-            folder.alone() if accelerator.is_main_process else nullcontext(),
+            folder.held(accelerator, configuration),
         ):
+            if _finished(folder.path):
+                return folder.path
             with accelerator.main_process_first():
-                folder.open(configuration)
-                if _finished(folder.path):
-                    return folder.path
                 make = partial(
                     make_pool,
                     cache=(self.cache or cache_dir()) / "anatomies",

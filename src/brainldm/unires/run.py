@@ -7,7 +7,7 @@ from __future__ import annotations
 
 import math
 from collections import Counter
-from collections.abc import Callable, Sequence
+from collections.abc import Callable, Mapping, Sequence
 from dataclasses import asdict, dataclass
 from pathlib import Path
 from typing import Any
@@ -113,9 +113,9 @@ def make_volumes(
     say(f"Volumes of {grid}; about {needed / 1e9:.1f} GB of memory.")
     check_memory(needed)
     solution = solve(scans, grid, regularisation=regularisation, device=device, progress=progress)
+    used = describe_scans(files, scans, moves)
     contents = {
-        out / f"{name}.json": to_json(sidecar(name, files, scans, moves, solution, alike))
-        for name in names
+        out / f"{name}.json": to_json(sidecar(name, used, solution, alike)) for name in names
     }
     volumes = solution.volumes.items()
     contents |= {
@@ -158,16 +158,11 @@ def plan(scans: Sequence[Scan], voxel_size: float) -> str:
     return f"{what.capitalize()} of {each}, registered to {Path(scans[0].name).name}."
 
 
-def sidecar(
-    name: str,
-    files: Sequence[Path],
-    scans: Sequence[Scan],
-    moves: Sequence[Moved],
-    solution: Solution,
-    alike: float | None,
-) -> dict[str, Any]:
-    """The JSON file beside a volume; `alike` is the similarity to the template, in its space."""
-    used = [
+def describe_scans(
+    files: Sequence[Path], scans: Sequence[Scan], moves: Sequence[Moved]
+) -> list[dict[str, Any]]:
+    """What a record says of the scans that volumes were made of."""
+    return [
         {
             "name": file.name,
             "sha256": image_sha256(file),
@@ -179,6 +174,19 @@ def sidecar(
         }
         for file, scan, moved in zip(files, scans, moves, strict=True)
     ]
+
+
+def sidecar(
+    name: str, used: Sequence[Mapping[str, Any]], solution: Solution, alike: float | None
+) -> dict[str, Any]:
+    """The JSON file beside a volume.
+
+    Args:
+        name: of its contrast.
+        used: from `describe_scans`.
+        solution: that it is of.
+        alike: similarity to the template, in its space.
+    """
     return {
         "Description": "Volume found from scans of one person by joint total variation (UniRes); "
         "what is finer than the scans is likely, not measured",
