@@ -9,10 +9,12 @@ import torch
 from numpy.typing import NDArray
 from torch import Tensor, nn
 
+from brainldm.config import SegmenterConfig
 from brainldm.image.grid import Grid
 from brainldm.image.volume import Volume
-from brainldm.models.segmenter import to_blocks
+from brainldm.models.segmenter import SegmentationNetwork, to_blocks
 from brainldm.segment.structures import STRUCTURES
+from brainldm.segment.weights import Description, save_segmenter
 from brainldm.simulate.sources import Source
 from brainldm.train.monitor import Progress
 from brainldm.train.presets import SEGMENTER, load_settings
@@ -43,6 +45,16 @@ def train(cache: Path, out: Path, *changes: str, progress: Progress | None = Non
     return TrainSegmenter(
         label_maps=None, settings=settings(*changes), out=out, device="cpu", cache=cache
     ).run(progress)
+
+
+def write_random(folder: Path) -> Path:
+    """A segmenter that has learned nothing."""
+    config = SegmenterConfig(channels=(8, 8), blocks=(1, 1), structures=len(STRUCTURES))
+    torch.manual_seed(0)
+    network = SegmentationNetwork(config)
+    nn.init.normal_(network.conv_out.conv.weight, std=0.02)
+    save_segmenter(folder, network.state_dict(), Description(network=config, steps=0, of=1), "")
+    return folder
 
 
 class Thresholds(nn.Module):

@@ -16,6 +16,7 @@ from starlette.testclient import TestClient
 
 from brainldm.pipeline.brain import BrainLDM
 from brainldm.pipeline.choice import Model
+from brainldm.segment.network import Network
 from brainldm.serve.app import application
 from brainldm.serve.guard import Guard
 from brainldm.serve.limits import Limits
@@ -27,12 +28,16 @@ Client = httpx.Client
 
 @contextmanager
 def served(
-    source: str | Path, folder: Path, limits: Limits | None = None, token: str | None = None
+    source: str | Path,
+    folder: Path,
+    limits: Limits | None = None,
+    token: str | None = None,
+    network: Network | None = None,
 ) -> Iterator[TestClient]:
     """A client of a server in this process."""
     limits = limits or Limits()
     choice = Model(source=source, device="cpu", dtype="float32")
-    app = application(BrainLDM.load(choice), choice, folder, limits)
+    app = application(BrainLDM.load(choice), choice, folder, limits, network)
     guard = Guard(app, frozenset({HOST}), token, limits)
     with TestClient(guard, base_url=f"http://{HOST}", follow_redirects=False) as client:
         wait_for(lambda: client.get("/v1/health/ready").status_code == 200)
@@ -40,11 +45,13 @@ def served(
 
 
 @contextmanager
-def process(source: str | Path, folder: Path, port: int) -> Iterator[subprocess.Popen[str]]:
+def process(
+    source: str | Path, folder: Path, port: int, *more: str
+) -> Iterator[subprocess.Popen[str]]:
     """A server in a process of its own, until it is warm."""
     command = (sys.executable, "-m", "brainldm", "serve", "--no-browser", "--dtype", "float32")
     options = ("--model", str(source), "--out", str(folder), "--port", str(port))
-    server = subprocess.Popen([*command, *options], text=True, stdout=subprocess.PIPE)
+    server = subprocess.Popen([*command, *options, *more], text=True, stdout=subprocess.PIPE)
     address = f"http://127.0.0.1:{port}"
     try:
         wait_for(lambda: is_ready(address) or server.poll() is not None, seconds=120)

@@ -11,6 +11,7 @@ import nibabel as nib
 import numpy as np
 import pytest
 
+from tests.segmenters import write_random
 from tests.servers import free_port, process
 
 pytest.importorskip("playwright")
@@ -26,7 +27,8 @@ expect.set_options(timeout=30_000)  # the machine may have other work
 @pytest.fixture(scope="module")
 def address(tmp_path_factory: pytest.TempPathFactory) -> Iterator[str]:
     port = free_port()
-    with process("demo", tmp_path_factory.mktemp("library"), port):
+    segmenter = write_random(tmp_path_factory.mktemp("segmenter"))
+    with process("demo", tmp_path_factory.mktemp("library"), port, f"--segmenter={segmenter}"):
         yield f"http://127.0.0.1:{port}"
 
 
@@ -191,6 +193,23 @@ def test_two_heads_are_compared_and_linked(opened: Open) -> None:
     page.get_by_role("button", name="Close the second").click()
     expect(page.locator("#second")).to_be_hidden()
     page.wait_for_function("() => window.brainldm.first.engine.volumes.length === 1")
+
+
+def test_labels_lie_over_a_head(opened: Open) -> None:
+    page = opened()
+    make_head(page, "labelled")
+    page.get_by_role("button", name="Labels").click()
+    page.wait_for_function(
+        "() => window.brainldm.first.engine.volumes.length === 2", timeout=90_000
+    )
+    expect(page.locator("#legend li")).to_have_count(34)
+    expect(page.locator("#legend")).to_contain_text("Left hippocampus")
+    expect(page.locator("#facts")).to_contain_text("not segmented with certainty")
+    drawn = page.evaluate("() => window.brainldm.first.engine.volumes[1].colormapLabel.lut.length")
+    assert drawn > 4 * 34
+    page.get_by_role("button", name="Labels").click()
+    page.wait_for_function("() => window.brainldm.first.engine.volumes.length === 1")
+    expect(page.locator("#legend")).to_be_hidden()
 
 
 def test_the_library_on_a_phone(opened: Open) -> None:

@@ -10,7 +10,7 @@ from typing import Annotated, ClassVar
 
 import typer
 
-from brainldm.cli.options import ModelOptions, integer, number
+from brainldm.cli.options import ModelOptions, Segmenter, integer, number
 from brainldm.errors import UsageError
 
 LIMITS = "Limits"
@@ -54,6 +54,7 @@ class Serve(ModelOptions):
     no_browser: Annotated[
         bool, typer.Option("--no-browser", help="Do not open the page in a browser.")
     ] = False
+    segmenter: Segmenter = None
     waiting: Annotated[
         int,
         typer.Option(
@@ -93,6 +94,7 @@ class Serve(ModelOptions):
             port=self.port,
             token=self.token,
             limits=Limits(waiting=self.waiting, seconds=self.seconds),
+            segmenter=self.segmenter,
         ).run(self._say)
 
     def _say(self, address: str, token: str) -> None:

@@ -19,6 +19,11 @@ SHIPPED = Path(__file__).parents[1] / "weights" / "segmenter"
 """Where the weights are that come with the package, if it has any."""
 
 
+def ships() -> bool:
+    """Whether a network comes with the package."""
+    return (SHIPPED / DESCRIPTION).is_file()
+
+
 @dataclass(frozen=True)
 class Network:
     """Labels and measures with a network; travels to worker processes.
@@ -39,7 +44,7 @@ class Network:
             UsageError: there is none.
             DataError: its description is damaged.
         """
-        if folder is None and not (SHIPPED / DESCRIPTION).is_file():
+        if folder is None and not ships():
             raise UsageError(
                 "No segmenter ships with this version of brainldm: expected a folder that "
                 "`brainldm train segmenter` wrote (--segmenter DIR)."

@@ -104,6 +104,11 @@ def table() -> Iterator[tuple[int, str, str, str]]:
         yield (number, *rows[number])
 
 
+def column(name: str) -> str:
+    """The name of a structure's volume, in tables and records."""
+    return f"{name.replace(' ', '_')}_ml"
+
+
 def of_kind(*kinds: Kind) -> NDArray[np.bool_]:
     """Which structures count as one of these, (K,)."""
     return np.array([each.kind in kinds for each in STRUCTURES])

@@ -24,7 +24,7 @@ from brainldm.image.slices import draw_slices, encode
 from brainldm.image.volume import Volume
 from brainldm.segment.labelled import Labelled
 from brainldm.segment.network import Network
-from brainldm.segment.structures import table
+from brainldm.segment.structures import column, table
 
 SUFFIX = "_T1w"
 """That gives way to _dseg."""
@@ -106,7 +106,7 @@ def sidecar(found: Labelled, source: str, by: str) -> dict[str, Any]:
         measures = found.measures
         totals = (*measures.volumes, found.total("brain", "ventricle", "fluid"))
         volumes = dict(zip(TOTALS, totals, strict=True))
-        volumes |= {f"{names[n].replace(' ', '_')}_ml": v for n, v in found.volumes.items()}
+        volumes |= {column(names[n]): v for n, v in found.volumes.items()}
     return {
         "Description": "Structures of a head; those of dseg.tsv",
         "Sources": [source],
@@ -128,7 +128,7 @@ def write_volumes(folder: Path) -> Path:
         DataError: a sidecar is damaged.
     """
     names = {number: name for number, name, _, _ in table() if number}
-    columns = (*TOTALS, *(f"{name.replace(' ', '_')}_ml" for name in names.values()))
+    columns = (*TOTALS, *map(column, names.values()))
     rows = []
     for file in sorted(folder.glob("*_dseg.json")):
         said = read_json(file, "what `brainldm segment` wrote; segment the image again")

@@ -12,7 +12,6 @@ from brainldm.conditions import quantile
 from brainldm.config import Variable
 from brainldm.image.grid import Grid
 from brainldm.pipeline.brain import BrainLDM
-from brainldm.pipeline.choice import Model
 from brainldm.sampling.solvers import DEFAULT_SAMPLER, SAMPLERS
 from brainldm.serve.limits import Limits
 
@@ -31,6 +30,9 @@ class Control(BaseModel):
     share: list[float] = Field(
         description="Of people, in equal parts of the range or with each label; the source of the "
         "distribution is beside it."
+    )
+    spread: list[float] | None = Field(
+        description="Of people, 5 % have less than the first and 5 % more than the second."
     )
     source: str
 
@@ -51,11 +53,12 @@ class About(BaseModel):
     conditions: list[Control]
     sampler: str = Field(description="That is used if none is asked for.")
     samplers: dict[str, int] = Field(description="The usual number of steps of each.")
+    labels: bool = Field(description="Whether heads can be labelled.")
     guided: bool = Field(description="Whether guidance can be other than 1.")
     limits: dict[str, float]
 
 
-def about(model: BrainLDM, choice: Model, limits: Limits) -> About:
+def about(model: BrainLDM, limits: Limits, labels: bool) -> About:
     """Of a model that is loaded."""
     config = model.config
     said: dict[str, Any] = {
@@ -73,6 +76,7 @@ def about(model: BrainLDM, choice: Model, limits: Limits) -> About:
         conditions=[_control(variable) for variable in config.conditions],
         sampler=DEFAULT_SAMPLER,
         samplers={name: solver.usual_steps for name, solver in SAMPLERS.items()},
+        labels=labels,
         guided=config.null_context is not None,
         limits={"sweep": limits.sweep, "upload": limits.upload, "heads": limits.heads},
         **said,
@@ -84,10 +88,12 @@ def _control(variable: Variable) -> Control:
     if variable.labels:
         share = [drawn.count(label) / DRAWS for label in variable.labels]
         usual: float | str = variable.labels[int(np.argmax(share))]
+        spread = None
     else:
         counts, _ = np.histogram(np.array(drawn, float), BINS, (variable.low, variable.high))
         share = (counts / DRAWS).tolist()
         usual = quantile(variable, 0.5)
+        spread = [float(quantile(variable, part)) for part in (0.05, 0.95)]
     return Control(
         name=variable.name,
         unit=variable.unit,
@@ -96,5 +102,6 @@ def _control(variable: Variable) -> Control:
         high=variable.high,
         usual=usual,
         share=share,
+        spread=spread,
         source=variable.distribution.source,
     )

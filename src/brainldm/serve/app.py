@@ -18,6 +18,7 @@ from brainldm.errors import BrainLDMError, StorageError
 from brainldm.files.filling import LOCK, lock
 from brainldm.pipeline.brain import BrainLDM
 from brainldm.pipeline.choice import Model
+from brainldm.segment.network import Network
 from brainldm.serve import routes_heads, routes_jobs
 from brainldm.serve.about import About, about
 from brainldm.serve.desk import Desk
@@ -34,7 +35,9 @@ ABOUT = (
 )
 
 
-def application(model: BrainLDM, choice: Model, folder: Path, limits: Limits) -> FastAPI:
+def application(
+    model: BrainLDM, choice: Model, folder: Path, limits: Limits, network: Network | None = None
+) -> FastAPI:
     """The application for one model and one library.
 
     Args:
@@ -42,6 +45,7 @@ def application(model: BrainLDM, choice: Model, folder: Path, limits: Limits) ->
         choice: which it is.
         folder: of the library.
         limits: of what is taken on.
+        network: that labels heads, if any does.
 
     Raises:
         StorageError: the folder cannot be used, or another process serves it.
@@ -49,7 +53,7 @@ def application(model: BrainLDM, choice: Model, folder: Path, limits: Limits) ->
     library = Library(folder)
     held = lock(library.folder / LOCK, f"serves {library.folder}")
     store = Store(library.folder / "library.sqlite")
-    worker = Worker(store, Work(model, choice, library, limits))
+    worker = Worker(store, Work(model, choice, library, limits, network))
 
     @asynccontextmanager
     async def life(app: FastAPI) -> AsyncIterator[None]:
@@ -69,7 +73,7 @@ def application(model: BrainLDM, choice: Model, folder: Path, limits: Limits) ->
         openapi_url="/v1/openapi.json",
     )
     app.state.desk = Desk(store, library, worker, model.config, limits)
-    known = about(model, choice, limits)
+    known = about(model, limits, network is not None)
 
     @app.get("/v1/health/live", tags=["health"], summary="Whether the server runs")
     def live() -> dict[str, str]:

@@ -15,9 +15,9 @@ from brainldm.config import ModelConfig
 from brainldm.pipeline.request import random_seed
 from brainldm.serve.library import Library
 from brainldm.serve.limits import Limits
-from brainldm.serve.schema import Asked, Head, Job, Refusal
+from brainldm.serve.schema import Asked, Head, Job, Label, Refusal
 from brainldm.serve.store import Store
-from brainldm.serve.work import requests_of
+from brainldm.serve.work import check_network, requests_of
 from brainldm.serve.worker import Worker
 
 REFUSALS: dict[int | str, dict[str, object]] = {
@@ -61,6 +61,9 @@ class Desk:
         seed = random_seed()
         if isinstance(asked, Asked):
             requests_of(asked, self.config, self.limits, seed)
+        if isinstance(asked, Label):
+            check_network(self.worker.work.network)
+            self.head(asked.head)
         content = asked.model_dump(mode="json")
         return self.store.add(id or new_id(), content, seed, key, self.limits.waiting)
 

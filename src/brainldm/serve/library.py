@@ -1,6 +1,7 @@
 """The heads on disk, each in a folder of its own that anybody can read without the server.
 
 heads/ID/NAME.nii.gz   NAME.json   NAME.png     image, what it is, three slices of it
+         NAME_dseg.*                            its labels, as `brainldm segment` writes them
 uploads/ID.nii.gz                               scans that wait for the model
 """
 
@@ -12,18 +13,24 @@ import shutil
 import zipfile
 from collections.abc import Sequence
 from pathlib import Path
+from typing import Any
 
 from PIL import Image
 
 from brainldm._version import __version__
-from brainldm.dataset.bids import VERSION, label_of, t1w
+from brainldm.dataset.bids import VERSION, dseg, label_of, t1w
+from brainldm.dataset.sidecar import OURS
 from brainldm.dataset.tsv import write_row
 from brainldm.errors import StorageError, UsageError
-from brainldm.files import make_folder, to_json
+from brainldm.files import make_folder, read_json, to_json
 from brainldm.image.volume import Volume, output_paths
-from brainldm.serve.schema import Head
+from brainldm.segment.network import Network
+from brainldm.segment.structures import column, table
+from brainldm.segment.writing import TOTALS, Labeller, dseg_files
+from brainldm.serve.schema import Head, Structure
 
 _ID = re.compile(r"[0-9a-f]{32}(-\d{1,3})?")
+LABELS = ("labels", "labels names", "labels sidecar", "labels picture")
 FRAME_MS = 350
 """Of an animated picture."""
 
@@ -62,14 +69,14 @@ class Library:
 
         Args:
             head: whose.
-            what: "volume", "sidecar" or "thumbnail".
+            what: "volume", "sidecar", "thumbnail", or of `LABELS`.
 
         Raises:
             StorageError: it is gone, or leads out of the library.
         """
-        names = dict(
-            zip(("volume", "sidecar", "thumbnail"), output_paths(self._place(head)), strict=True)
-        )
+        place = self._place(head)
+        names = dict(zip(("volume", "sidecar", "thumbnail"), output_paths(place), strict=True))
+        names |= dict(zip(LABELS, dseg_files(place.parent, place), strict=True))
         path = names[what]
         if not path.is_file() or path.resolve() != path:
             raise StorageError(
@@ -77,6 +84,35 @@ class Library:
                 "Make it again, or delete the head."
             )
         return path
+
+    def label(self, head: Head, network: Network) -> Head:
+        """Label a head; what was learned of it.
+
+        Raises:
+            DataError: it is no image of a head.
+            StorageError: as `file`, or its labels cannot be written.
+        """
+        path = self.file(head, "volume")
+        Labeller(network, path.parent).write(Volume.load(path, scaled=True), path)
+        said = self._said(head)
+        measured = {name: said["volumes_ml"][name] for name in TOTALS if name in said["volumes_ml"]}
+        return head.model_copy(
+            update={"quality": said["quality"], "faults": said["faults"], "measured": measured}
+        )
+
+    def structures(self, head: Head) -> list[Structure]:
+        """What is labelled in a head, by number; errors as `file`."""
+        volumes = self._said(head)["volumes_ml"]
+        return [
+            Structure(number=n, name=name, colour=colour, volume_ml=volumes.get(column(name)))
+            for n, name, _, colour in table()
+            if n
+        ]
+
+    def _said(self, head: Head) -> dict[str, Any]:
+        path = self.file(head, "labels sidecar")
+        said: dict[str, Any] = read_json(path, "what says of labels; label the head again")[OURS]
+        return said
 
     def drop(self, head: Head) -> None:
         """Delete a head's files."""
@@ -115,6 +151,11 @@ class Library:
                 places = (path.relative_to("/") for path in t1w(Path("/"), label))
                 for place, what in zip(places, ("volume", "sidecar"), strict=True):
                     archive.write(self.file(head, what), place.as_posix())
+                if head.quality is not None:
+                    place = dseg(Path(), label)
+                    archive.write(self.file(head, "labels"), place.as_posix())
+                    names = place.with_name(place.name.replace(".nii.gz", ".tsv"))
+                    archive.write(self.file(head, "labels names"), names.as_posix())
             archive.writestr("participants.tsv", b"".join(table))
             archive.writestr("dataset_description.json", to_json(_description(heads)))
             archive.writestr("README.md", _readme(heads))

@@ -6,14 +6,19 @@ from typing import Annotated
 
 from fastapi import APIRouter, Query, Response
 from fastapi.responses import FileResponse
+from starlette.exceptions import HTTPException
 
 from brainldm.errors import UsageError
 from brainldm.serve.desk import NOT_THERE, REFUSALS, AtDesk
-from brainldm.serve.schema import Head, Refusal, Rename
+from brainldm.serve.schema import Head, Refusal, Rename, Structure
 
 GONE: dict[int | str, dict[str, object]] = {
     **NOT_THERE,
     410: {"model": Refusal, "description": "Its file was taken out of the library's folder."},
+}
+UNLABELLED: dict[int | str, dict[str, object]] = {
+    **GONE,
+    409: {"model": Refusal, "description": "It has no labels yet."},
 }
 router = APIRouter(prefix="/v1", tags=["library"])
 
@@ -85,6 +90,33 @@ def thumbnail(desk: AtDesk, id: str) -> FileResponse:
     """Three slices (PNG)."""
     path = desk.library.file(desk.head(id), "thumbnail")
     return FileResponse(path, media_type="image/png")
+
+
+@router.get(
+    "/heads/{id}/labels",
+    summary="The label image of a head",
+    response_class=FileResponse,
+    responses={200: {"content": {"application/gzip": {}}}, **UNLABELLED},
+)
+def labels(desk: AtDesk, id: str) -> FileResponse:
+    """A gzipped NIfTI on the head's own grid."""
+    path = desk.library.file(_labelled(desk, id), "labels")
+    return FileResponse(path, media_type="application/gzip", filename=path.name)
+
+
+@router.get("/heads/{id}/structures", summary="What is labelled in a head", responses=UNLABELLED)
+def structures(desk: AtDesk, id: str) -> list[Structure]:
+    """Numbers, names, colours and volumes."""
+    return desk.library.structures(_labelled(desk, id))
+
+
+def _labelled(desk: AtDesk, id: str) -> Head:
+    head = desk.head(id)
+    if head.quality is None:
+        raise HTTPException(
+            409, f"Head {id} has no labels: expected a job of kind label for it before."
+        )
+    return head
 
 
 @router.get(

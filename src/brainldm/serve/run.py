@@ -28,6 +28,7 @@ class Server:
         port: 0 takes any that is free.
         token: that requests have to bring; None makes one where one is needed.
         limits: of what is taken on.
+        segmenter: folder of what labels heads; None takes the one that ships.
     """
 
     model: Model
@@ -36,6 +37,7 @@ class Server:
     port: int = 8765
     token: str | None = None
     limits: Limits = field(default_factory=Limits)
+    segmenter: Path | None = None
 
     def run(self, say: Callable[[str, str], None]) -> None:
         """Serve until the process is interrupted.
@@ -44,20 +46,24 @@ class Server:
             say: called with the address to open, and the token or "", once the server listens.
 
         Raises:
-            UsageError: an address that cannot be listened on.
+            UsageError: an address that cannot be listened on, or no such segmenter.
             MissingExtraError: FastAPI is not installed.
             BrainLDMError: a model that cannot be loaded, a folder that cannot be used.
         """
         require("serve", "The page", "fastapi", "uvicorn")
         import uvicorn
 
+        from brainldm.segment.network import Network, ships
         from brainldm.serve.app import application
         from brainldm.serve.guard import Guard
 
+        network = Network.of(self.segmenter) if self.segmenter or ships() else None
         token = self.token or ("" if self._is_local else secrets.token_urlsafe(24))
         with self._listen() as listener:
             port = listener.getsockname()[1]
-            app = application(BrainLDM.load(self.model), self.model, self.folder, self.limits)
+            app = application(
+                BrainLDM.load(self.model), self.model, self.folder, self.limits, network
+            )
             guard = Guard(app, self._hosts(port), token or None, self.limits)
             config = uvicorn.Config(
                 guard,

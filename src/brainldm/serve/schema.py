@@ -76,6 +76,13 @@ class Sweep(Asked):
     count: Annotated[int, Field(ge=2)] = Field(description="Heads.")
 
 
+class Label(_Strict):
+    """The structures of a head in the library, and what they measure."""
+
+    kind: Literal["label"]
+    head: Annotated[str, Field(max_length=80)] = Field(description="Its id.")
+
+
 class Scan(_Strict):
     """A scan that was sent: what the model's autoencoder makes of it."""
 
@@ -84,9 +91,9 @@ class Scan(_Strict):
     name: Name
 
 
-Order = Annotated[Generate | Sweep, Field(discriminator="kind")]
+Order = Annotated[Generate | Sweep | Label, Field(discriminator="kind")]
 """What a client may post."""
-Stored = Annotated[Generate | Sweep | Scan, Field(discriminator="kind")]
+Stored = Annotated[Generate | Sweep | Label | Scan, Field(discriminator="kind")]
 """What the store keeps."""
 
 
@@ -105,7 +112,9 @@ class Job(BaseModel):
     phase: str = Field(default="", description="What is counted.")
     seconds_left: float | None = None
     error: str | None = Field(default=None, description="Why it failed, and what to do.")
-    heads: list[str] = Field(default=[], description="Their ids, once it is finished.")
+    heads: list[str] = Field(
+        default=[], description="Ids of the heads that it made, once it is finished."
+    )
     request: dict[str, Any] = Field(default={}, description="What was asked for.")
 
 
@@ -122,9 +131,23 @@ class Head(BaseModel):
     drawn: list[str] = Field(default=[], description="Conditions that nobody asked for.")
     notes: list[str] = []
     psnr: float | None = Field(default=None, description="Of a reconstruction, in dB.")
+    quality: float | None = Field(
+        default=None, description="Of its labels, the Dice to be expected; null without labels."
+    )
+    faults: list[str] = Field(default=[], description="Why no volumes are given.")
+    measured: dict[str, float] = Field(default={}, description="Volumes in mL, by name.")
     file: str = Field(description="Name of the NIfTI.")
     command: str | None = Field(default=None, description="That makes it again.")
     python: str | None = Field(default=None, description="Code that makes it again.")
+
+
+class Structure(BaseModel):
+    """A label of a head."""
+
+    number: int = Field(description="In the label image.")
+    name: str
+    colour: str
+    volume_ml: float | None = Field(description="Null where volumes are not to be trusted.")
 
 
 class Rename(_Strict):

@@ -170,13 +170,20 @@ class Store:
     def end(
         self, id: str, state: State, error: str | None = None, heads: Sequence[Head] = ()
     ) -> None:
-        """End a job that runs; what it made is in the library from then on, all or nothing."""
+        """End a job that runs; what it made or learned of heads is kept, all or nothing.
+
+        A head of another job that was deleted meanwhile stays deleted.
+        """
         with self._transaction() as base:
             for head in heads:
-                base.execute(
-                    "INSERT OR REPLACE INTO heads (id, job, name, facts) VALUES (?,?,?,?)",
-                    (head.id, id, head.name, head.model_dump_json(exclude={"name"})),
-                )
+                facts = head.model_dump_json(exclude={"name"})
+                if head.job == id:
+                    base.execute(
+                        "INSERT OR REPLACE INTO heads (id, job, name, facts) VALUES (?,?,?,?)",
+                        (head.id, id, head.name, facts),
+                    )
+                else:
+                    base.execute("UPDATE heads SET facts = ? WHERE id = ?", (facts, head.id))
             base.execute(
                 "UPDATE jobs SET state = ?, error = ?, ended = ? WHERE id = ?",
                 (state, error, time.time(), id),

@@ -26,10 +26,11 @@ from brainldm.prepare.whole import wholeness
 from brainldm.register.images import moved
 from brainldm.register.reference import Reference
 from brainldm.register.rigid import check_place, register
+from brainldm.segment.network import Network
 from brainldm.serve.library import Library
 from brainldm.serve.limits import Limits
 from brainldm.serve.recipe import command, python
-from brainldm.serve.schema import Asked, Head, Job, Scan, Stored, Sweep
+from brainldm.serve.schema import Asked, Head, Job, Label, Scan, Stored, Sweep
 
 Progress = Callable[[int, int, str], None]
 
@@ -73,6 +74,20 @@ def requests_of(asked: Asked, config: ModelConfig, limits: Limits, seed: int) ->
     return match_requests(config, conditions, [seed] * len(conditions), sampling=sampling)
 
 
+def check_network(network: Network | None) -> Network:
+    """What labels heads.
+
+    Raises:
+        UsageError: there is nothing.
+    """
+    if network is None:
+        raise UsageError(
+            "This server has no segmenter: expected one to label heads with. Start it with "
+            "--segmenter DIR, a folder that `brainldm train segmenter` wrote."
+        )
+    return network
+
+
 class Work:
     """Does jobs.
 
@@ -81,16 +96,32 @@ class Work:
         choice: which it is.
         library: where heads go.
         limits: of what is done.
+        network: that labels heads, if there is one.
     """
 
-    def __init__(self, model: BrainLDM, choice: Model, library: Library, limits: Limits) -> None:
+    def __init__(
+        self,
+        model: BrainLDM,
+        choice: Model,
+        library: Library,
+        limits: Limits,
+        network: Network | None,
+    ) -> None:
         self.model, self.choice, self.library, self.limits = model, choice, library, limits
+        self.network = network
 
-    def do(self, job: Job, progress: Progress, watch: Callable[[Tensor], None]) -> tuple[Head, ...]:
-        """Make the heads of a job.
+    def do(
+        self,
+        job: Job,
+        find: Callable[[str], Head],
+        progress: Progress,
+        watch: Callable[[Tensor], None],
+    ) -> tuple[Head, ...]:
+        """Do a job: the heads that it made, or learned of.
 
         Args:
             job: what is asked for.
+            find: a head by its id; a KeyError if there is none.
             progress: called as progress(done, total, phase).
             watch: called with the latents after each denoising step, (B, C, X, Y, Z).
 
@@ -100,6 +131,8 @@ class Work:
         asked: Stored = TypeAdapter(Stored).validate_python(job.request)
         if isinstance(asked, Scan):
             return self._scan(job, asked, progress)
+        if isinstance(asked, Label):
+            return self._label(asked, find, progress)
         return self._heads(job, asked, progress, watch)
 
     def _heads(
@@ -139,13 +172,27 @@ class Work:
             python=python(self.choice, values, seed, sampling),
         )
 
+    def _label(
+        self, asked: Label, find: Callable[[str], Head], progress: Progress
+    ) -> tuple[Head, ...]:
+        network = check_network(self.network)
+        progress(0, 1, "label")
+        try:
+            head = find(asked.head)
+        except KeyError:
+            raise UsageError(f"The head {asked.head} was deleted before its turn.") from None
+        labelled = self.library.label(head, network)
+        progress(1, 1, "label")
+        return (labelled,)
+
     def _scan(self, job: Job, asked: Scan, progress: Progress) -> tuple[Head, ...]:
         file = self.library.uploads / Path(asked.file).name
-        progress(0, 3, "read")
+        total = 5 if self.network else 3
+        progress(0, total, "read")
         scan = read_scan(Found(asked.name or "scan", file, ()))
-        progress(1, 3, "register")
+        progress(1, total, "register")
         scan, notes = self._placed(scan)
-        progress(2, 3, "reconstruct")
+        progress(2, total, "reconstruct")
         prepared = self.model.prepare(scan)
         reconstruction = self.model.reconstruct(scan)
         decibels = psnr(reconstruction.array, prepared.array)
@@ -167,12 +214,16 @@ class Work:
                 "psnr": round(decibels, 2),
             }
         )
-        heads = (first, second)
-        for head, volume in zip(heads, (prepared, reconstruction), strict=True):
-            self.library.write(head, volume)
+        heads = [first, second]
+        for i, volume in enumerate((prepared, reconstruction)):
+            self.library.write(heads[i], volume)
+        if self.network:
+            for i, head in enumerate(heads):
+                progress(3 + i, total, "label")
+                heads[i] = self.library.label(head, self.network)
         file.unlink(missing_ok=True)
-        progress(3, 3, "reconstruct")
-        return heads
+        progress(total, total, "reconstruct")
+        return tuple(heads)
 
     def _placed(self, scan: Volume) -> tuple[Volume, list[str]]:
         """A scan in MNI152 space, as `brainldm prepare` brings it there, and what it is like."""

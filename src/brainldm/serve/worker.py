@@ -139,7 +139,7 @@ class Worker:
                 current.picture = self._preview.draw(latents[0])
 
         try:
-            heads = self.work.do(job, progress, watch)
+            heads = self.work.do(job, self.store.head, progress, watch)
             self.store.end(job.id, "finished", heads=heads)
         except StoppedError:
             self._stopped(current)

@@ -31,7 +31,7 @@ export function watch(job, ended) {
 function describe(job) {
   if (job.state === "queued") return job.place === 1 ? "Next in the queue" : `Place ${job.place} in the queue`;
   if (!job.total) return "Begins";
-  const names = { denoise: "Denoising", decode: "Decoding", read: "Reading", register: "Registering", reconstruct: "Reconstructing" };
+  const names = { denoise: "Denoising", decode: "Decoding", read: "Reading", register: "Registering", reconstruct: "Reconstructing", label: "Labelling" };
   const left = job.seconds_left ? `, ${Math.ceil(job.seconds_left)} s left` : "";
   return `${names[job.phase] ?? job.phase} ${job.done} of ${job.total}${left}`;
 }

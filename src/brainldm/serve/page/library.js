@@ -87,11 +87,19 @@ export function summary(head) {
   return [head.kind, ...values].join(", ");
 }
 
-export function facts(head) {
+// What is known of a head; `known` is what the model's conditions are among people.
+export function facts(head, known) {
   const rows = Object.entries(head.conditions).map(([name, each]) => [
     sentence(name),
     `${rounded(each.value)} ${each.unit}${head.drawn.includes(name) ? " (by chance)" : ""}`,
   ]);
+  for (const [name, value] of Object.entries(head.measured)) {
+    const spread = known.find((each) => each.name === name)?.spread;
+    const usual = spread ? `; nine of ten people have ${rounded(spread[0])} to ${rounded(spread[1])}` : "";
+    rows.push([`${sentence(name)}, measured`, `${rounded(value)} mL${usual}`]);
+  }
+  if (head.quality !== null) rows.push(["Quality of the labels", rounded(head.quality)]);
+  for (const fault of head.faults) rows.push(["No volumes", fault]);
   if (head.seed !== null) rows.push(["Seed", String(head.seed)]);
   if (head.psnr !== null) rows.push(["PSNR", `${head.psnr} dB against the scan on the model's grid`]);
   for (const note of head.notes) rows.push(["Note", note]);

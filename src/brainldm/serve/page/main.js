@@ -20,7 +20,7 @@ async function begin() {
   let wanted = 0, showing = Promise.resolve();
   function open(head, other = null) {
     const mine = ++wanted;
-    facts(head);
+    facts(head, model.conditions);
     library.mark(head, other);
     current(head);
     const show = async () => {
@@ -29,13 +29,14 @@ async function begin() {
       await viewer.compare(other);
       await strip(head);
     };
-    showing = showing.then(show, show);
-    return showing;
+    return queue(show);
   }
+  const queue = (step) => (showing = showing.then(step, step));
 
   const takes = (job) => watch(job, async (ended) => {
     await library.refresh();
     if (ended.state !== "finished") return;
+    if (ended.kind === "label") return labelled(job.request.head);
     const [head, other] = await Promise.all(ended.heads.map((id) => ask(`/v1/heads/${id}`)));
     await open(head, ended.kind === "scan" ? other : null);
   });
@@ -49,6 +50,19 @@ async function begin() {
     tell("");
     takes(await post("/v1/jobs", { kind: "sweep", ...controls.asked(), ...sweep() }));
   });
+  at("labels").hidden = !model.labels;
+  on(at("labels"), "click", async () => {
+    const wanted = !viewer.labelled;
+    const missing = wanted ? viewer.heads.filter((head) => head.quality === null) : [];
+    if (!missing.length) return queue(() => viewer.label(wanted));
+    for (const head of missing) takes(await post("/v1/jobs", { kind: "label", head: head.id }));
+  });
+  async function labelled(id) {
+    const head = await ask(`/v1/heads/${id}`);
+    if (!viewer.know(head)) return;
+    if (viewer.first.head.id === id) facts(head, model.conditions);
+    await queue(() => viewer.label(true));
+  }
   const scan = async (file) => {
     if (file.size > model.limits.upload) throw new Error(`${file.name} has more than ${model.limits.upload} bytes.`);
     tell("");

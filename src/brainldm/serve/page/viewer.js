@@ -1,5 +1,6 @@
 // Two screens of NiiVue, linked: planes or 3-D, position and intensity, and the difference of two.
-import { at, rounded } from "./dom.js";
+import { ask } from "./api.js";
+import { at, make, rounded, sentence } from "./dom.js";
 
 const PLANES = 3, SOLID = 4;
 const OPTIONS = {
@@ -48,6 +49,38 @@ class Screen {
     await this.engine.loadVolumes([{ url, name: head.file, colormap: "gray", cal_min: 0, cal_max: 1 }]);
     this.engine.createOnLocationChange();
   }
+
+  // The structures over the head, in their colours; what they are.
+  async label() {
+    const structures = await ask(`/v1/heads/${this.head.id}/structures`);
+    const url = new URL(`/v1/heads/${this.head.id}/labels`, location.href).href;
+    await this.engine.addVolumeFromUrl({ url, name: "labels.nii.gz", opacity: 0.5, colorbarVisible: false });
+    this.engine.volumes.at(-1).setColormapLabel(colours(structures));
+    this.engine.updateGLVolume();
+    return structures;
+  }
+
+  clear() {
+    for (const volume of this.engine.volumes.slice(1)) this.engine.removeVolume(volume);
+  }
+}
+
+function colours(structures) {
+  const parts = structures.map(({ colour }) => [1, 3, 5].map((i) => parseInt(colour.slice(i, i + 2), 16)));
+  const channel = (i) => [0, ...parts.map((part) => part[i])];
+  return {
+    R: channel(0), G: channel(1), B: channel(2), A: [0, ...parts.map(() => 255)],
+    I: [0, ...structures.map((each) => each.number)], labels: ["", ...structures.map((each) => each.name)],
+  };
+}
+
+function legend(structures) {
+  at("legend").hidden = structures.length === 0;
+  at("legend").querySelector("ul").replaceChildren(...structures.map(({ name, colour, volume_ml }) => {
+    const square = make("span", { className: "square" });
+    square.style.background = colour;
+    return make("li", {}, square, sentence(name), volume_ml === null ? "" : make("span", { className: "volume" }, `${rounded(volume_ml)} mL`));
+  }));
 }
 
 const label = (head) => `${head.name} · ${head.kind === "synthetic" ? "synthetic" : head.kind}`;
@@ -61,6 +94,7 @@ export class Viewer {
     at("planes").onclick = () => this.#slices(PLANES);
     at("solid").onclick = () => this.#slices(SOLID);
     at("alone").onclick = () => this.compare(null);
+    this.labelled = false;
     at("difference").onclick = () => this.#difference(at("difference").getAttribute("aria-pressed") !== "true");
     window.brainldm = this; // for the console, and for tests
   }
@@ -68,12 +102,38 @@ export class Viewer {
   async show(head) {
     await this.#difference(false);
     await this.first.show(head);
+    await this.label(this.labelled);
+  }
+
+  // What is shown.
+  get heads() {
+    return [this.first.head, this.second.figure.hidden ? null : this.second.head].filter(Boolean);
+  }
+
+  // A head of which more is known now; whether it is shown.
+  know(head) {
+    const screens = [this.first, this.second].filter((screen) => screen.head?.id === head.id);
+    for (const screen of screens) screen.head = head;
+    return screens.length > 0;
+  }
+
+  // Labels over the heads that have some, or over none.
+  async label(wanted) {
+    await this.#difference(false);
+    this.labelled = wanted;
+    at("labels").setAttribute("aria-pressed", wanted);
+    let told = [];
+    for (const screen of [this.second, this.first]) {
+      if (wanted && this.heads.includes(screen.head) && screen.head.quality !== null) told = await screen.label();
+    }
+    legend(told);
   }
 
   async compare(head) {
     await this.#difference(false);
     this.#link(false); // a screen without a head cannot be moved
     await this.second.show(head);
+    await this.label(this.labelled);
     this.#link(Boolean(head));
     at("alone").hidden = at("difference").hidden = !head;
     this.first.engine.resizeListener?.();
@@ -101,7 +161,8 @@ export class Viewer {
   async #difference(wanted) {
     const { engine } = this.first;
     at("difference").setAttribute("aria-pressed", wanted);
-    for (const volume of engine.volumes.slice(1)) engine.removeVolume(volume);
+    if (wanted) await this.label(false);
+    for (const screen of [this.first, this.second]) screen.clear();
     engine.opts.isColorbar = wanted;
     if (wanted) {
       const [one, other] = [engine.volumes[0], this.second.engine.volumes[0]];
