@@ -8,7 +8,6 @@ import numpy as np
 import torch
 from jaxtyping import Float, UInt8
 from torch import Tensor, nn
-from torch.nn import functional as F
 
 from brainldm.config import SegmenterConfig
 from brainldm.models.segmenter import SegmentationNetwork, from_blocks, to_blocks
@@ -19,6 +18,7 @@ from brainldm.train.feed import Batch, Samples
 from brainldm.train.label_pool import Head
 from brainldm.train.phases import Course
 from brainldm.train.pretend import draw_colours, read_view, scan
+from brainldm.train.segmenter_loss import losses
 from brainldm.train.segmenter_samples import targets
 from brainldm.train.segmenter_settings import Scans, SegmenterSettings
 from brainldm.train.stage import Findings, Stage
@@ -65,16 +65,7 @@ class SegmenterStage(Stage):
         """Cross-entropy and Dice of structures, and cross-entropy of sides."""
         loss = self.course.at(step).settings.loss
         rows = voxel_rows(networks[name](batch["image"]))
-        structures = _rows(batch["structures"]).long()
-        sides = _rows(batch["sides"])
-        scores = rows[:, :-1].float()
-        entropy = F.cross_entropy(scores, structures)
-        dice = 1 - soft_dice(scores, structures).mean()
-        lateral = sides > 0
-        right = F.binary_cross_entropy_with_logits(
-            rows[:, -1].float(), (sides == 2).float(), reduction="none"
-        )
-        side = (right * lateral).sum() / lateral.sum().clamp(min=1)
+        entropy, dice, side = losses(rows, _rows(batch["structures"]), _rows(batch["sides"]))
         return {
             "loss": entropy + loss.dice * dice + loss.side * side,
             "entropy": entropy,
@@ -120,22 +111,6 @@ def voxel_rows(blocks: Float[Tensor, "b c x y z"]) -> Float[Tensor, "n k"]:
 def _rows(labels: UInt8[Tensor, "b x y z"]) -> UInt8[Tensor, " n"]:
     """Labels in the order of `voxel_rows`."""
     return to_blocks(labels[:, None]).permute(0, 2, 3, 4, 1).reshape(-1)
-
-
-def soft_dice(
-    scores: Float[Tensor, "n k"], structures: Float[Tensor, " n"] | Tensor
-) -> Float[Tensor, " m"]:
-    """Dice of the structures that are there, without the background, (M,).
-
-    Of probabilities, over a whole batch (Milletari et al. 2016, 1606.04797).
-    """
-    count = scores.shape[1]
-    probabilities = scores.softmax(1)
-    own = probabilities.gather(1, structures[:, None])[:, 0]
-    common = scores.new_zeros(count).index_add(0, structures, own)
-    there = torch.bincount(structures, minlength=count)
-    dice = 2 * common / (probabilities.sum(0) + there).clamp(min=1)
-    return dice[1:][there[1:] > 0]
 
 
 def new_segmenter(settings: SegmenterSettings) -> SegmentationNetwork:
