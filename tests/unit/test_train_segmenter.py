@@ -8,6 +8,8 @@ from pathlib import Path
 import numpy as np
 import pytest
 import torch
+from torch import Tensor
+from torch.nn import functional as F
 
 from brainldm.config import SegmenterConfig
 from brainldm.errors import DataError, ModelError, UsageError
@@ -28,7 +30,8 @@ from brainldm.train.draws import Draw
 from brainldm.train.label_pool import Head
 from brainldm.train.phases import Course
 from brainldm.train.pretend import draw_colours, draw_view, read_view, scan, undress
-from brainldm.train.segmenter import SegmenterStage, soft_dice, voxel_rows
+from brainldm.train.segmenter import SegmenterStage, voxel_rows
+from brainldm.train.segmenter_loss import SLAB, losses
 from brainldm.train.segmenter_samples import SegmenterSamples, targets
 from brainldm.train.segmenter_settings import Scans
 from brainldm.train.state import load_state
@@ -98,12 +101,43 @@ def test_a_side_that_does_not_fit_is_refused() -> None:
         train(Path("nowhere"), Path("nowhere"), "crop=[32, 32, 30]")
 
 
-def test_soft_dice_of_certain_scores_is_that_of_labels() -> None:
-    truth = torch.tensor([0, 0, 1, 1, 2, 2])
+def test_the_loss_of_certain_scores_is_that_of_labels() -> None:
+    truth = torch.tensor([0, 0, 1, 1, 2, 2], dtype=torch.uint8)
     said = torch.tensor([0, 1, 1, 1, 2, 0])
-    scores = 100.0 * torch.nn.functional.one_hot(said, 4)
-    found = soft_dice(scores, truth)
-    assert torch.allclose(found, torch.tensor([2 * 2 / 5, 2 * 1 / 3]))  # 3 is in neither
+    scores = torch.nn.functional.pad(100.0 * torch.nn.functional.one_hot(said, 4), (0, 1))
+    entropy, dice, side = losses(scores, truth, torch.zeros_like(truth))
+    assert float(entropy) == pytest.approx(100 * 2 / 6)
+    assert float(dice) == pytest.approx(1 - (2 * 2 / 5 + 2 * 1 / 3) / 2)  # 3 is in neither
+    assert float(side) == 0
+
+
+@pytest.mark.parametrize("voxels", [1, 500, SLAB + 7])
+def test_the_losses_are_pytorchs_and_so_is_their_gradient(voxels: int) -> None:
+    torch.manual_seed(0)
+    rows = (3 * torch.randn(voxels, 6, dtype=torch.float64)).requires_grad_()
+    structures = torch.randint(0, 4, (voxels,), dtype=torch.uint8)  # the last is not there
+    structures[0] = 1
+    sides = torch.randint(0, 3, (voxels,), dtype=torch.uint8)
+    narrow = rows.detach().float().requires_grad_()
+    weights = torch.tensor([1.0, 0.7, 0.3])
+    wanted, found = plain_losses(rows, structures, sides), losses(narrow, structures, sides)
+    for parts in (wanted, found):
+        torch.stack(parts).mul(weights).sum().backward()
+    assert torch.stack(found).sub(torch.stack(wanted)).abs().max() < 1e-5
+    assert rows.grad is not None
+    assert narrow.grad is not None
+    assert (narrow.grad - rows.grad).norm() < 1e-5 * rows.grad.norm()
+
+
+def plain_losses(rows: Tensor, structures: Tensor, sides: Tensor) -> tuple[Tensor, Tensor, Tensor]:
+    """The same in PyTorch's functions."""
+    scores, there = rows[:, :-1], F.one_hot(structures.long(), rows.shape[1] - 1).double()
+    probabilities, present = scores.softmax(1), there.sum(0) > 0
+    common = 2 * (probabilities * there).sum(0) / (probabilities + there).sum(0)
+    present[0] = False
+    right = F.binary_cross_entropy_with_logits(rows[:, -1], (sides == 2).double(), reduction="none")
+    side = (right * (sides > 0)).sum() / (sides > 0).sum().clamp(min=1)
+    return F.cross_entropy(scores, structures.long()), 1 - common[present].mean(), side
 
 
 def test_overlaps_are_dice() -> None:

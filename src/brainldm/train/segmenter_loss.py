@@ -1,7 +1,7 @@
 """What the segmenter's training minimises, with its gradient, some voxels at a time.
 
-PyTorch would go through the scores of a batch, 100 MB, two dozen times; on the CPU that took as long
-as the network.
+PyTorch would go through the scores of a batch, 100 MB, two dozen times; on the CPU that took as
+long as the network.
 """
 
 from __future__ import annotations
@@ -18,7 +18,7 @@ SLAB = 2**14
 
 
 def losses(
-    rows: Float[Tensor, "n k+1"], structures: UInt8[Tensor, " n"], sides: UInt8[Tensor, " n"]
+    rows: Float[Tensor, "n c"], structures: UInt8[Tensor, " n"], sides: UInt8[Tensor, " n"]
 ) -> tuple[Float[Tensor, ""], Float[Tensor, ""], Float[Tensor, ""]]:
     """The three parts of the loss.
 
@@ -65,7 +65,7 @@ class _Losses(torch.autograd.Function):
         dice = 2 * common[1:][present] / sizes[1:][present]
         lateral.clamp_(min=1)
         ctx.save_for_backward(rows, structures, sides, common, sizes, there, lateral)
-        parts = entropy / len(rows), 1 - dice.mean(), side / lateral
+        parts = entropy / len(rows), 1 - dice.sum() / max(len(dice), 1), side / lateral
         return tuple(each.float() for each in parts)  # type: ignore[return-value]
 
     @staticmethod
@@ -78,7 +78,7 @@ class _Losses(torch.autograd.Function):
         gradient = torch.empty_like(rows)
         counts = (there > 0).float()
         counts[0] = 0
-        weights = -2 * of_dice / counts.sum() * counts / sizes.clamp(min=1)
+        weights = -2 * of_dice / counts.sum().clamp(min=1) * counts / sizes.clamp(min=1)
         everywhere = -weights * common / sizes.clamp(min=1)
         a_voxel = (of_entropy / len(rows)).float()
         for part in _slabs(len(rows)):
