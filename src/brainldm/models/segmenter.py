@@ -101,6 +101,6 @@ class SegmentationNetwork(nn.Module):
 
     def _scores(self, h: Float[Tensor, "b c x y z"]) -> Float[Tensor, "b o x y z"]:
         """The last convolution, as the product of matrices that it is: quick, channels last."""
-        conv = self.conv_out.conv
-        rows = F.linear(h.movedim(1, -1), GAIN * conv.weight.flatten(1), GAIN * conv.bias)
+        weight, bias = (GAIN * each for each in self.conv_out.parameters())
+        rows = F.linear(h.movedim(1, -1), weight.flatten(1), bias)
         return rows.movedim(-1, 1)
