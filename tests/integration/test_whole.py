@@ -14,9 +14,9 @@ from brainldm.image.grid import Grid
 from brainldm.image.volume import Volume
 from brainldm.prepare.folder import Settings
 from brainldm.prepare.scan import _refuse
-from brainldm.prepare.whole import Wholeness, wholeness
 from brainldm.register.reference import Reference
 from brainldm.register.template import load_template
+from brainldm.register.whole import Wholeness, wholeness
 from brainldm.simulate.template_head import simulate
 
 DEMO = load_config("demo")

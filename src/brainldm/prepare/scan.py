@@ -21,10 +21,10 @@ from brainldm.prepare.quality import BINS, figure
 from brainldm.prepare.reading import read_scan
 from brainldm.prepare.sharp import sharpen, sources
 from brainldm.prepare.subjects import Subject
-from brainldm.prepare.whole import Wholeness, wholeness
 from brainldm.register.images import correct_bias, moved
 from brainldm.register.reference import Reference
 from brainldm.register.rigid import check_place, register
+from brainldm.register.whole import Wholeness, wholeness
 from brainldm.segment.ants import Ants
 
 

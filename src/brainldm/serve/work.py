@@ -22,10 +22,10 @@ from brainldm.pipeline.brain import BrainLDM
 from brainldm.pipeline.choice import Model, Sampling
 from brainldm.pipeline.request import Request, match_requests
 from brainldm.prepare.reading import read_scan
-from brainldm.prepare.whole import wholeness
 from brainldm.register.images import moved
 from brainldm.register.reference import Reference
 from brainldm.register.rigid import check_place, register
+from brainldm.register.whole import wholeness
 from brainldm.segment.network import Network
 from brainldm.serve.library import Library
 from brainldm.serve.limits import Limits
