@@ -16,7 +16,8 @@ SHELL = ("bash", "console", "shell")
 SHOWN = ("text", "json", "yaml")  # what is printed or written, not typed
 SHORTER = {"--number": "2", "--steps": "2"}
 """What the tests ask for, in place of the documents' numbers."""
-SAMPLES = (["generate"], ["cohort", "run"])
+SAMPLES = {("generate",): "2", ("cohort", "run"): "2", ("edit",): "6"}
+"""The steps of verbs that sample, where the documents leave them out."""
 
 RUN = [each for each in DOCUMENTS if any(block.not_run is None for block in blocks(each))]
 PEOPLE = "participant_id\tsex\tage\tventricular_volume_ml\tbrain_volume_ml\n" + "".join(
@@ -27,8 +28,10 @@ PEOPLE = "participant_id\tsex\tage\tventricular_volume_ml\tbrain_volume_ml\n" + 
 def shortened(words: list[str]) -> list[str]:
     """A `brainldm` command with fewer samples and steps."""
     short = [SHORTER.get(before, word) for before, word in zip(["", *words], words, strict=False)]
-    samples = any(words[1 : 1 + len(verb)] == verb for verb in SAMPLES)
-    return short + (["--steps", SHORTER["--steps"]] if samples and "--steps" not in words else [])
+    if "--steps" not in words:
+        for verb, steps in SAMPLES.items():
+            short += ["--steps", steps] if tuple(words[1 : 1 + len(verb)]) == verb else []
+    return short
 
 
 @pytest.fixture

@@ -12,6 +12,7 @@ from brainldm.cli.command import add
 from brainldm.cli.convert import Convert
 from brainldm.cli.demo import demo
 from brainldm.cli.download import Download
+from brainldm.cli.edit import Edit
 from brainldm.cli.evaluate import Evaluate
 from brainldm.cli.generate import Generate
 from brainldm.cli.info import Info
@@ -31,7 +32,7 @@ app = typer.Typer(
     context_settings={"help_option_names": ["-h", "--help"]},
 )
 for command in (
-    *(Generate, Reconstruct, Segment, Serve, Info, Convert, Download),
+    *(Generate, Edit, Reconstruct, Segment, Serve, Info, Convert, Download),
     *(Unires, Prepare, Simulate, Evaluate),
 ):
     add(app, command)

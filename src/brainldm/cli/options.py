@@ -2,12 +2,14 @@
 
 from __future__ import annotations
 
+from collections.abc import Sequence
 from dataclasses import dataclass
 from pathlib import Path
 from typing import TYPE_CHECKING, Annotated
 
 import typer
 
+from brainldm.errors import UsageError
 from brainldm.threads import use_threads
 
 if TYPE_CHECKING:
@@ -36,6 +38,33 @@ def number(text: str) -> float:
 def names(text: str) -> tuple[str, ...]:
     """Names with commas between them."""
     return tuple(name.strip() for name in text.split(",") if name.strip())
+
+
+def assigned(texts: Sequence[str], option: str) -> dict[str, str]:
+    """The names and values of NAME=VALUE, each name once; `option` they were given with.
+
+    Raises:
+        UsageError: one is not NAME=VALUE, or a name is there twice.
+    """
+    values: dict[str, str] = {}
+    for text in texts:
+        name, equals, value = text.partition("=")
+        if not (name and equals and value):
+            raise UsageError(
+                f"{option} is {text!r}: expected NAME=VALUE, such as field_strength_t=3."
+            )
+        if name in values:
+            raise UsageError(f"{option} {name} was given twice: expected one value for it.")
+        values[name] = value
+    return values
+
+
+def number_or_label(text: str) -> str | float:
+    """A number where it reads as one; on the model's own scale, a sex may be one."""
+    try:
+        return float(text)
+    except ValueError:
+        return text
 
 
 def _models() -> list[str]:

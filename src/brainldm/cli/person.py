@@ -7,7 +7,7 @@ from typing import Annotated
 
 import typer
 
-from brainldm.cli.options import number
+from brainldm.cli.options import assigned, number, number_or_label
 from brainldm.conditions import STANDARD, Conditions
 from brainldm.config import ModelConfig
 from brainldm.errors import UsageError
@@ -71,7 +71,7 @@ class PersonOptions:
                 its own.
         """
         return Conditions(
-            _number_or_label(self.sex) if self.sex and self.normalised else self.sex,
+            number_or_label(self.sex) if self.sex and self.normalised else self.sex,
             self.age,
             self.ventricular_volume_ml,
             self.brain_volume_ml,
@@ -82,25 +82,11 @@ class PersonOptions:
     def _others(self, config: ModelConfig) -> dict[str, str | float]:
         labels = {variable.name: variable.labels or () for variable in config.conditions}
         others: dict[str, str | float] = {}
-        for text in self.condition or ():
-            name, equals, value = text.partition("=")
-            if not (name and equals and value):
-                raise UsageError(
-                    f"--condition is {text!r}: expected NAME=VALUE, such as field_strength_t=3."
-                )
+        for name, value in assigned(self.condition or (), "--condition").items():
             if name in STANDARD:
                 raise UsageError(
-                    f"--condition {text}: give it as --{name.replace('_', '-')} {value} instead."
+                    f"--condition {name}={value}: give it as --{name.replace('_', '-')} {value} "
+                    "instead."
                 )
-            if name in others:
-                raise UsageError(f"--condition {name} was given twice: expected one value for it.")
-            others[name] = value if value in labels.get(name, ()) else _number_or_label(value)
+            others[name] = value if value in labels.get(name, ()) else number_or_label(value)
         return others
-
-
-def _number_or_label(text: str) -> str | float:
-    """A number where it reads as one; on the model's own scale, a sex may be one."""
-    try:
-        return float(text)
-    except ValueError:
-        return text

@@ -22,6 +22,9 @@ from brainldm.files import read_json
 OURS = "brainldm"
 """The key of what BIDS does not define."""
 
+MNI152 = "MNI152, RAS+, mm"
+"""What `Provenance.space` says of images in it."""
+
 Number = Annotated[int, Field(ge=-(2**63), lt=2**63)] | FiniteFloat
 
 
@@ -68,6 +71,37 @@ class Registration(_Record):
     similarity: FiniteFloat
 
 
+class Edit(_Record):
+    """What a model changed in a head, and how far that can be trusted.
+
+    Args:
+        kind: counterfactual, inpainting or interpolation.
+        known: conditions of the head as it was, and where each is from.
+        like: native (the scan's own voxels) or model (as the model decodes it).
+        steps: of the walk up to the noise and down again.
+        kept: the share of voxels that are the scan's, bit for bit.
+        farthest_mm: that anything moved.
+        noise_rms: of the noise that gives the scan back; 1 for a head that the model knows.
+        floor_psnr: of the autoencoder alone against the scan on the model's grid, dB.
+        trip_psnr: of the scan sent up to the noise and down again, dB.
+        seed: of what was filled in.
+        doubts: why it is not to be trusted.
+    """
+
+    kind: str
+    known: dict[str, Condition] = {}
+    origins: dict[str, str] = {}
+    like: str = ""
+    steps: int = 0
+    kept: FiniteFloat | None = None
+    farthest_mm: FiniteFloat | None = None
+    noise_rms: FiniteFloat | None = None
+    floor_psnr: FiniteFloat | None = None
+    trip_psnr: FiniteFloat | None = None
+    seed: int | None = None
+    doubts: tuple[str, ...] = ()
+
+
 class Provenance(_Record):
     """Where an image comes from; what does not apply to it is not set, and not written.
 
@@ -91,6 +125,8 @@ class Provenance(_Record):
         skull_stripped: there is nothing around the brain.
         incomplete: the head is stripped or cropped, and was asked for.
         notes: what a person should know of a prepared scan.
+        derived_from: the scans that were edited.
+        edit: what was changed in them.
     """
 
     version: str = ""
@@ -112,6 +148,8 @@ class Provenance(_Record):
     skull_stripped: bool = False
     incomplete: bool = False
     notes: tuple[str, ...] = ()
+    derived_from: tuple[Source, ...] = ()
+    edit: Edit | None = None
 
     @property
     def values(self) -> dict[str, str | float]:
@@ -216,6 +254,30 @@ def reconstruction_sidecar(
     )
 
 
+def edited_sidecar(
+    config: ModelConfig, model_hash: str, edit: Mapping[str, Any], **more: Any
+) -> dict[str, Any]:
+    """The sidecar of a head that was edited: derived from a scan, and synthetic.
+
+    Args:
+        config: the model's.
+        model_hash: the model's weights.
+        edit: the fields of an `Edit`.
+        more: further fields of `Provenance`; `derived_from` among them.
+    """
+    sources = [source.name for source in more["derived_from"]]
+    return _made_by(config, model_hash, edit=edit, **more).within(
+        {
+            "Description": "T1-weighted head, edited by a latent diffusion model: derived from a "
+            "scan, and synthetic; shows what never was",
+            "Sources": sources,
+            "SkullStripped": False,
+            "Units": "arbitrary",
+            "synthetic": True,
+        }
+    )
+
+
 def prepared_sidecar(provenance: Provenance) -> dict[str, Any]:
     """The sidecar of a scan that `brainldm prepare` brought to a model's grid."""
     return provenance.within(
@@ -231,5 +293,5 @@ def prepared_sidecar(provenance: Provenance) -> dict[str, Any]:
 def _made_by(config: ModelConfig, model_hash: str, **more: Any) -> Provenance:
     origin = {"name": config.name, "hash": model_hash, "licence": config.provenance["licence"]}
     return Provenance.model_validate(
-        {"version": __version__, "model": origin, "space": "MNI152, RAS+, mm", **more}
+        {"version": __version__, "model": origin, "space": MNI152, **more}
     )

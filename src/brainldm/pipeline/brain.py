@@ -31,6 +31,7 @@ from brainldm.models.unet import DiffusionUNet
 from brainldm.pipeline.batches import Progress, Watch, batches
 from brainldm.pipeline.choice import Model, Sampling
 from brainldm.pipeline.display import as_html, as_text, bars, facts
+from brainldm.pipeline.editing import Editing
 from brainldm.pipeline.loading import Networks
 from brainldm.pipeline.request import Person, Request, match_requests, one_way
 from brainldm.pipeline.sample import Sample
@@ -40,7 +41,7 @@ from brainldm.sampling.schedules import Schedule
 from brainldm.sampling.solvers import DEFAULT_SAMPLER, Solver
 
 
-class BrainLDM:
+class BrainLDM(Editing):
     """A latent diffusion model of T1-weighted heads; `from_pretrained` loads one.
 
     Args:

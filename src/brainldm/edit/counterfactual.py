@@ -1,0 +1,132 @@
+"""The same head under other conditions: counterfactuals of a scan."""
+
+from __future__ import annotations
+
+from collections.abc import Iterator, Mapping, Sequence
+from typing import Any, Literal
+
+import numpy as np
+from jaxtyping import Float
+from numpy import ndarray as Array
+
+from brainldm.conditions import Conditions
+from brainldm.dataset.sidecar import MNI152, Registration, edited_sidecar
+from brainldm.edit.difference import Difference
+from brainldm.edit.inverted import Inverted
+from brainldm.image.volume import Volume
+from brainldm.metrics.similarity import psnr
+from brainldm.pipeline.batches import Progress
+
+Like = Literal["native", "model"]
+LIKE: tuple[Like, ...] = ("native", "model")
+
+
+def counterfactuals(
+    inverted: Inverted,
+    people: Sequence[Conditions],
+    like: Like = "native",
+    *,
+    extrapolate: bool = False,
+    progress: Progress | None = None,
+) -> Iterator[Volume]:
+    """The scan as it would be, for each of several conditions.
+
+    Args:
+        inverted: the scan.
+        people: what is asked for.
+        like: "native" is the scan itself, in its own space, with what the model changed; "model"
+            is what the model decodes, on its grid.
+        extrapolate: accept conditions outside the model's ranges.
+        progress: called after each step.
+
+    Raises:
+        BrainLDMError: as `Inverted.walk`.
+    """
+    # With the scan's own conditions first: what the way itself changes is in both images.
+    walked = inverted.walk(
+        [inverted.known.conditions, *people], extrapolate=extrapolate, progress=progress
+    )
+    back, *latents = walked
+    before = inverted.picture(back[None])
+    measured = {"trip_psnr": round(psnr(before, inverted.image.array), 2)}
+    for done, (latent, asked) in enumerate(zip(latents, people, strict=True), 1):
+        images = before, inverted.picture(latent[None])
+        yield _volume(inverted, images, asked, like, measured)
+        if progress:
+            progress(done, len(people), "decode")
+
+
+def _volume(
+    inverted: Inverted,
+    images: tuple[Float[Array, "x y z"], Float[Array, "x y z"]],
+    asked: Conditions,
+    like: Like,
+    measured: Mapping[str, Any],
+) -> Volume:
+    original, grid = inverted.original, inverted.model.grid
+    if like == "model":
+        said = metadata(inverted, "counterfactual", asked, {**measured, "like": like}, MNI152)
+        return Volume(images[1], grid.matrix, said, scaled=True)
+    difference = Difference.between(*images, grid)
+    changed = difference.within(original, scale_of(inverted))
+    found = {
+        "like": like,
+        "kept": round(changed.kept, 4),
+        "farthest_mm": round(changed.farthest, 2),
+    }
+    said = metadata(inverted, "counterfactual", asked, {**measured, **found})
+    volume = original.volume
+    return Volume(changed.array, volume.affine, said, volume.scaled)
+
+
+def scale_of(inverted: Inverted) -> float:
+    """The scan's intensities for 1 of the model's."""
+    low, high = (inverted.image.metadata or {}).get("intensity_scaled_from", (0.0, 1.0))
+    return float(high - low)
+
+
+def metadata(
+    inverted: Inverted,
+    kind: str,
+    asked: Conditions,
+    found: Mapping[str, Any],
+    space: str | None = None,
+) -> dict[str, Any]:
+    """The sidecar of a result.
+
+    Args:
+        inverted: the scan.
+        kind: of the edit.
+        asked: the conditions of the result.
+        found: further fields of `Edit`.
+        space: of the result; that of the scan if None.
+    """
+    original, model = inverted.original, inverted.model
+    more: dict[str, Any] = {}
+    if original.similarity is not None:
+        motion = np.asarray(original.motion).tolist()
+        more["registration"] = Registration(matrix=motion, similarity=original.similarity)
+    if space is None:
+        space = MNI152 if original.in_mni else "that of the scan"
+    if space == MNI152 and (original.volume.scaled or found.get("like") == "model"):
+        more["intensity"] = {"scale": [0, 1]}
+    edit = {
+        "kind": kind,
+        "known": model.ranges.describe(inverted.known.conditions),
+        "origins": dict(inverted.known.origins),
+        "steps": inverted.steps,
+        "noise_rms": round(inverted.noise_rms, 3),
+        "floor_psnr": round(inverted.floor_psnr, 2),
+        "doubts": inverted.doubts,
+        **found,
+    }
+    return edited_sidecar(
+        model.config,
+        model.hash,
+        edit,
+        conditions=model.ranges.describe(asked),
+        space=space,
+        derived_from=(original.source,),
+        notes=original.notes,
+        **more,
+    )

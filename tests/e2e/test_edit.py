@@ -1,0 +1,95 @@
+"""`brainldm edit` with the demo model, and what it refuses before it loads one."""
+
+from __future__ import annotations
+
+import json
+from pathlib import Path
+
+import nibabel as nib
+import numpy as np
+import pytest
+from nilearn.datasets import load_mni152_template
+
+from brainldm import BrainLDM, Volume
+from brainldm.edit import demons
+from tests.commands import Cli, names, refused
+
+PERSON = {"sex": "F", "age": 60, "ventricular_volume_ml": 25, "brain_volume_ml": 1500}
+KNOWN = tuple(part for name, value in PERSON.items() for part in ("--known", f"{name}={value}"))
+
+
+@pytest.fixture(scope="module")
+def head(tmp_path_factory: pytest.TempPathFactory) -> Path:
+    """A head of the demo model, with its sidecar."""
+    model = BrainLDM.from_pretrained("demo")
+    [volume] = model.generate(PERSON, seed=3, steps=6, progress=False)
+    return volume.save(tmp_path_factory.mktemp("heads") / "head_T1w.nii.gz")
+
+
+@pytest.fixture(autouse=True)
+def quick(monkeypatch: pytest.MonkeyPatch) -> None:
+    monkeypatch.setattr(demons, "LEVELS", ((4, 30), (2, 20), (1, 2)))
+
+
+def test_a_series_of_larger_ventricles(head: Path, tmp_path: Path, cli: Cli) -> None:
+    asked = ("edit", str(head), "--ventricular-volume-ml", "+15,+40", "--steps", "5")
+    result = cli(*asked, "--out", "edited")
+    assert result.code == 0, result.err
+    stems = [f"head_T1w_ventricular-volume-{ml}" for ml in (40, 65)]
+    ends = ("json", "nii.gz", "png")
+    folder = tmp_path / "edited"
+    assert names(folder) == sorted(
+        ["head_T1w_edit.html", *(f"{stem}.{end}" for stem in stems for end in ends)]
+    )
+    scan = Volume.load(head).array
+    first, second = (Volume.load(folder / f"{stem}.nii.gz").array for stem in stems)
+    middle = (slice(28, 52), slice(45, 80), slice(30, 50))
+    dark = [int((image[middle] < 0.35).sum()) for image in (scan, first, second)]
+    assert dark[0] < dark[1] < dark[2]
+    said = json.loads((folder / f"{stems[0]}.json").read_text())
+    assert said["synthetic"] is True
+    record = said["brainldm"]
+    assert record["derived_from"][0]["name"] == head.name
+    assert record["edit"]["origins"]["age"] == "sidecar"
+    assert record["edit"]["kept"] == pytest.approx(np.mean(first == scan), abs=0.02)
+    assert record["edit"]["trip_psnr"] > record["edit"]["floor_psnr"] - 1
+    assert record["edit"]["doubts"] == []
+    page = (folder / "head_T1w_edit.html").read_text()
+    assert page.count("data:image/jpeg") == 2
+    assert f"{stems[1]}.nii.gz" in result.out
+    assert "dB" in result.out
+    refused(cli(*asked, "--out", "edited"), "Would overwrite", stems[0])
+
+
+def test_what_stands_nowhere_is_asked_for(head: Path, tmp_path: Path, cli: Cli) -> None:
+    bare = tmp_path / "scan.nii.gz"
+    nib.save(nib.load(head), bare)
+    edit = ("edit", "scan.nii.gz", "--registered", "--age", "+5")
+    refused(cli(*edit), "not given: sex, age", "--known sex=F|M --known age=63")
+    refused(cli(*edit, "--known", "sex=F"), "not given: age, ventricular_volume_ml")
+    refused(cli(*edit, *KNOWN[:-1], "brain_volume_ml=9"), "brain_volume_ml is 9 mL")
+    refused(cli(*edit, "--known", "weight=3"), "--known weight: expected a condition of the model")
+    refused(cli(*edit, "--known", "sex"), "--known is 'sex': expected NAME=VALUE")
+
+
+def test_changes_that_cannot_be_made_are_refused(head: Path, cli: Cli) -> None:
+    edit = ("edit", str(head))
+    refused(cli(*edit), "Nothing is to change", "--age +10")
+    refused(cli(*edit, "--age", "+50"), "age is 110 years", "--extrapolate")
+    refused(cli(*edit, "--age", "+5", "--steps", "0"), "steps is 0")
+    refused(cli(*edit, "--age", "old"), "age is 'old': expected a number")
+    refused(cli(*edit, "--age", "50,60", "--sex", "M,F,M"), "age has 2")
+    refused(cli(*edit, "--age", "70,+10"), "Two results would be age-70")
+    refused(cli(*edit, "--condition", "height=+3"), "no condition height")
+    refused(cli(*edit, "--condition", "age=3"), "give it as --age 3")
+    refused(cli(*edit, "--age", "70", "--segmenter", "nowhere", "--like", "model"), "nowhere")
+
+
+def test_scans_that_are_no_whole_heads_are_refused(tmp_path: Path, cli: Cli) -> None:
+    load_mni152_template(resolution=2).to_filename(tmp_path / "brain.nii.gz")
+    edit = ("edit", "brain.nii.gz", "--age", "+5", *KNOWN)
+    refused(cli(*edit, "--registered"), "is skull-stripped: expected a whole head")
+    empty = nib.Nifti1Image(np.zeros((80, 90, 80), np.float32), np.diag([2, 2, 2, 1]))
+    nib.save(empty, tmp_path / "empty.nii.gz")
+    refused(cli("edit", "empty.nii.gz", "--age", "+5", *KNOWN), "is empty")
+    refused(cli("edit", "nobody.nii.gz", "--age", "+5"), "nobody.nii.gz")

@@ -1,0 +1,156 @@
+"""Editing with a model of toy size: what comes back, and what it says of itself."""
+
+from __future__ import annotations
+
+from pathlib import Path
+from typing import Any
+
+import numpy as np
+import pytest
+import torch
+
+from brainldm import Conditions, Volume
+from brainldm.dataset.sidecar import MNI152, Provenance
+from brainldm.edit import inverted as inverting
+from brainldm.errors import DataError, UsageError
+from brainldm.metrics.similarity import psnr
+from brainldm.pipeline.brain import BrainLDM
+from tests.toy import PERSON
+
+
+@pytest.fixture(scope="module")
+def model(toy_directory: Path) -> BrainLDM:
+    """A toy model whose network says little, as the walk up of a wild one has no end."""
+    networks = BrainLDM.from_pretrained(toy_directory, device="cpu", dtype="float32").networks
+    for parameter in networks.unet.out.parameters():
+        parameter *= 0.1
+    schedule = networks.config.schedule.model_copy(update={"prediction": "v"})
+    networks.config = networks.config.model_copy(update={"schedule": schedule})
+    return BrainLDM(networks)
+
+
+CHANGES = {"age": "+5", "ventricular_volume_ml": 40}
+
+
+def head(model: BrainLDM, size: float = 60.0) -> Volume:
+    """A ball in the middle of the model's grid."""
+    x, y, z = model.grid.points()
+    far = np.sqrt(x**2 + (y / 1.2) ** 2 + z**2)
+    return Volume((0.9 / (1 + np.exp((far - size) / 4))).astype(np.float32), model.affine)
+
+
+def edit(model: BrainLDM, volume: Volume, changes: Any = CHANGES, **options: Any) -> list[Volume]:
+    return model.edit(volume, changes, PERSON, steps=3, progress=False, **options)
+
+
+def test_the_noise_gives_the_scan_back(model: BrainLDM) -> None:
+    found = model.invert(head(model), PERSON, steps=4)
+    back = found.walk([PERSON])
+    assert float((back - found.latent).norm() / found.latent.norm()) < 0.05
+    trip = psnr(found.picture(back), found.image.array)
+    assert trip == pytest.approx(found.floor_psnr, abs=1)
+    assert found.noise.shape == (1, *model.config.latent.shape)
+    assert found.noise_rms == pytest.approx(float(found.noise.square().mean() ** 0.5), rel=1e-3)
+
+
+def test_a_result_says_what_it_is_derived_from_and_that_it_is_synthetic(model: BrainLDM) -> None:
+    scan = head(model)
+    first, second = edit(model, scan, [CHANGES, {"sex": "M"}])
+    assert first.metadata is not None
+    assert first.metadata["synthetic"] is True
+    assert first.metadata["Sources"] == ["array"]
+    record = Provenance.of(first.metadata)
+    assert record.values == {**PERSON.given, "age": 70, "ventricular_volume_ml": 40}
+    assert Provenance.of(second.metadata).values["sex"] == "M"
+    assert record.edit is not None
+    assert {n: c.value for n, c in record.edit.known.items()} == PERSON.given
+    assert set(record.edit.origins.values()) == {"given"}
+    assert record.edit.kept == pytest.approx(np.mean(first.array == scan.array), abs=0.02)
+    [source] = record.derived_from
+    assert len(source.sha256) == 64
+    assert record.space == MNI152
+    assert first.grid == scan.grid
+
+
+def test_the_models_own_grid_can_be_asked_for(model: BrainLDM) -> None:
+    scan = head(model)
+    fine = Volume(np.kron(scan.array, np.ones((2, 2, 2))), model.grid.coarser(0.5).matrix)
+    [native] = edit(model, fine)
+    [decoded] = edit(model, fine, like="model")
+    assert native.grid == fine.grid
+    assert decoded.grid == model.grid
+    assert decoded.scaled
+    with pytest.raises(UsageError, match="like is 'mni': expected one of native, model"):
+        edit(model, fine, like="mni")
+
+
+def test_the_same_conditions_change_nothing(model: BrainLDM) -> None:
+    scan = head(model)
+    [same] = edit(model, scan, {"age": "+0"})
+    assert np.array_equal(same.array, scan.array)
+
+
+def test_progress_counts_all_steps(model: BrainLDM) -> None:
+    said = []
+    model.edit(head(model), CHANGES, PERSON, steps=3, progress=lambda *told: said.append(told))
+    denoised = [(done, total) for done, total, phase in said if phase == "denoise"]
+    assert denoised == sorted(denoised)
+    assert denoised[-1] == (9, 9)  # up, and two down
+    assert said[-1] == (1, 1, "decode")
+
+
+def test_what_is_known_stands_in_the_metadata_or_is_asked_for(model: BrainLDM) -> None:
+    scan = head(model)
+    with pytest.raises(UsageError, match="not given: sex, age"):
+        model.edit(scan, CHANGES, {"ventricular_volume_ml": 20, "brain_volume_ml": 1400})
+    [made] = model.generate(PERSON, seed=1, steps=2, progress=False)
+    [edited] = model.edit(made, {"age": "+5"}, steps=2, progress=False)
+    record = Provenance.of(edited.metadata)
+    assert record.values["age"] == 70
+    assert record.edit is not None
+    assert record.edit.origins["age"] == "metadata"
+    scaled = Conditions.from_normalised("F", 0.5, 0.5, 0.5)
+    [edited] = model.edit(made, {"age": "+1"}, scaled, steps=2, progress=False)
+    record = Provenance.of(edited.metadata)
+    assert record.edit is not None
+    assert record.edit.origins["age"] == "given"
+
+
+def test_conditions_outside_the_ranges_are_refused(model: BrainLDM) -> None:
+    with pytest.raises(UsageError, match="age is 165"):
+        edit(model, head(model), {"age": "+100"})
+    assert edit(model, head(model), {"age": "+20"}, extrapolate=True)
+    with pytest.raises(UsageError, match="no condition weight"):
+        model.edit(head(model), CHANGES, {"weight": 3})
+
+
+def test_a_scan_that_the_model_cannot_represent_is_refused(
+    model: BrainLDM, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    monkeypatch.setattr(inverting, "USUAL_NOISE", 0.0)
+    [doubtful] = edit(model, head(model))
+    record = Provenance.of(doubtful.metadata)
+    assert record.edit is not None
+    assert "the model hardly knows such a scan" in record.edit.doubts[0]
+    monkeypatch.setattr(inverting, "MOST_NOISE", 0.1)
+    with pytest.raises(DataError, match=r"cannot represent this scan.*root mean square of \d"):
+        edit(model, head(model))
+
+
+def test_images_that_are_no_heads_are_refused(model: BrainLDM) -> None:
+    flat = Volume(np.ones(model.grid.shape), model.affine)
+    with pytest.raises(DataError, match="empty or constant"):
+        edit(model, flat)
+    elsewhere = np.array(model.affine)
+    elsewhere[:3, 3] += 5000
+    with pytest.raises(DataError, match="does not touch"):
+        edit(model, Volume(head(model).array, elsewhere))
+    motion = np.eye(4)
+    motion[:3, 3] = -5000
+    assert edit(model, Volume(head(model).array, elsewhere), motion=motion)
+
+
+def test_the_same_seedless_edit_is_the_same(model: BrainLDM) -> None:
+    first, second = (edit(model, head(model))[0] for _ in range(2))
+    assert np.array_equal(first.array, second.array)
+    assert torch.is_grad_enabled()
