@@ -11,8 +11,11 @@ import pytest
 from nilearn.datasets import load_mni152_template
 
 from brainldm import BrainLDM, Volume
+from brainldm.dataset.sidecar import MNI152
 from brainldm.edit import demons
 from tests.commands import Cli, names, refused
+from tests.tame import head as ball
+from tests.tame import write_tame_model
 
 PERSON = {"sex": "F", "age": 60, "ventricular_volume_ml": 25, "brain_volume_ml": 1500}
 KNOWN = tuple(part for name, value in PERSON.items() for part in ("--known", f"{name}={value}"))
@@ -59,6 +62,48 @@ def test_a_series_of_larger_ventricles(head: Path, tmp_path: Path, cli: Cli) -> 
     assert f"{stems[1]}.nii.gz" in result.out
     assert "dB" in result.out
     refused(cli(*asked, "--out", "edited"), "Would overwrite", stems[0])
+
+
+def test_a_lesion_is_filled(head: Path, tmp_path: Path, cli: Cli) -> None:
+    scan = Volume.load(head)
+    mask = np.zeros(scan.array.shape, np.float32)
+    mask[48:54, 60:66, 45:50] = 1  # in the white matter of one side
+    broken = Volume(np.where(mask > 0, 0, scan.array).astype(np.float32), scan.affine, scaled=True)
+    broken.save(tmp_path / "scan.nii.gz")
+    Volume(mask, scan.affine).save(tmp_path / "lesion.nii.gz")
+    fill = ("edit", "scan.nii.gz", "--registered", "--scaled", *KNOWN, "--mask", "lesion.nii.gz")
+    result = cli(*fill, "--seed", "1", "--steps", "4", "--out", "filled")
+    assert result.code == 0, result.err
+    filled = Volume.load(tmp_path / "filled" / "scan_inpainted_seed-1.nii.gz").array
+    far = np.ones(mask.shape, bool)
+    far[46:56, 58:68, 43:52] = False
+    assert np.array_equal(filled[far], broken.array[far])
+    inside = mask > 0
+    error = [np.abs(image - scan.array)[inside].mean() for image in (broken.array, filled)]
+    assert error[1] < 0.2 * error[0]
+    Volume(mask[1:], scan.affine).save(tmp_path / "other.nii.gz")
+    refused(cli(*fill[:-1], "other.nii.gz"), "another grid than the scan")
+    refused(cli(*fill, "--age", "+5"), "Got a change of conditions and --mask")
+    refused(cli(*fill, "--number", "0"), "--number is 0")
+
+
+def test_heads_on_the_way_to_another(tmp_path: Path, cli: Cli) -> None:
+    model = write_tame_model(tmp_path)
+    ball(BrainLDM.from_pretrained(model)).save(tmp_path / "ball.nii.gz")
+    said = {name: {"value": value} for name, value in PERSON.items()}
+    made = {"space": MNI152, "conditions": said, "intensity": {"scale": [0, 1]}}
+    (tmp_path / "ball.json").write_text(json.dumps({"brainldm": made}))
+    edit = ("edit", "ball.nii.gz", "--model", str(model), "--steps", "3")
+    other = ("--with", "ball.nii.gz", "--known-of-other", "age=80")
+    result = cli(*edit, *other, "--number", "2", "--out", "way")
+    assert result.code == 0, result.err
+    stems = [f"ball_interpolated-{place}" for place in (1, 2)]
+    said = [json.loads((tmp_path / "way" / f"{stem}.json").read_text()) for stem in stems]
+    ages = [each["brainldm"]["conditions"]["age"]["value"] for each in said]
+    assert ages == pytest.approx([60, 80])
+    refused(cli(*edit, *other, "--number", "1"), "expected 2 or more")
+    refused(cli(*edit, "--age", "70", "--number", "3"), "--number is for --mask")
+    refused(cli(*edit, "--age", "70", "--seed", "3"), "--seed is for --mask alone")
 
 
 def test_what_stands_nowhere_is_asked_for(head: Path, tmp_path: Path, cli: Cli) -> None:

@@ -15,28 +15,16 @@ from brainldm.edit import inverted as inverting
 from brainldm.errors import DataError, UsageError
 from brainldm.metrics.similarity import psnr
 from brainldm.pipeline.brain import BrainLDM
+from tests.tame import head, tame_model
 from tests.toy import PERSON
 
 
 @pytest.fixture(scope="module")
 def model(toy_directory: Path) -> BrainLDM:
-    """A toy model whose network says little, as the walk up of a wild one has no end."""
-    networks = BrainLDM.from_pretrained(toy_directory, device="cpu", dtype="float32").networks
-    for parameter in networks.unet.out.parameters():
-        parameter *= 0.1
-    schedule = networks.config.schedule.model_copy(update={"prediction": "v"})
-    networks.config = networks.config.model_copy(update={"schedule": schedule})
-    return BrainLDM(networks)
+    return tame_model(toy_directory)
 
 
 CHANGES = {"age": "+5", "ventricular_volume_ml": 40}
-
-
-def head(model: BrainLDM, size: float = 60.0) -> Volume:
-    """A ball in the middle of the model's grid."""
-    x, y, z = model.grid.points()
-    far = np.sqrt(x**2 + (y / 1.2) ** 2 + z**2)
-    return Volume((0.9 / (1 + np.exp((far - size) / 4))).astype(np.float32), model.affine)
 
 
 def edit(model: BrainLDM, volume: Volume, changes: Any = CHANGES, **options: Any) -> list[Volume]:

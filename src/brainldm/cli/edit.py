@@ -9,34 +9,23 @@ from typing import TYPE_CHECKING, Annotated, ClassVar, Literal
 import typer
 
 from brainldm.cli import voice
-from brainldm.cli.options import (
-    ModelOptions,
-    Out,
-    Overwrite,
-    Scaled,
-    Segmenter,
-    assigned,
-    integer,
-    number_or_label,
-)
-from brainldm.config.slips import did_you_mean
+from brainldm.cli.options import Out, Overwrite, assigned, integer
+from brainldm.cli.scan import Known_, ScanOptions
 from brainldm.errors import UsageError
 from brainldm.files import make_folder, refuse_existing
 
 if TYPE_CHECKING:
-    from brainldm.conditions import Conditions
     from brainldm.config import ModelConfig
     from brainldm.edit.inverted import Inverted
-    from brainldm.edit.known import Known
-    from brainldm.edit.original import Original
+    from brainldm.edit.jobs import Change, Fill, Interpolate, Job
     from brainldm.edit.writing import Edited
 
 CHANGE = "Change (75 is what it is to be, +10 or -5 the difference; several with commas)"
 
 
 @dataclass(frozen=True, kw_only=True)
-class Edit(ModelOptions):
-    """Change a real scan: the same head older, or with larger ventricles.
+class Edit(ScanOptions):
+    """Change a real scan: the same head older, with larger ventricles, or with a lesion filled.
 
     The scan is registered to MNI152 space, sent up to the noise that gives it back, and down again
     under other conditions. What the model changed then is changed in the scan itself, in its own
@@ -46,11 +35,9 @@ class Edit(ModelOptions):
     examples: ClassVar[tuple[str, ...]] = (
         "brainldm edit scan.nii.gz --age +10 --known sex=F --known age=61 --out edited",
         "brainldm edit heads/brain_seed-3_T1w.nii.gz --ventricular-volume-ml +10,+20 --out edited",
+        "brainldm edit scan.nii.gz --mask lesion.nii.gz --known sex=F --known age=61 --out filled",
     )
 
-    file: Annotated[
-        Path, typer.Argument(metavar="SCAN", help="T1-weighted scan of a whole head: NIfTI or MGH.")
-    ]
     age: Annotated[
         str | None, typer.Option(metavar="YEARS", help="Age in years.", rich_help_panel=CHANGE)
     ] = None
@@ -77,15 +64,6 @@ class Edit(ModelOptions):
             rich_help_panel=CHANGE,
         ),
     ] = None
-    known: Annotated[
-        list[str] | None,
-        typer.Option(
-            metavar="NAME=VALUE",
-            help="What the person is, as sex=F or age=61, if it does not stand beside the scan "
-            "(sidecar, participants.tsv); volumes are measured. Repeatable.",
-        ),
-    ] = None
-    segmenter: Segmenter = None
     like: Annotated[
         Literal["native", "model"],
         typer.Option(
@@ -93,59 +71,129 @@ class Edit(ModelOptions):
             "model decodes it, on its grid."
         ),
     ] = "native"
-    registered: Annotated[
-        bool, typer.Option("--registered", help="Take the scan as lying in MNI152 space.")
-    ] = False
-    scaled: Scaled = False
-    steps: Annotated[
+    mask: Annotated[
+        Path | None,
+        typer.Option(
+            metavar="FILE",
+            help="Part to be made anew, such as a lesion: an image on the scan's grid that is 0 "
+            "elsewhere.",
+        ),
+    ] = None
+    other: Annotated[
+        Path | None,
+        typer.Option(
+            "--with", metavar="SCAN", help="Other scan, to go to from this one step by step."
+        ),
+    ] = None
+    known_of_other: Known_ = None
+    number: Annotated[
         int | None,
         typer.Option(
             parser=integer,
             metavar="INTEGER",
-            help="Number of steps up to the noise, and down again; 16 if left out.",
+            help="Number of heads: with --mask with the seeds SEED, SEED + 1, ..., 1 if left out; "
+            "with --with on the way, both ends included, 5 if left out.",
         ),
     ] = None
-    extrapolate: Annotated[
-        bool, typer.Option("--extrapolate", help="Accept conditions outside the model's ranges.")
-    ] = False
+    seed: Annotated[
+        int | None,
+        typer.Option(
+            parser=integer,
+            metavar="INTEGER",
+            help="Seed for what is filled with --mask; a random one if left out.",
+        ),
+    ] = None
     out: Out = Path(".")
     overwrite: Overwrite = False
 
     def run(self) -> None:
         """Refuse what cannot be done, then do it."""
-        from brainldm.conditions import ConditionRanges
-        from brainldm.edit.changes import check_changes, people, series
         from brainldm.edit.reading import read_original
-        from brainldm.edit.writing import Edited, tag
-        from brainldm.image.plausible import check_header
-        from brainldm.sampling.schedules import Schedule
-        from brainldm.sampling.solvers import DDIM
+        from brainldm.edit.writing import Edited, caption
+        from brainldm.pipeline.brain import BrainLDM
+        from brainldm.pipeline.display import bars
 
         config = self.choice().config()
-        Schedule.of(config.schedule).timesteps(self._steps, DDIM().spacing)
-        changes = self._changes()
-        several = series(changes)
-        check_changes(several, config)
-        check_header(self.file)
-        known = self._known(config)
-        asked = people(known.conditions, several, config)
-        ranges = ConditionRanges(config.conditions)
-        ranges.normalise([known.conditions, *asked], self.extrapolate)
-        tags = [tag(each, list(changes)) for each in asked]
-        if len(set(tags)) < len(tags):
-            raise UsageError(f"Two results would be {tags[0]}: expected different ones.")
-        edited = Edited(self.out, self.file, tags)
+        walk, job = self.walk(config), self._job(config)
+        edited = Edited(self.out, self.file, job.tags)
         if not self.overwrite:
             refuse_existing(list(edited.files()))
         original = read_original(self.file, registered=self.registered, scaled=self.scaled)
         make_folder(self.out)
-        self._make(edited, original, known, asked)
+        model = BrainLDM.load(self.choice())
+        with bars(not voice.quiet) as progress:
+            inverted, before, results = job.make(model, original, walk, progress)
+            for place, volume in enumerate(results):
+                edited.write(place, before, volume)
+                typer.echo(f"{edited.images[place].name}: {caption(volume)}")
+        self._finish(edited, inverted)
 
-    @property
-    def _steps(self) -> int:
-        from brainldm.edit.inverted import STEPS
+    def _job(self, config: ModelConfig) -> Job:
+        """What is to be done."""
+        changes = self._changes()
+        wanted = [
+            name
+            for name, given in (
+                ("a change of conditions", changes),
+                ("--mask", self.mask),
+                ("--with", self.other),
+            )
+            if given
+        ]
+        if len(wanted) > 1:
+            raise UsageError(f"Got {' and '.join(wanted)}: expected one of them at a time.")
+        if self.seed is not None and not self.mask:
+            raise UsageError("--seed is for --mask alone: nothing else is drawn. Leave it out.")
+        if self.number is not None and not (self.mask or self.other):
+            raise UsageError(
+                "--number is for --mask and --with: expected several values of a condition "
+                "instead, such as --age 50,60,70."
+            )
+        if self.mask:
+            return self._fill(config, self.mask)
+        return (
+            self._interpolate(config, self.other) if self.other else self._change(config, changes)
+        )
 
-        return STEPS if self.steps is None else self.steps
+    def _change(self, config: ModelConfig, changes: dict[str, str]) -> Change:
+        from brainldm.conditions import ConditionRanges
+        from brainldm.edit.changes import check_changes, people, series
+        from brainldm.edit.jobs import Change
+
+        several = series(changes)
+        check_changes(several, config)
+        known = self.known_of(self.file, config, self.known)
+        asked = people(known.conditions, several, config)
+        ConditionRanges(config.conditions).normalise(asked, self.extrapolate)
+        return Change(known, asked, list(changes), self.like)
+
+    def _fill(self, config: ModelConfig, mask: Path) -> Fill:
+        from brainldm.edit.inpaint import enlarged
+        from brainldm.edit.jobs import Fill
+        from brainldm.image.volume import Volume
+        from brainldm.pipeline.request import random_seed
+        from brainldm.sampling.noise import check_seeds
+
+        number = 1 if self.number is None else self.number
+        if number < 1:
+            raise UsageError(f"--number is {number}: expected a number of heads, 1 or more.")
+        first = random_seed() if self.seed is None else self.seed
+        seeds = check_seeds(range(first, first + number))
+        known = self.known_of(self.file, config, self.known)
+        hole = enlarged(Volume.load(mask), Volume.load(self.file))
+        return Fill(known, hole, seeds)
+
+    def _interpolate(self, config: ModelConfig, other: Path) -> Interpolate:
+        from brainldm.edit.interpolate import check_number
+        from brainldm.edit.jobs import Interpolate
+        from brainldm.edit.reading import read_original
+
+        number = 5 if self.number is None else self.number
+        check_number(number)
+        known = self.known_of(self.file, config, self.known)
+        far = self.known_of(other, config, self.known_of_other, "--known-of-other")
+        there = read_original(other, registered=self.registered, scaled=self.scaled)
+        return Interpolate(known, there, far, number)
 
     def _changes(self) -> dict[str, str]:
         """What is to become of each condition, as it was typed."""
@@ -158,58 +206,6 @@ class Edit(ModelOptions):
             option, value = twice.replace("_", "-"), further[twice]
             raise UsageError(f"--condition {twice}={value}: give it as --{option} {value} instead.")
         return {**{name: text for name, text in typed.items() if text is not None}, **further}
-
-    def _known(self, config: ModelConfig) -> Known:
-        """What is known of the person."""
-        from brainldm.edit.known import TABLE, complete, in_table, written
-        from brainldm.edit.reading import sidecar_of
-        from brainldm.image.volume import Volume
-        from brainldm.segment.network import Network
-
-        typed = assigned(self.known or (), "--known")
-        names = [variable.name for variable in config.conditions]
-        unknown = next((name for name in typed if name not in names), None)
-        if unknown is not None:
-            raise UsageError(
-                f"--known {unknown}: expected a condition of the model, one of {', '.join(names)}."
-                + did_you_mean(unknown, names)
-            )
-        said = {
-            "given": {name: number_or_label(value) for name, value in typed.items()},
-            "sidecar": written(sidecar_of(self.file)),
-            TABLE: in_table(self.file),
-        }
-        network = Network.of(self.segmenter) if self.segmenter else None
-        return complete(config, said, lambda: Volume.load(self.file), network)
-
-    def _make(
-        self, edited: Edited, original: Original, known: Known, asked: list[Conditions]
-    ) -> None:
-        from brainldm.edit.counterfactual import counterfactuals
-        from brainldm.edit.inverted import Inverted
-        from brainldm.edit.writing import caption
-        from brainldm.pipeline.brain import BrainLDM
-        from brainldm.pipeline.display import bars
-
-        model = BrainLDM.load(self.choice())
-        with bars(not voice.quiet) as progress:
-            inverted = Inverted.of(
-                model,
-                original,
-                known,
-                steps=self._steps,
-                extrapolate=self.extrapolate,
-                progress=progress,
-                samples=len(asked) + 1,
-            )
-            before = original.volume if self.like == "native" else inverted.image
-            volumes = counterfactuals(
-                inverted, asked, self.like, extrapolate=self.extrapolate, progress=progress
-            )
-            for place, volume in enumerate(volumes):
-                edited.write(place, before, volume)
-                typer.echo(f"{edited.images[place].name}: {caption(volume)}")
-        self._finish(edited, inverted)
 
     def _finish(self, edited: Edited, inverted: Inverted) -> None:
         """Write the page, and say how far the results are to be trusted."""

@@ -10,7 +10,7 @@ from jaxtyping import Float
 from numpy import ndarray as Array
 
 from brainldm.conditions import Conditions
-from brainldm.dataset.sidecar import MNI152, Registration, edited_sidecar
+from brainldm.dataset.sidecar import MNI152, Registration, Source, edited_sidecar
 from brainldm.edit.difference import Difference
 from brainldm.edit.inverted import Inverted
 from brainldm.image.volume import Volume
@@ -91,6 +91,7 @@ def metadata(
     asked: Conditions,
     found: Mapping[str, Any],
     space: str | None = None,
+    sources: Sequence[Source] = (),
 ) -> dict[str, Any]:
     """The sidecar of a result.
 
@@ -100,6 +101,7 @@ def metadata(
         asked: the conditions of the result.
         found: further fields of `Edit`.
         space: of the result; that of the scan if None.
+        sources: all scans that it is derived from, if that is not this one alone.
     """
     original, model = inverted.original, inverted.model
     more: dict[str, Any] = {}
@@ -126,7 +128,7 @@ def metadata(
         edit,
         conditions=model.ranges.describe(asked),
         space=space,
-        derived_from=(original.source,),
+        derived_from=tuple(sources) or (original.source,),
         notes=original.notes,
         **more,
     )

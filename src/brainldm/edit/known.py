@@ -37,6 +37,7 @@ def complete(
     said: Mapping[str, Mapping[str, str | float]],
     head: Callable[[], Volume],
     network: Network | None,
+    option: str = "--known",
 ) -> Known:
     """Everything that a model is conditioned on, of one person.
 
@@ -45,6 +46,7 @@ def complete(
         said: where something stands, and what; the first that says it counts.
         head: gives the head, in any place, if it is to be measured.
         network: that measures; None is the one that ships, if one does.
+        option: of the command line, that says what stands nowhere.
 
     Raises:
         UsageError: something is not known, with what would say it.
@@ -73,7 +75,7 @@ def complete(
                     values[name], origins[name] = round(volume, 2), f"measured ({network.identity})"
     missing = [name for name in names if name not in values]
     if missing:
-        options = " ".join(f"--known {name}={_example(config, name)}" for name in missing)
+        options = " ".join(f"{option} {name}={_example(config, name)}" for name in missing)
         raise UsageError(
             f"Not known of this person, and not given: {', '.join(missing)}. Expected what the "
             f"model is conditioned on, such as {options} (conditions=... in Python){unmeasured}."

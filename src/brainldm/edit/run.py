@@ -4,6 +4,7 @@ from __future__ import annotations
 
 from collections.abc import Mapping, Sequence
 
+import numpy as np
 from jaxtyping import Float
 from numpy import ndarray as Array
 
@@ -11,6 +12,9 @@ from brainldm.conditions import Conditions
 from brainldm.dataset.sidecar import Provenance
 from brainldm.edit.changes import Changes, people
 from brainldm.edit.counterfactual import LIKE, Like, counterfactuals
+from brainldm.edit.inpaint import enlarged
+from brainldm.edit.inpaint import inpaint as filled
+from brainldm.edit.interpolate import between, check_number
 from brainldm.edit.inverted import STEPS, Inverted
 from brainldm.edit.known import Known, complete, written
 from brainldm.edit.original import Original
@@ -19,7 +23,8 @@ from brainldm.image.volume import Volume
 from brainldm.pipeline.batches import Progress
 from brainldm.pipeline.brain import BrainLDM
 from brainldm.pipeline.display import bars
-from brainldm.pipeline.request import Person
+from brainldm.pipeline.request import Person, random_seed
+from brainldm.sampling.noise import check_seeds
 
 
 def invert(
@@ -71,6 +76,61 @@ def edit(
             samples=len(asked) + 1,
         )
         return list(counterfactuals(inverted, asked, like, extrapolate=extrapolate, progress=shown))
+
+
+def inpaint(
+    model: BrainLDM,
+    volume: Volume,
+    mask: Volume | Array,
+    conditions: Person | None = None,
+    *,
+    seeds: Sequence[int] | None = None,
+    motion: Float[Array, "4 4"] | None = None,
+    steps: int | None = None,
+    extrapolate: bool = False,
+    progress: Progress | bool | None = None,
+) -> list[Volume]:
+    """As `BrainLDM.inpaint`."""
+    original = Original.of(volume, motion)
+    if not isinstance(mask, Volume):
+        mask = Volume(np.asarray(mask), volume.affine)
+    hole = enlarged(mask, volume)
+    known = known_of(model, original, conditions)
+    numbers = check_seeds([random_seed()] if seeds is None else seeds)
+    with bars(progress) as shown:
+        _, volumes = filled(
+            model,
+            original,
+            known,
+            hole,
+            numbers,
+            steps=steps or STEPS,
+            extrapolate=extrapolate,
+            progress=shown,
+        )
+        return list(volumes)
+
+
+def interpolate(
+    model: BrainLDM,
+    first: Inverted | Volume,
+    second: Inverted | Volume,
+    number: int,
+    *,
+    steps: int | None = None,
+    extrapolate: bool = False,
+    progress: Progress | bool | None = None,
+) -> list[Volume]:
+    """As `BrainLDM.interpolate`."""
+    check_number(number)
+    with bars(progress) as shown:
+        start, end = (
+            each
+            if isinstance(each, Inverted)
+            else invert(model, each, steps=steps, extrapolate=extrapolate, progress=False)
+            for each in (first, second)
+        )
+        return list(between(start, end, number, extrapolate=extrapolate, progress=shown))
 
 
 def known_of(model: BrainLDM, original: Original, conditions: Person | None) -> Known:

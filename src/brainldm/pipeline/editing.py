@@ -96,6 +96,82 @@ class Editing:
         )
         return volumes
 
+    def inpaint(
+        self,
+        volume: Volume,
+        mask: Volume | Array,
+        conditions: Person | None = None,
+        *,
+        seeds: Sequence[int] | None = None,
+        motion: Float[Array, "4 4"] | None = None,
+        steps: int | None = None,
+        extrapolate: bool = False,
+        progress: Progress | bool | None = None,
+    ) -> list[Volume]:
+        """A scan with a part made anew: a lesion filled, for instance.
+
+        Args:
+            volume: the scan.
+            mask: not 0 where it is to be made anew, on the scan's grid; enlarged by 2 mm. All
+                other voxels stay, bit for bit.
+            conditions: of the person.
+            seeds: one for each result; a random one if None.
+            motion: to MNI152 space.
+            steps: of the walk.
+            extrapolate: accept conditions outside the model's ranges.
+            progress: shows how far it is.
+
+        Returns:
+            A volume for each seed.
+
+        Raises:
+            DataError: a mask on another grid, empty, or of more than half of the scan.
+        """
+        volumes: list[Volume] = _run().inpaint(
+            self,
+            volume,
+            mask,
+            conditions,
+            seeds=seeds,
+            motion=motion,
+            steps=steps,
+            extrapolate=extrapolate,
+            progress=progress,
+        )
+        return volumes
+
+    def interpolate(
+        self,
+        first: Any,
+        second: Any,
+        number: int,
+        *,
+        steps: int | None = None,
+        extrapolate: bool = False,
+        progress: Progress | bool | None = None,
+    ) -> list[Volume]:
+        """Heads on the model's grid from one to another, spherically in noise.
+
+        Args:
+            first: where it starts: what `invert` gave, or a volume whose metadata say the
+                conditions.
+            second: where it ends.
+            number: of heads, 2 or more, with both ends as the model has them.
+            steps: of the walk; of what is inverted already, its own.
+            extrapolate: accept conditions outside the model's ranges.
+            progress: shows how far it is.
+        """
+        volumes: list[Volume] = _run().interpolate(
+            self,
+            first,
+            second,
+            number,
+            steps=steps,
+            extrapolate=extrapolate,
+            progress=progress,
+        )
+        return volumes
+
 
 def _run() -> Any:
     return import_module("brainldm.edit.run")
