@@ -18,14 +18,17 @@ from brainldm.simulate.deform import exponential, pull
 
 LEVELS = ((4, 40), (2, 40), (1, 20))
 """By how much images are shrunk, and the iterations there at most."""
-GROWTH, WHOLE = 1.0, 1.2
+GROWTH, WHOLE = 1.0, 0.7
 """Over how many voxels of a level the growth and the whole velocity are smoothed."""
 GAIN = 1e-3
 """The part of the error that an iteration has to take away, or the level is done."""
+LASTING = 0.97
+"""What is left of a velocity after an iteration: where nothing pulls, nothing moves in the end."""
 FARTHEST = 1.0
 """Voxels of a level that an iteration goes at most."""
 FAINT = 0.02
-"""A difference of intensities below which little is a matter of shape."""
+"""The difference of intensities that counts for nothing: images that a model decodes differ by as
+much in air."""
 
 
 def velocity_between(
@@ -52,7 +55,8 @@ def velocity_between(
             if error >= best * (1 - GAIN):
                 break
             best, kept = error, velocity
-            velocity = _smooth(velocity + _smooth(_force(moved, fixed), GROWTH), WHOLE)
+            growth = _smooth(_force(moved, fixed), GROWTH)
+            velocity = LASTING * _smooth(velocity + growth, WHOLE)
         velocity = kept
     return velocity
 
@@ -60,7 +64,7 @@ def velocity_between(
 def _force(moved: Float[Tensor, "1 x y z"], fixed: Float[Tensor, "1 x y z"]) -> Tensor:
     """Where every voxel should look, in voxels, (3, X, Y, Z): a step of Gauss and Newton."""
     slope = torch.stack(torch.gradient((moved[0] + fixed[0]) / 2))
-    difference = fixed - moved
+    difference = F.softshrink(fixed - moved, FAINT)
     size = slope.square().sum(dim=0) + difference.square() / (2 * FARTHEST) ** 2 + FAINT**2
     force: Tensor = difference * slope / size
     return force

@@ -22,7 +22,7 @@ from brainldm.edit.original import Original
 from brainldm.image.grid import Grid
 from brainldm.simulate.deform import exponential, pull
 
-STILL_MM = 0.1
+STILL_MM = 0.2
 """What moves by less stays where it is; from there to twice as much the movement fades in."""
 FAINT = 0.03
 """Of the model's scale: the difference of intensities below which nothing is added."""
