@@ -100,7 +100,7 @@ demo-report: .venv/.installed-test
 	$(BIN)/python benchmarks/heads.py --seeds 100000:100100 --out build/demo-report/real
 	$(BIN)/python benchmarks/heads.py --seeds 0:300 --out build/demo-report/training
 	$(BIN)/brainldm evaluate --generated build/demo-report/generated --real build/demo-report/real \
-	    --training build/demo-report/training --model demo --segmentation simulated --jobs 2 \
+	    --training build/demo-report/training --scaled --model demo --segmentation simulated --jobs 2 \
 	    --out build/demo-report/report
 	mkdir -p docs/demo-report
 	cp build/demo-report/report/report.html build/demo-report/report/report.json docs/demo-report

@@ -59,7 +59,7 @@ def generate(folder: Path, number: int, **how: object) -> None:
 def spoil(source: Path, folder: Path, spoiled: Callable[[Volume], np.ndarray]) -> None:
     """Other versions of the heads in a folder."""
     folder.mkdir(parents=True, exist_ok=True)
-    for head in find_heads(source, "real"):
+    for head in find_heads(source, "real", scaled=True):
         path = folder / head.path.name
         if not path.exists():
             volume = Volume.load(head.path)
@@ -98,7 +98,7 @@ def main() -> None:
         spoil(work / "other-real", work / name, spoils)
 
     names = ("other-real", "demo", "demo-few-steps", *spoiled)
-    heads = {name: find_heads(work / name, name) for name in ("real", *names)}
+    heads = {name: find_heads(work / name, name, scaled=True) for name in ("real", *names)}
     grid = common_grid({"real": heads["real"], "generated": heads["demo"]}, False)
     cache = work / "cache"
     rule = segmenter("simulated", grid, cache, lambda done, total: None)

@@ -42,7 +42,7 @@ def main() -> None:
     work, n, jobs = arguments.work, arguments.heads, arguments.jobs
     config = published_config()
     write_heads(work / "heads", range(n), Grid.of(config.shape, config.affine))
-    heads = find_heads(work / "heads", "real")
+    heads = find_heads(work / "heads", "real", scaled=True)
     grid = common_grid({"real": heads}, False)
     pairs = [(a, b) for i, a in enumerate(heads) for b in heads[i + 1 :]]
     seconds = {}

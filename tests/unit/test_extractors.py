@@ -140,6 +140,24 @@ def test_other_orientations_are_resampled_only_if_asked(tmp_path: Path) -> None:
         np.testing.assert_allclose(a.read(grid).array, b.read(grid).array, atol=1e-5)
 
 
+def test_intensities_are_scaled_unless_they_are_said_to_be(tmp_path: Path) -> None:
+    grid = Grid.of(SHAPE, np.diag([-4.0, 4.0, 4.0, 1.0]))
+    folder = heads(tmp_path / "heads")
+    bright = tmp_path / "bright"
+    for file in folder.iterdir():
+        head = Volume.load(file)
+        Volume(4000 * head.array + 7, head.affine).save(bright / file.name)
+    for dim, other in zip(find_heads(folder, "real"), find_heads(bright, "real"), strict=True):
+        found = other.read(grid).array
+        np.testing.assert_allclose(found, dim.read(grid).array, atol=1e-5)
+        assert (found.min(), found.max()) == (0, 1)
+    said, _ = find_heads(folder, "real", scaled=True)
+    np.testing.assert_array_equal(said.read(grid).array, Volume.load(said.path).array)
+    wrong, _ = find_heads(bright, "real", scaled=True)
+    with pytest.raises(BrainLDMError, match=r"said to be scaled to \[0, 1\]"):
+        wrong.read(grid)
+
+
 def test_features_of_two_extractors_do_not_mix(medicalnet: Path, tmp_path: Path) -> None:
     head, _ = find_heads(heads(tmp_path / "real"), "real")
     grid = Grid.of(SHAPE, np.diag([-4.0, 4.0, 4.0, 1.0]))

@@ -8,7 +8,7 @@ from typing import Annotated, ClassVar
 
 import typer
 
-from brainldm.cli.options import ComputingOptions, Device
+from brainldm.cli.options import ComputingOptions, Device, Scaled
 from brainldm.errors import UsageError
 
 QUICK_SCANS, QUICK_PAIRS, PAIRS = 80, 50, 1000
@@ -77,6 +77,7 @@ class Evaluate(ComputingOptions):
         bool,
         typer.Option("--resample", help="Bring scans on other grids to the first real scan's."),
     ] = False
+    scaled: Scaled = False
     jobs: Annotated[
         int,
         typer.Option(min=1, metavar="INTEGER", help="Number of processes, each on one core."),
@@ -188,6 +189,7 @@ class Evaluate(ComputingOptions):
             pairs=self.pairs or (QUICK_PAIRS if self.quick else PAIRS),
             most=QUICK_SCANS if self.quick else None,
             resample=self.resample,
+            scaled=self.scaled,
             seed=self.seed,
             cache=self.cache or self.out / "cache",
             jobs=self.jobs,

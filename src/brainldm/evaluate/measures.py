@@ -10,6 +10,7 @@ import io
 import json
 import os
 import zlib
+from collections.abc import Mapping
 from dataclasses import dataclass
 from pathlib import Path
 from typing import Any
@@ -93,10 +94,11 @@ def measure(head: Head, how: Measuring) -> Measured:
     """
     sha256 = image_sha256(head.path)
     file = how.cache / f"head-{sha256}.npz"
-    kept = _kept(file, how)
+    settings = _settings(how) | {"intensities": intensities(head)}
+    kept = _kept(file, settings)
     if kept is None:
         try:
-            kept = _look(head.read(how.grid), how)
+            kept = _look(head.read(how.grid), how) | settings
         except BrainLDMError as error:
             at = "" if str(head.path) in str(error) else f"{head.path}: "
             raise type(error)(f"{at}{error}") from None
@@ -108,7 +110,7 @@ def measure(head: Head, how: Measuring) -> Measured:
 
 
 def _look(volume: Volume, how: Measuring) -> dict[str, Any]:
-    return _settings(how) | {
+    return {
         "features": how.extractor.features(torch.from_numpy(volume.array)).numpy(),
         "embedding": embedding(volume),
         "histogram": histogram(volume.array),
@@ -125,11 +127,15 @@ def _settings(how: Measuring) -> dict[str, str]:
     }
 
 
-def _kept(file: Path, how: Measuring) -> dict[str, Any] | None:
+def intensities(head: Head) -> str:
+    """How a head's intensities come to be in [0, 1]."""
+    return "as they are" if head.scaled else "scaled"
+
+
+def _kept(file: Path, settings: Mapping[str, str]) -> dict[str, Any] | None:
     """What was measured before, if it was on this grid and with this segmentation."""
     if not os.path.isfile(file):
         return None
-    settings = _settings(how)
     try:
         with np.load(file, allow_pickle=False) as content:
             kept = {name: content[name] for name in content.files}

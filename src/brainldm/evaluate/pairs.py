@@ -13,7 +13,7 @@ import torch
 from numpy.typing import NDArray
 
 from brainldm.evaluate.kept import kept
-from brainldm.evaluate.measures import Measuring
+from brainldm.evaluate.measures import Measuring, intensities
 from brainldm.evaluate.sets import Head
 from brainldm.image.reading import image_sha256
 from brainldm.metrics.similarity import four_g_r_ssim, ms_ssim, pyramid
@@ -50,7 +50,8 @@ def compare_pairs(
 
 def compare(a: Head, b: Head, how: Measuring) -> list[float]:
     """`PAIR_FIGURES` of two heads, from the cache or new."""
-    grid = hashlib.sha256(str(how.grid).encode()).hexdigest()
+    meaning = f"{how.grid} {intensities(a)}"
+    grid = hashlib.sha256(meaning.encode()).hexdigest()
     name = "".join(sorted((image_sha256(a.path), image_sha256(b.path)))) + grid
     file = how.cache / f"pair-{hashlib.sha256(name.encode()).hexdigest()}.json"
 

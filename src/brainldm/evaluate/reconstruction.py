@@ -10,7 +10,7 @@ import torch
 
 from brainldm.evaluate.figure import Figure
 from brainldm.evaluate.kept import kept
-from brainldm.evaluate.measures import Measuring
+from brainldm.evaluate.measures import Measuring, intensities
 from brainldm.evaluate.pairs import PAIR_FIGURES, similarities
 from brainldm.evaluate.sets import Head
 from brainldm.image.reading import image_sha256
@@ -51,7 +51,7 @@ def figures(
 
 
 def _recover(pipeline: BrainLDM, head: Head, how: Measuring) -> list[float]:
-    meaning = f"{image_sha256(head.path)} {pipeline.hash} {how.grid}"
+    meaning = f"{image_sha256(head.path)} {pipeline.hash} {how.grid} {intensities(head)}"
     name = hashlib.sha256(meaning.encode()).hexdigest()
 
     def look() -> list[float]:

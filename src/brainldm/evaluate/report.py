@@ -12,7 +12,6 @@ from brainldm.evaluate.figure import Figure, digits, unit_of
 from brainldm.evaluate.result import Result, Sheet
 from brainldm.evaluate.sets import Head
 from brainldm.files import write_together
-from brainldm.image.grid import Grid
 from brainldm.image.page import render, words
 from brainldm.image.slices import draw_slices, encode
 
@@ -58,7 +57,7 @@ def _report(result: Result) -> bytes:
         known=known,
         sections=_sections(result.figures),
         plots=[(caption, svg.encode()) for caption, svg in _plots(result)],
-        sheets=[(sheet.title, list(_pictures(sheet, result.grid))) for sheet in result.sheets],
+        sheets=[(sheet.title, list(_pictures(sheet, result))) for sheet in result.sheets],
         protocol=result.protocol,
         scans={what: f"{of['scans']}, {of['sha256']}" for what, of in result.sets.items()},
         versions=result.versions,
@@ -107,9 +106,9 @@ def _plots(result: Result) -> Iterator[tuple[str, str]]:
         yield "Copies lie left of the line", plots.histograms(label, values, line)
 
 
-def _pictures(sheet: Sheet, grid: Grid) -> Iterator[tuple[str, bytes]]:
+def _pictures(sheet: Sheet, result: Result) -> Iterator[tuple[str, bytes]]:
     """Lines, and the pictures (JPEG) that they stand below."""
     for path, below in sheet.scans:
-        volume = Head(path, {}).read(grid)
+        volume = Head(path, {}, bool(result.protocol["scaled"])).read(result.grid)
         drawn = draw_slices(volume.array, volume.affine, THROUGH, SHEET_WIDTH)
         yield below, encode(drawn, "jpeg")

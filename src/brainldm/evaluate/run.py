@@ -45,6 +45,7 @@ class Evaluation:
         pairs: of scans, drawn at random from each set.
         most: scans of each set, evenly spread; None takes all.
         resample: bring scans on other grids to the first real one's.
+        scaled: take intensities as they are, in [0, 1]; those of brainldm's images are anyway.
         seed: for the pairs and the samples shown.
         cache: folder of what was measured before; an evaluation that was interrupted resumes there.
         jobs: processes, one scan or pair each at a time.
@@ -66,6 +67,7 @@ class Evaluation:
     pairs: int = 1000
     most: int | None = None
     resample: bool = False
+    scaled: bool = False
     seed: int = 0
     jobs: int = 1
     device: str = "cpu"
@@ -98,6 +100,7 @@ class Evaluation:
             "most_scans_a_set": self.most,
             "grid": str(measuring.grid),
             "resampled": self.resample,
+            "scaled": self.scaled,
             "seed": self.seed,
             "real_sha256": sets["real"].sha256,
             **({"model": str(self.model.source)} if self.model else {}),
@@ -113,11 +116,11 @@ class Evaluation:
     def _measure(self, progress: Progress) -> tuple[dict[str, Scans], Measuring]:
         """The sets, and how they were measured."""
         heads = {
-            "generated": find_heads(self.generated, "generated", self.most),
-            "real": find_heads(self.real, "real", self.most),
+            "generated": find_heads(self.generated, "generated", self.most, self.scaled),
+            "real": find_heads(self.real, "real", self.most, self.scaled),
         }
         if self.training:
-            heads["training"] = find_heads(self.training, "training")
+            heads["training"] = find_heads(self.training, "training", scaled=self.scaled)
         grid = common_grid(heads, self.resample)
         volumes = {
             name: volumes_of(name, heads[name], self.volumes) for name in ("generated", "real")

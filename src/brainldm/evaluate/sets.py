@@ -15,6 +15,7 @@ from brainldm.dataset.people import People
 from brainldm.dataset.scans import image_files, names_of
 from brainldm.dataset.sidecar import read_provenance
 from brainldm.errors import DataError, UsageError
+from brainldm.image.fit import fit_to_grid
 from brainldm.image.grid import Grid
 from brainldm.image.reading import image_stem
 from brainldm.image.volume import Volume, read_grid
@@ -29,32 +30,37 @@ class Head:
     Args:
         path: of its image.
         known: its covariates: those asked for, of a generated head, or those of a table.
+        scaled: intensities are in [0, 1] already, whoever wrote them.
     """
 
     path: Path
     known: Covariates
+    scaled: bool = False
 
     def read(self, grid: Grid) -> Volume:
-        """The image on a grid, resampled if it lies on another.
+        """The image on a grid, with intensities in [0, 1], as `fit_to_grid` brings it there.
 
         Raises:
-            DataError: what `Volume.load` refuses, or an image of one value.
+            DataError: what `Volume.load` or `fit_to_grid` refuses, or an image of one value.
         """
-        volume = Volume.load(self.path)
+        volume = Volume.load(self.path, scaled=self.scaled or None)
         if volume.array.min() == volume.array.max():
             raise DataError(
                 f"{self.path} is empty: every voxel is {volume.array.flat[0]:g}. Take it out."
             )
-        return volume if volume.grid.equals(grid) else volume.resample(grid)
+        return fit_to_grid(volume, grid)
 
 
-def find_heads(folder: Path, what: str, most: int | None = None) -> tuple[Head, ...]:
+def find_heads(
+    folder: Path, what: str, most: int | None = None, scaled: bool = False
+) -> tuple[Head, ...]:
     """The heads in a folder: images, with sidecars or a participants.tsv if there are.
 
     Args:
         folder: searched with its subfolders; label maps (_dseg) in it are no heads.
         what: "generated", "real" or "training", for messages.
         most: take this many, spread evenly over all; None takes all.
+        scaled: as of a `Head`.
 
     Raises:
         UsageError: no folder, or fewer than two scans.
@@ -75,7 +81,7 @@ def find_heads(folder: Path, what: str, most: int | None = None) -> tuple[Head, 
         paths = [paths[i] for i in np.linspace(0, len(paths) - 1, most).round().astype(int)]
     table = folder / "participants.tsv"
     people = read_people(table, any_name=True) if os.path.isfile(table) else People()
-    heads = tuple(Head(path, _asked(path) or _values(people, path)) for path in paths)
+    heads = tuple(Head(path, _asked(path) or _values(people, path), scaled) for path in paths)
     for note in people.misnamed():
         warnings.warn(f"The {what} set: {note}", stacklevel=2)
     if people.persons and not any(head.known for head in heads):
