@@ -24,9 +24,10 @@ else
 install = $(1)/bin/python -m pip install --quiet --constraint constraints.txt
 endif
 
-# A worker for each core, each with one thread; the tests of a file stay together, and share what they set up.
-# Whole runs come first (e2e), so that no worker is left alone with one.
-pytest := OMP_NUM_THREADS=1 $(BIN)/pytest --numprocesses logical --maxprocesses 8 --dist loadfile \
+# A worker for each core and one more, since many tests wait for other processes; each has one thread. The tests of a
+# file stay together, and share what they set up. Whole runs come first (e2e), so that no worker is left alone with one.
+workers = $(shell $(BIN)/python -c "import os; print(min(os.cpu_count() + 1, 8))")
+pytest = OMP_NUM_THREADS=1 OMP_WAIT_POLICY=PASSIVE $(BIN)/pytest --numprocesses $(workers) --dist loadfile \
     --no-loadscope-reorder
 
 .PHONY: demo serve test test-quick test-slow fuzz lint coverage docs packages demo-model demo-figures segmenter demo-report clean

@@ -51,7 +51,7 @@ def opened(address: str, browser: Browser) -> Iterator[Open]:
     complaints: list[str] = []
     contexts = []
 
-    def opened(width: int = 1280, height: int = 900, **more: Any) -> Page:
+    def opened(width: int = 960, height: int = 680, **more: Any) -> Page:
         contexts.append(browser.new_context(viewport={"width": width, "height": height}, **more))
         page: Page = contexts[-1].new_page()
         page.on("pageerror", lambda error: complaints.append(str(error)))
