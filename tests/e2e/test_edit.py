@@ -25,17 +25,17 @@ KNOWN = tuple(part for name, value in PERSON.items() for part in ("--known", f"{
 def head(tmp_path_factory: pytest.TempPathFactory) -> Path:
     """A head of the demo model, with its sidecar."""
     model = BrainLDM.from_pretrained("demo")
-    [volume] = model.generate(PERSON, seed=3, steps=6, progress=False)
+    [volume] = model.generate(PERSON, seed=3, steps=5, progress=False)
     return volume.save(tmp_path_factory.mktemp("heads") / "head_T1w.nii.gz")
 
 
 @pytest.fixture(autouse=True)
 def quick(monkeypatch: pytest.MonkeyPatch) -> None:
-    monkeypatch.setattr(demons, "LEVELS", ((4, 30), (2, 20), (1, 2)))
+    monkeypatch.setattr(demons, "LEVELS", ((4, 30), (2, 15), (1, 1)))
 
 
 def test_a_series_of_larger_ventricles(head: Path, tmp_path: Path, cli: Cli) -> None:
-    asked = ("edit", str(head), "--ventricular-volume-ml", "+15,+40", "--steps", "5")
+    asked = ("edit", str(head), "--ventricular-volume-ml", "+15,+40", "--steps", "4")
     result = cli(*asked, "--out", "edited")
     assert result.code == 0, result.err
     stems = [f"head_T1w_ventricular-volume-{ml}" for ml in (40, 65)]
@@ -72,7 +72,7 @@ def test_a_lesion_is_filled(head: Path, tmp_path: Path, cli: Cli) -> None:
     broken.save(tmp_path / "scan.nii.gz")
     Volume(mask, scan.affine).save(tmp_path / "lesion.nii.gz")
     fill = ("edit", "scan.nii.gz", "--registered", "--scaled", *KNOWN, "--mask", "lesion.nii.gz")
-    result = cli(*fill, "--seed", "1", "--steps", "4", "--out", "filled")
+    result = cli(*fill, "--seed", "1", "--steps", "3", "--out", "filled")
     assert result.code == 0, result.err
     filled = Volume.load(tmp_path / "filled" / "scan_inpainted_seed-1.nii.gz").array
     far = np.ones(mask.shape, bool)

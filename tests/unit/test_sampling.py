@@ -39,6 +39,13 @@ def run(solver: Any, steps: int = 4, **options: Any) -> Tensor:
 
 
 class TestSolvers:
+    def test_a_walk_from_the_middle_ends_where_the_whole_one_does(self) -> None:
+        path: list[Tensor] = []
+        whole = run(DDIM(), 6, on_step=lambda done, total, z: path.append(z))
+        walk = {"schedule": SCHEDULE, "solver": DDIM(), "steps": 6}
+        rest = sample(GAUSSIAN.epsilon, path[1], skip=2, **walk)
+        assert torch.equal(rest, whole)
+
     def test_unknown_prediction(self) -> None:
         with pytest.raises(BrainLDMError, match="'score': expected one of epsilon, v, x0, flow"):
             run(DDIM(), 2, prediction="score")

@@ -1,9 +1,10 @@
 """A part of a scan made anew: what a model expects where a mask is, consistent with the rest.
 
-The masked part is bridged first, so that nothing of it is encoded. On the way down the latent
-outside the mask is held on the path that the inversion found, at every level of noise (as RePaint
-does with fresh noise, Lugmayr et al. 2022, 2201.09865); inside it comes from new noise. The decoded
-part is brought to the scan by the smoothest offset that leaves no seam at its edge.
+The masked part is bridged first, so that nothing of it is encoded. Then the bridge is made noisy,
+up to two thirds of the way (SDEdit, Meng et al. 2022, 2108.01073), and walked down, while the
+latent outside the mask is held on the path that the inversion found (as RePaint does with fresh
+noise, Lugmayr et al. 2022, 2201.09865). The decoded part is brought to the scan by the smoothest
+offset that leaves no seam at its edge.
 """
 
 from __future__ import annotations
@@ -35,6 +36,10 @@ from brainldm.sampling.solvers import DDIM, Estimate
 
 MARGIN_MM = 2.0
 """By how much a mask is enlarged: its edge has a share of what it covers."""
+SKIPPED = 1 / 3
+"""Of the steps, at the noisy end. Of lesions of 16 and 28 mm in a simulated head, PSNR was
+28.8 and 26.1 dB so, 28.4 and 24.4 from noise alone, and 15.9 and 17.2 where the cells of the latent
+beside the mask were not held either."""
 MOST_MASKED = 0.5
 """Of a scan's voxels."""
 
@@ -126,11 +131,15 @@ def inpaint(
     )
     fresh = NoiseSource(seeds).draw(model.config.latent.shape).to(model.device)
     free = free.to(model.device)
+    skip = int(SKIPPED * steps)
+    level, held = inverted.inversion.path[steps - skip]
+    noisy = level.alpha * inverted.latent + level.sigma * fresh
     latents = inverted.walk(
         [known.conditions] * len(seeds),
-        noise=torch.where(free > 0, fresh, inverted.noise),
+        noise=torch.where(free > 0, noisy, held),
         extrapolate=extrapolate,
         solver=Held(free=free, path=dict(inverted.inversion.path)),
+        skip=skip,
         progress=progress,
     )
     return inverted, _volumes(inverted, latents, hole, seeds)
@@ -172,7 +181,7 @@ def _blended(
 def _cells(
     hole: Bool[Array, "x y z"], original: Original, model: BrainLDM
 ) -> Float[Tensor, "1 1 i j k"]:
-    """1 in the cells of the latent that see something of a hole, and in those beside them."""
+    """1 in the cells of the latent that hold something of a hole."""
     there = _on_grid(hole, original, model.grid)
     if not there.any():
         raise DataError(
@@ -183,8 +192,7 @@ def _cells(
         side // cells
         for side, cells in zip(there.shape, model.config.latent.shape[1:], strict=True)
     ]
-    pooled = F.max_pool3d(torch.from_numpy(there)[None, None].float(), factors)
-    return F.max_pool3d(pooled, 3, stride=1, padding=1)
+    return F.max_pool3d(torch.from_numpy(there)[None, None].float(), factors)
 
 
 def _on_grid(hole: Bool[Array, "x y z"], original: Original, grid: Grid) -> Bool[Array, "i j k"]:

@@ -124,6 +124,7 @@ class Inverted:
         noise: Float[Tensor, "b c i j k"] | None = None,
         extrapolate: bool = False,
         solver: Solver | None = None,
+        skip: int = 0,
         progress: Progress | None = None,
     ) -> Float[Tensor, "b c i j k"]:
         """Walk down under other conditions.
@@ -133,6 +134,7 @@ class Inverted:
             noise: of each; the inverted one for all if None.
             extrapolate: accept conditions outside the model's ranges.
             solver: in place of plain DDIM.
+            skip: steps at the noisy end that are left out.
             progress: called after each step.
         """
         model = self.model
@@ -149,6 +151,7 @@ class Inverted:
                     schedule=model.schedule,
                     solver=solver or DDIM(),
                     steps=self.steps,
+                    skip=skip,
                     prediction=model.config.schedule.prediction,
                     on_step=partial(_told, progress, first, len(contexts[rows]), len(people)),
                 )

@@ -103,7 +103,7 @@ def caption(after: Volume) -> str:
     for name, condition in said.conditions.items():
         parts.append(f"{words(name)} {_with_unit(condition.value, condition.unit)}")
     if said.edit and said.edit.kept is not None:
-        parts.append(f"{said.edit.kept:.0%} of the voxels are the scan's")
+        parts.append(f"{said.edit.kept:.2%} of the voxels are the scan's")
     if said.edit and said.edit.farthest_mm:
         parts.append(f"moved by {said.edit.farthest_mm:.1f} mm at most")
     return ", ".join(parts)

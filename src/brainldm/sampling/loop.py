@@ -25,6 +25,7 @@ def sample(
     steps: int,
     prediction: str = "epsilon",
     noise: NoiseSource | None = None,
+    skip: int = 0,
     on_step: Callable[[int, int, Tensor], None] | None = None,
 ) -> Float[Tensor, " b *latent"]:
     """Go from noise to a clean latent.
@@ -34,9 +35,10 @@ def sample(
         z: standard normal noise, (B, C, X, Y, Z).
         schedule: the one the network was trained with.
         solver: one of `SAMPLERS`, or a solver.
-        steps: how often the network is evaluated.
+        steps: how often the network is evaluated, but for those skipped.
         prediction: what the network's output is: "epsilon", "v", "x0" or "flow".
         noise: what a stochastic solver draws from, a generator for each sample.
+        skip: steps at the noisy end that are left out: z is as noisy as the first that is not.
         on_step: called after each step as on_step(steps done, steps in all, z).
 
     Returns:
@@ -49,7 +51,7 @@ def sample(
     """
     solver = pick_solver(solver)
     to_x0_and_epsilon = pick_prediction(prediction)
-    timesteps = schedule.timesteps(steps, solver.spacing)
+    timesteps = schedule.timesteps(steps, solver.spacing)[skip:]
     if solver.stochastic:
         _check_noise(solver, noise, len(z))
 
