@@ -26,9 +26,9 @@ from brainldm.sampling.solvers import DDIM, Solver
 
 STEPS = 16
 """Of the walk up and of the walk down."""
-USUAL_NOISE = 1.2
+USUAL_NOISE = 1.25
 """The root mean square of the noise above which a scan is unlike what the model was trained on: it
-would be 1, and was 0.95 to 1.06 for heads of the demo model's kind, 1.5 for a real one and 1.5 for
+would be 1, and was 1.02 to 1.11 for heads of the demo model's kind, 1.5 for a real one and 1.5 for
 one without a skull."""
 UNSOLVED = 0.1
 """Of the noise, what may change at the end of the search."""
