@@ -116,6 +116,23 @@ def test_what_cannot_be_labelled_is_refused(client: Client, toy: str, tmp_path: 
     assert "--segmenter" in refused.json()["error"]
 
 
+def test_an_edit_that_cannot_be_is_refused(client: Client) -> None:
+    [head] = heads_of(client, post(client, {**HEAD, "name": "to edit"}))
+
+    def refused(**order: Any) -> str:
+        answer = client.post("/v1/jobs", json={"kind": "edit", "head": head["id"], **order})
+        assert answer.status_code == 422, answer.text
+        error: str = answer.json()["error"]
+        return error
+
+    assert "no condition height" in refused(changes={"height": 170})
+    assert "at least 1 item" in refused(changes={})
+    assert "age is 99 years" in refused(changes={"age": 99})
+    assert "expected what it is to be" in refused(changes={"sex": "+1"})
+    gone = client.post("/v1/jobs", json={"kind": "edit", "head": "none", "changes": {"age": 70}})
+    assert gone.status_code == 404
+
+
 def test_what_is_left_to_chance_is_in_the_record(client: Client) -> None:
     [head] = heads_of(client, post(client, {"kind": "generate", "steps": 1, "name": "by chance"}))
     assert head["drawn"] == list(PERSON)

@@ -13,9 +13,10 @@ from starlette.exceptions import HTTPException
 
 from brainldm.config import ModelConfig
 from brainldm.pipeline.request import random_seed
+from brainldm.serve.editing import conditions_of
 from brainldm.serve.library import Library
 from brainldm.serve.limits import Limits
-from brainldm.serve.schema import Asked, Head, Job, Label, Refusal
+from brainldm.serve.schema import Asked, Edit, Head, Job, Label, Refusal
 from brainldm.serve.store import Store
 from brainldm.serve.work import check_network, requests_of
 from brainldm.serve.worker import Worker
@@ -64,6 +65,8 @@ class Desk:
         if isinstance(asked, Label):
             check_network(self.worker.work.network)
             self.head(asked.head)
+        if isinstance(asked, Edit):
+            conditions_of(asked, self.head(asked.head), self.config)
         content = asked.model_dump(mode="json")
         return self.store.add(id or new_id(), content, seed, key, self.limits.waiting)
 

@@ -177,5 +177,5 @@ def _readme(heads: Sequence[Head]) -> str:
     return (
         f"# Heads of a brainldm library\n\n{synthetic} of these {len(heads)} heads are synthetic "
         "and show no person; the rest are scans that were sent to the server, and what the "
-        "model's autoencoder made of them. The JSON file beside each image says which it is.\n"
+        "model made of them or changed in them. The JSON file beside each image says which it is.\n"
     )

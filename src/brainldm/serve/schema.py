@@ -83,6 +83,30 @@ class Label(_Strict):
     head: Annotated[str, Field(max_length=80)] = Field(description="Its id.")
 
 
+class Edit(_Strict):
+    """A head of the library under other conditions, changed where the model changed it."""
+
+    kind: Literal["edit"]
+    head: Annotated[str, Field(max_length=80)] = Field(description="Its id.")
+    changes: dict[str, Value] = Field(
+        min_length=1,
+        max_length=64,
+        description='What conditions become, by name: 75 or "75", or by how much, "+10".',
+    )
+    known: dict[str, Value] = Field(
+        default={},
+        max_length=64,
+        description="What the person is, where neither the head's record nor its labels say it.",
+    )
+    steps: Annotated[int, Field(ge=1, le=200)] | None = Field(
+        default=None, description="Up to the noise, and down again; 16 if left out."
+    )
+    extrapolate: bool = Field(
+        default=False, description="Accept conditions outside the model's ranges."
+    )
+    name: Name = Field(default="", description="Of the edited head, in the library.")
+
+
 class Scan(_Strict):
     """A scan that was sent: what the model's autoencoder makes of it."""
 
@@ -91,9 +115,9 @@ class Scan(_Strict):
     name: Name
 
 
-Order = Annotated[Generate | Sweep | Label, Field(discriminator="kind")]
+Order = Annotated[Generate | Sweep | Label | Edit, Field(discriminator="kind")]
 """What a client may post."""
-Stored = Annotated[Generate | Sweep | Label | Scan, Field(discriminator="kind")]
+Stored = Annotated[Generate | Sweep | Label | Edit | Scan, Field(discriminator="kind")]
 """What the store keeps."""
 
 
@@ -123,7 +147,7 @@ class Head(BaseModel):
 
     id: str
     job: str
-    kind: Literal["synthetic", "scan", "reconstruction"]
+    kind: Literal["synthetic", "scan", "reconstruction", "edited"]
     name: str
     created: float
     seed: int | None = None
@@ -131,6 +155,7 @@ class Head(BaseModel):
     drawn: list[str] = Field(default=[], description="Conditions that nobody asked for.")
     notes: list[str] = []
     psnr: float | None = Field(default=None, description="Of a reconstruction, in dB.")
+    of: str | None = Field(default=None, description="Id of the head that it was edited from.")
     quality: float | None = Field(
         default=None, description="Of its labels, the Dice to be expected; null without labels."
     )

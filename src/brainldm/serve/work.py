@@ -27,10 +27,11 @@ from brainldm.register.reference import Reference
 from brainldm.register.rigid import check_place, register
 from brainldm.register.whole import wholeness
 from brainldm.segment.network import Network
+from brainldm.serve.editing import edited
 from brainldm.serve.library import Library
 from brainldm.serve.limits import Limits
 from brainldm.serve.recipe import command, python
-from brainldm.serve.schema import Asked, Head, Job, Label, Scan, Stored, Sweep
+from brainldm.serve.schema import Asked, Edit, Head, Job, Label, Scan, Stored, Sweep
 
 Progress = Callable[[int, int, str], None]
 
@@ -88,6 +89,13 @@ def check_network(network: Network | None) -> Network:
     return network
 
 
+def _found(find: Callable[[str], Head], id: str) -> Head:
+    try:
+        return find(id)
+    except KeyError:
+        raise UsageError(f"The head {id} was deleted before its turn.") from None
+
+
 class Work:
     """Does jobs.
 
@@ -133,6 +141,9 @@ class Work:
             return self._scan(job, asked, progress)
         if isinstance(asked, Label):
             return self._label(asked, find, progress)
+        if isinstance(asked, Edit):
+            head = _found(find, asked.head)
+            return (edited(job, asked, head, self.model, self.library, progress),)
         return self._heads(job, asked, progress, watch)
 
     def _heads(
@@ -177,10 +188,7 @@ class Work:
     ) -> tuple[Head, ...]:
         network = check_network(self.network)
         progress(0, 1, "label")
-        try:
-            head = find(asked.head)
-        except KeyError:
-            raise UsageError(f"The head {asked.head} was deleted before its turn.") from None
+        head = _found(find, asked.head)
         labelled = self.library.label(head, network)
         progress(1, 1, "label")
         return (labelled,)

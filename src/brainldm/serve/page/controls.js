@@ -95,6 +95,49 @@ function slider(condition) {
   return { name: condition.name, element, set, value: () => (chance.checked || number.value === "" ? null : Number(number.value)) };
 }
 
+// What the head that is shown is, and what it is to become.
+export function drawEdits(model) {
+  const rows = model.conditions.map(edit);
+  at("edit").hidden = rows.length === 0;
+  at("changes").replaceChildren(...rows.map((row) => row.element));
+  return {
+    show: (head) => rows.forEach((row) => row.show(head)),
+    asked: () => {
+      const known = {}, changes = {};
+      for (const { name, now, then } of rows) {
+        if (now() !== null) known[name] = now();
+        if (then() !== null && then() !== now()) changes[name] = then();
+      }
+      if (!Object.keys(changes).length) throw new Error("Nothing is to change: move a slider first.");
+      return { known, changes };
+    },
+  };
+}
+
+function edit(condition) {
+  const { name, unit, labels, low, high } = condition, said = sentence(name);
+  const field = (when) =>
+    labels
+      ? make("select", { ariaLabel: `${said} ${when}` }, ...["", ...labels].map((each) => make("option", { value: each }, each)))
+      : make("input", { type: "number", step: "any", ariaLabel: `${said} ${when}` });
+  const now = field("now"), then = field("then");
+  const parts = [make("label", { className: "row small" }, "now ", now), make("label", { className: "row small" }, "then ", then)];
+  if (!labels) {
+    const range = make("input", { type: "range", min: low, max: high, step: "any", ariaLabel: `${said} then, as a slider` });
+    range.oninput = () => (then.value = rounded(Number(range.value)));
+    then.oninput = () => (range.value = then.value);
+    parts.push(range);
+  }
+  const value = (input) => () => (input.value === "" ? null : labels ? input.value : Number(input.value));
+  const show = (head) => {
+    const known = head.conditions[name]?.value ?? head.measured[name];
+    now.value = then.value = known === undefined ? "" : labels ? known : rounded(known);
+    then.oninput?.();
+  };
+  const element = make("fieldset", { className: "condition" }, make("legend", {}, said + (unit ? ` (${unit})` : "")), ...parts);
+  return { name, element, show, now: value(now), then: value(then) };
+}
+
 function histogram(share) {
   const svg = document.createElementNS(SVG, "svg");
   svg.setAttribute("viewBox", `0 0 ${share.length} 1`);

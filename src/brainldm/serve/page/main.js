@@ -1,6 +1,6 @@
 // What happens on the page.
 import { ask, hasEnded, post, send } from "./api.js";
-import { draw, sweep } from "./controls.js";
+import { draw, drawEdits, sweep } from "./controls.js";
 import { at, make, on, rounded, tell } from "./dom.js";
 import { watch } from "./jobs.js";
 import { exported, facts, Library } from "./library.js";
@@ -13,6 +13,7 @@ async function begin() {
   at("model").textContent = `Made by the model ${model.name} on ${model.device}. ${model.description}. Licence: ${model.licence}.`;
   at("what").title = model.limitations;
   const controls = draw(model);
+  const edits = drawEdits(model);
   const viewer = new Viewer();
   const library = new Library(open);
 
@@ -21,6 +22,7 @@ async function begin() {
   function open(head, other = null) {
     const mine = ++wanted;
     facts(head, model.conditions);
+    edits.show(head);
     library.mark(head, other);
     current(head);
     const show = async () => {
@@ -38,7 +40,10 @@ async function begin() {
     if (ended.state !== "finished") return;
     if (ended.kind === "label") return labelled(job.request.head);
     const [head, other] = await Promise.all(ended.heads.map((id) => ask(`/v1/heads/${id}`)));
-    await open(head, ended.kind === "scan" ? other : null);
+    if (ended.kind !== "edit") return open(head, ended.kind === "scan" ? other : null);
+    const before = await ask(`/v1/heads/${head.of}`).catch(() => null);
+    await open(head, before);
+    if (before) await queue(() => viewer.difference(true));
   });
 
   on(at("ask"), "submit", async (event) => {
@@ -63,6 +68,11 @@ async function begin() {
     if (viewer.first.head.id === id) facts(head, model.conditions);
     await queue(() => viewer.label(true));
   }
+  on(at("make-edit"), "click", async () => {
+    if (!viewer.first.head) throw new Error("There is no head to change: make one, or drop a scan.");
+    tell("");
+    takes(await post("/v1/jobs", { kind: "edit", head: viewer.first.head.id, ...edits.asked(), extrapolate: at("extrapolate").checked }));
+  });
   const scan = async (file) => {
     if (file.size > model.limits.upload) throw new Error(`${file.name} has more than ${model.limits.upload} bytes.`);
     tell("");

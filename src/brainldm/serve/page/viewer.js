@@ -95,12 +95,12 @@ export class Viewer {
     at("solid").onclick = () => this.#slices(SOLID);
     at("alone").onclick = () => this.compare(null);
     this.labelled = false;
-    at("difference").onclick = () => this.#difference(at("difference").getAttribute("aria-pressed") !== "true");
+    at("difference").onclick = () => this.difference(at("difference").getAttribute("aria-pressed") !== "true");
     window.brainldm = this; // for the console, and for tests
   }
 
   async show(head) {
-    await this.#difference(false);
+    await this.difference(false);
     await this.first.show(head);
     await this.label(this.labelled);
   }
@@ -119,7 +119,7 @@ export class Viewer {
 
   // Labels over the heads that have some, or over none.
   async label(wanted) {
-    await this.#difference(false);
+    await this.difference(false);
     this.labelled = wanted;
     at("labels").setAttribute("aria-pressed", wanted);
     let told = [];
@@ -130,7 +130,7 @@ export class Viewer {
   }
 
   async compare(head) {
-    await this.#difference(false);
+    await this.difference(false);
     this.#link(false); // a screen without a head cannot be moved
     await this.second.show(head);
     await this.label(this.labelled);
@@ -158,7 +158,7 @@ export class Viewer {
   }
 
   // The first head minus the second, over the first, in colours: warm where the first is brighter.
-  async #difference(wanted) {
+  async difference(wanted) {
     const { engine } = this.first;
     at("difference").setAttribute("aria-pressed", wanted);
     if (wanted) await this.label(false);
