@@ -160,8 +160,8 @@ export class Viewer {
   // The first head minus the second, over the first, in colours: warm where the first is brighter.
   async difference(wanted) {
     const { engine } = this.first;
-    at("difference").setAttribute("aria-pressed", wanted);
     if (wanted) await this.label(false);
+    at("difference").setAttribute("aria-pressed", wanted);
     for (const screen of [this.first, this.second]) screen.clear();
     engine.opts.isColorbar = wanted;
     if (wanted) {
