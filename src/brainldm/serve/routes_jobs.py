@@ -39,9 +39,17 @@ Key = Annotated[
 router = APIRouter(prefix="/v1", tags=["jobs"])
 
 
-@router.post("/jobs", status_code=202, response_model=Job, responses=TAKEN, summary="Ask for heads")
+@router.post(
+    "/jobs",
+    status_code=202,
+    response_model=Job,
+    responses={**NOT_THERE, **TAKEN},
+    summary="Ask for heads",
+)
 def hand_in(desk: AtDesk, order: Annotated[Order, Body()], key: Key = None) -> JSONResponse:
-    """A head, or a sweep: heads of one seed that differ in one condition."""
+    """A head, a sweep (heads of one seed that differ in one condition), or the labels or an edit of
+    a head in the library.
+    """
     return _taken(*desk.hand_in(order, key))
 
 
