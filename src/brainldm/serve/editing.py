@@ -3,7 +3,6 @@
 from __future__ import annotations
 
 import time
-from collections.abc import Callable
 
 from brainldm.conditions import ConditionRanges, Conditions
 from brainldm.config import ModelConfig
@@ -17,11 +16,10 @@ from brainldm.errors import DataError
 from brainldm.image.page import words
 from brainldm.image.reading import image_sha256
 from brainldm.image.volume import Volume
+from brainldm.pipeline.batches import Progress
 from brainldm.pipeline.brain import BrainLDM
 from brainldm.serve.library import Library
 from brainldm.serve.schema import Edit, Head, Job
-
-Progress = Callable[[int, int, str], None]
 
 
 def conditions_of(asked: Edit, head: Head, config: ModelConfig) -> tuple[Known, Conditions]:
