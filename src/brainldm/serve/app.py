@@ -22,7 +22,7 @@ from brainldm.segment.network import Network
 from brainldm.serve import routes_heads, routes_jobs
 from brainldm.serve.about import About, about
 from brainldm.serve.desk import Desk
-from brainldm.serve.library import Library
+from brainldm.serve.heads import Library
 from brainldm.serve.limits import Limits
 from brainldm.serve.store import FullError, OtherRequestError, Store
 from brainldm.serve.work import Work

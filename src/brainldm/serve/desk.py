@@ -14,7 +14,7 @@ from starlette.exceptions import HTTPException
 from brainldm.config import ModelConfig
 from brainldm.pipeline.request import random_seed
 from brainldm.serve.editing import conditions_of
-from brainldm.serve.library import Library
+from brainldm.serve.heads import Library
 from brainldm.serve.limits import Limits
 from brainldm.serve.schema import Asked, Edit, Head, Job, Label, Refusal
 from brainldm.serve.store import Store

@@ -18,7 +18,7 @@ from brainldm.image.reading import image_sha256
 from brainldm.image.volume import Volume
 from brainldm.pipeline.batches import Progress
 from brainldm.pipeline.brain import BrainLDM
-from brainldm.serve.library import Library
+from brainldm.serve.heads import Library
 from brainldm.serve.schema import Edit, Head, Job
 
 

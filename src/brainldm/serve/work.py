@@ -29,7 +29,7 @@ from brainldm.register.rigid import check_place, register
 from brainldm.register.whole import wholeness
 from brainldm.segment.network import Network
 from brainldm.serve.editing import edited
-from brainldm.serve.library import Library
+from brainldm.serve.heads import Library
 from brainldm.serve.limits import Limits
 from brainldm.serve.recipe import command, python
 from brainldm.serve.schema import Asked, Edit, Head, Job, Label, Scan, Stored, Sweep
