@@ -17,8 +17,9 @@ from brainldm.dataset.sidecar import Provenance
 from brainldm.dataset.table import open_table
 from brainldm.errors import DataError
 from brainldm.prepare.outcome import Prepared
-from brainldm.prepare.subjects import MEASURABLE, Subject
+from brainldm.prepare.subjects import Subject
 from brainldm.prepare.tables import participants_table
+from brainldm.segment.measures import VOLUMES
 from tests.prepared import write_prepared
 
 NAMES = st.sampled_from(
@@ -45,7 +46,7 @@ CELLS = st.sampled_from(
 
 
 def prepared(people: People) -> list[Prepared]:
-    measured = Provenance(measured=dict.fromkeys(MEASURABLE, 500.0))
+    measured = Provenance(measured=dict.fromkeys(VOLUMES, 500.0))
     return [
         Prepared(Subject(Scan(f"p{i}", Path("x"), ()), person), measured)
         for i, person in enumerate(people.persons.values())

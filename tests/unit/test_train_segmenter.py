@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import shutil
+from dataclasses import replace
 from pathlib import Path
 
 import numpy as np
@@ -13,10 +14,15 @@ from torch.nn import functional as F
 
 from brainldm.config import SegmenterConfig
 from brainldm.errors import DataError, ModelError, UsageError
+from brainldm.image.labels import LabelImage
 from brainldm.models.segmenter import SegmentationNetwork, from_blocks, to_blocks
+from brainldm.segment.labelled import Labelled
+from brainldm.segment.measures import VOLUMES, error_of
 from brainldm.segment.overlap import overlaps
 from brainldm.segment.structures import (
     NUMBERS,
+    PLACE_OF_NUMBER,
+    SIDE_OF_NUMBER,
     SIDE_OF_TISSUE,
     STRUCTURE_OF_TISSUE,
     STRUCTURES,
@@ -26,11 +32,12 @@ from brainldm.segment.weights import DESCRIPTION, WEIGHTS, Description, load_seg
 from brainldm.simulate import tissues
 from brainldm.simulate.anatomy import box_grid
 from brainldm.simulate.tissues import MIRROR
+from brainldm.train import segmenter
 from brainldm.train.draws import Draw
 from brainldm.train.label_pool import Head
 from brainldm.train.phases import Course
 from brainldm.train.pretend import draw_colours, draw_view, read_view, scan, undress
-from brainldm.train.segmenter import SegmenterStage, voxel_rows
+from brainldm.train.segmenter import SegmenterStage, judge, truth_of, voxel_rows
 from brainldm.train.segmenter_loss import SLAB, losses
 from brainldm.train.segmenter_samples import SegmenterSamples, targets
 from brainldm.train.segmenter_settings import Scans
@@ -149,6 +156,27 @@ def test_overlaps_are_dice() -> None:
     assert results["deep grey"] == 0.5  # the mean of a thalamus that is found and a caudate not
     assert results["brain-stem"] == 1
     assert "cortex" not in results
+
+
+def test_a_perfect_segmenter_is_judged_so(head: Head, monkeypatch: pytest.MonkeyPatch) -> None:
+    truth = truth_of(head)
+
+    def judged(found: Labelled) -> dict[str, float]:
+        monkeypatch.setattr(segmenter, "label", lambda volume, network: found)
+        return judge(None, head, None, 0)  # type: ignore[arg-type]
+
+    figures = judged(truth)
+    errors = [figures.pop(error_of(name)) for name in VOLUMES]
+    assert errors == [0, 0]
+    assert set(figures.values()) == {1}
+    other_side = NUMBERS[PLACE_OF_NUMBER, (SIDE_OF_NUMBER == 1).astype(int)][truth.image.array]
+    figures = judged(replace(truth, image=LabelImage(other_side, np.eye(4))))
+    assert figures["side"] == 0
+    assert figures["cortex"] == 1
+    twice = truth.volumes | {4: truth.volumes[4] + 5, 43: truth.volumes[43] + 2}
+    assert abs(judged(replace(truth, volumes=twice))[error_of(VOLUMES[0])] - 7) < 1e-9
+    nothing = Labelled(LabelImage(np.zeros_like(other_side), np.eye(4)), {}, truth.quality)
+    assert judged(nothing)["side"] == 0
 
 
 def test_a_view_without_change_is_the_head(head: Head) -> None:

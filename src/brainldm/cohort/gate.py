@@ -17,6 +17,7 @@ from brainldm.cohort.settings import Checks
 from brainldm.errors import DataError, UsageError
 from brainldm.image.grid import Grid
 from brainldm.image.volume import Volume
+from brainldm.segment.measures import VOLUMES
 from brainldm.segment.segmenter import (
     Segmenter,
     check_segmentation,
@@ -24,8 +25,6 @@ from brainldm.segment.segmenter import (
     segmenter,
 )
 
-MEASURES = ("ventricular_volume_ml", "brain_volume_ml")
-"""What a segmenter measures, in its order."""
 TOLERANCE = {"ventricular_volume_ml": 15.0, "brain_volume_ml": 120.0}
 """mL; three times the root mean square difference of the demo model (docs/results.md)."""
 BRIGHT = 0.1
@@ -80,7 +79,7 @@ class Checking:
             return Checks(on_failure=self.on_failure)
         return Checks(
             on_failure=self.on_failure,
-            measures=MEASURES,
+            measures=VOLUMES,
             segmentation=identity_of(self.measure),
             tolerance=None if self.on_failure == "off" else {**TOLERANCE, **self.tolerance},
         )
@@ -113,7 +112,7 @@ class Gate:
             found = self.segmenter.measure(volume).volumes
         except DataError:
             return {}
-        return {name: round(float(v), 3) for name, v in zip(MEASURES, found, strict=True)}
+        return {name: round(float(v), 3) for name, v in zip(VOLUMES, found, strict=True)}
 
     def faults(
         self, volume: Volume, values: Mapping[str, str | float], measured: Mapping[str, float]

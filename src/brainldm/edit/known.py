@@ -12,10 +12,9 @@ from brainldm.dataset.participants import read_people
 from brainldm.dataset.sidecar import Provenance
 from brainldm.errors import BrainLDMError, DataError, UsageError
 from brainldm.image.volume import Volume
+from brainldm.segment.measures import VOLUMES
 from brainldm.segment.network import Network
 
-MEASURED = ("ventricular_volume_ml", "brain_volume_ml")
-"""What a segmenter can tell, as `Measures.volumes` has it; sex and age are never guessed."""
 TABLE = "participants.tsv"
 
 
@@ -61,7 +60,7 @@ def complete(
                 values[name], origins[name] = each[name], origin
     missing = [name for name in names if name not in values]
     unmeasured = ""
-    if set(missing) & set(MEASURED):
+    if set(missing) & set(VOLUMES):
         try:
             network = network or Network.of()
             volumes = network.measure(head()).volumes
@@ -70,7 +69,7 @@ def complete(
         except DataError as error:
             unmeasured = f"; they were not measured: {error}"
         else:
-            for name, volume in zip(MEASURED, volumes, strict=True):
+            for name, volume in zip(VOLUMES, volumes, strict=True):
                 if name in missing:
                     values[name], origins[name] = round(volume, 2), f"measured ({network.identity})"
     missing = [name for name in names if name not in values]

@@ -2,22 +2,23 @@
 
 from __future__ import annotations
 
-from collections.abc import Iterator, Mapping
+from collections.abc import Iterator
 
 import numpy as np
 from numpy.typing import NDArray
 from scipy import stats
 
-from brainldm.evaluate.figure import Figure, beside_floor, unit_of
+from brainldm.evaluate.figure import Figure, beside_floor, measured_within, unit_of
+from brainldm.evaluate.scans import Scans
 from brainldm.metrics.resampling import bootstrap
 
 Array = NDArray[np.float64]
 
 
-def figures(generated: Mapping[str, Array], real: Mapping[str, Array]) -> Iterator[Figure]:
+def figures(generated: Scans, real: Scans) -> Iterator[Figure]:
     """Effect size and Wasserstein distance of each measured volume, generated against real."""
-    for name, a in generated.items():
-        b = real[name]
+    for name, a in generated.volumes.items():
+        b, within = real.volumes[name], measured_within(generated.errors.get(name))
         if min(len(a), len(b)) < 3:
             yield Figure("anatomy", f"{name}: Cohen's d", None, note="refused: fewer than 3 scans")
             continue
@@ -26,7 +27,7 @@ def figures(generated: Mapping[str, Array], real: Mapping[str, Array]) -> Iterat
             f"{name}: Cohen's d",
             cohens_d(a, b),
             bootstrap(cohens_d, a, b),
-            note=f"mean {a.mean():.1f} generated, {b.mean():.1f} real; positive is larger",
+            note=f"mean {a.mean():.1f} generated, {b.mean():.1f} real; positive is larger{within}",
         )
         distance = f"{name}: Wasserstein distance"
         yield beside_floor("anatomy", distance, wasserstein, a, b, unit_of(name))

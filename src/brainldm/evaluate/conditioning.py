@@ -7,12 +7,13 @@ from collections.abc import Callable, Iterator, Mapping
 import numpy as np
 from numpy.typing import NDArray
 
-from brainldm.evaluate.figure import Figure, unit_of
+from brainldm.evaluate.figure import Figure, measured_within, unit_of
 from brainldm.evaluate.regression import FEWEST, Regressor
 from brainldm.evaluate.result import Section
-from brainldm.evaluate.scans import VOLUMES, Scans
+from brainldm.evaluate.scans import Scans
 from brainldm.metrics.agreement import agreement
 from brainldm.metrics.resampling import bootstrap
+from brainldm.segment.measures import VOLUMES
 
 Array = NDArray[np.float64]
 AGREEMENTS: Mapping[str, Callable[[Array], float]] = {
@@ -33,7 +34,7 @@ def section(generated: Scans, real: Scans) -> Section:
             found.append(seen)
             continue
         pairs, others = seen
-        found += figures(name, pairs, others)
+        found += figures(name, pairs, others, generated.errors.get(name))
         scatters[name] = [(x, y) for x, y in pairs.tolist() if np.isfinite(x + y)]
     return Section(found, scatters=scatters)
 
@@ -55,13 +56,16 @@ def _seen(name: str, generated: Scans, real: Scans) -> tuple[Array, Array] | Fig
     return np.stack([asked, seen], 1), np.stack([known, truth], 1)
 
 
-def figures(name: str, generated: Array, real: Array | None) -> Iterator[Figure]:
+def figures(
+    name: str, generated: Array, real: Array | None, error: float | None = None
+) -> Iterator[Figure]:
     """How what was asked for is found again: Pearson's r, slope, mean absolute error.
 
     Args:
         name: of the condition.
         generated: asked for and measured, (N, 2); rows with NaN are left out.
         real: likewise the table's value and the measured one, where there is a table.
+        error: of what measured it, where that is known.
     """
     pair = _known(generated)
     if pair is None:
@@ -76,7 +80,7 @@ def figures(name: str, generated: Array, real: Array | None) -> Iterator[Figure]
             bootstrap(statistic, pair),
             None if other is None else statistic(other),
             unit_of(name) if what == "mean absolute error" else "",
-            f"{len(pair)} scans",
+            f"{len(pair)} scans{measured_within(error)}",
         )
 
 

@@ -86,6 +86,11 @@ def beside_floor(
     )
 
 
+def measured_within(error: float | None) -> str:
+    """The end of a note: how far what measured a volume is off itself, where that is known."""
+    return "" if error is None else f"; the segmenter itself is off by {digits(error)} mL"
+
+
 def digits(value: float) -> str:
     """Four significant digits, without an exponent where that is short."""
     return f"{value:.4g}" if abs(value) < 10_000 else f"{value:.0f}"

@@ -54,13 +54,23 @@ def _report(result: Result) -> bytes:
         "evaluate/report.html",
         warnings=result.warnings,
         sets=sets,
-        known=known,
+        known=f"{known} {_measured(result.protocol['volumes'])}",
         sections=_sections(result.figures),
         plots=[(caption, svg.encode()) for caption, svg in _plots(result)],
         sheets=[(sheet.title, list(_pictures(sheet, result))) for sheet in result.sheets],
         protocol=result.protocol,
         scans={what: f"{of['scans']}, {of['sha256']}" for what, of in result.sets.items()},
         versions=result.versions,
+    )
+
+
+def _measured(how: str) -> str:
+    """What measured the volumes, for those who wonder whether a model judges itself."""
+    if how == "none":
+        return "No volumes were measured."
+    return (
+        f"Volumes were measured by: {how}; none of it took part in making heads. How far it is off "
+        "itself, where that is known, stands in the notes."
     )
 
 

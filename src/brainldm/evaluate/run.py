@@ -24,7 +24,7 @@ from brainldm.evaluate.scans import Array, Scans, leaks, measure_scans, volumes_
 from brainldm.evaluate.sets import common_grid, find_heads
 from brainldm.files import make_folder
 from brainldm.pipeline.choice import Model
-from brainldm.segment.segmenter import segmenter
+from brainldm.segment.segmenter import identity_of, segmenter
 
 Progress = Callable[[int, int, str], None]
 
@@ -95,7 +95,7 @@ class Evaluation:
         protocol = {
             "extractor": self.extractor.identity,
             "shrinkage": self.shrinkage,
-            "volumes": "tables" if self.volumes else self.segmentation,
+            "volumes": "tables" if self.volumes else identity_of(self.segmentation),
             "pairs": self.pairs,
             "most_scans_a_set": self.most,
             "grid": str(measuring.grid),
@@ -167,7 +167,7 @@ class Evaluation:
             yield copies.section(generated, real, sets["training"])
         if generated.volumes and real.volumes:
             yield Section(
-                tuple(anatomy.figures(generated.volumes, real.volumes)),
+                tuple(anatomy.figures(generated, real)),
                 volumes={of.name: _lists(of.volumes) for of in (generated, real)},
             )
 

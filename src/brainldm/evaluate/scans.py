@@ -17,11 +17,11 @@ from brainldm.errors import DataError
 from brainldm.evaluate.measures import Measured, Measuring, measure
 from brainldm.evaluate.sets import Head
 from brainldm.register.template import load_template
+from brainldm.segment.measures import VOLUMES
 from brainldm.segment.tables import read_volumes
 from brainldm.workers import spread
 
 Array = NDArray[np.float64]
-VOLUMES = ("ventricular_volume_ml", "brain_volume_ml")
 CODES = {"F": 0.0, "M": 1.0}
 
 
@@ -34,12 +34,14 @@ class Scans:
         heads: where they are, and what is known of each.
         measured: on each.
         volumes: name to mL of each, (N,); empty where none were measured.
+        errors: of what measured them, mL, where it is known.
     """
 
     name: str
     heads: Sequence[Head]
     measured: Sequence[Measured]
     volumes: Mapping[str, Array]
+    errors: Mapping[str, float]
 
     @cached_property
     def features(self) -> Array:
@@ -92,7 +94,8 @@ def measure_scans(
     if measuring.segmenter:
         found = np.array([head.volumes for head in measured])
         volumes = dict(zip(VOLUMES, found.T, strict=True))
-    return Scans(name, heads, measured, volumes)
+    errors = measuring.segmenter.errors if measuring.segmenter else {}
+    return Scans(name, heads, measured, volumes, errors)
 
 
 def volumes_of(name: str, heads: Sequence[Head], files: Sequence[Path]) -> dict[str, Array]:

@@ -10,9 +10,7 @@ from brainldm.dataset.participants import read_people
 from brainldm.dataset.people import People
 from brainldm.dataset.person import Person
 from brainldm.dataset.scans import Inputs, Scan, find_scans
-
-MEASURABLE = ("ventricular_volume_ml", "brain_volume_ml")
-"""The covariates that are measured where they are not known."""
+from brainldm.segment.measures import VOLUMES
 
 
 @dataclass(frozen=True)
@@ -40,7 +38,7 @@ class Subject:
     @property
     def missing(self) -> tuple[str, ...]:
         """The covariates to measure."""
-        return tuple(name for name in MEASURABLE if name not in self.known)
+        return tuple(name for name in VOLUMES if name not in self.known)
 
 
 @dataclass(frozen=True)

@@ -9,7 +9,8 @@ voxel between fluid and tissue counts by its intensity, as a mixture of the two 
 from __future__ import annotations
 
 import tempfile
-from dataclasses import dataclass
+from collections.abc import Mapping
+from dataclasses import dataclass, field
 from functools import cache
 from pathlib import Path
 from typing import Any
@@ -44,6 +45,7 @@ class Ants:
 
     folder: Path
     identity: str = "ants"
+    errors: Mapping[str, float] = field(default_factory=dict)
 
     def measure(self, volume: Volume) -> Measures:
         """Measure a head that lies in MNI152 space, on any grid.

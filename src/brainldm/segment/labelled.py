@@ -69,7 +69,13 @@ class Labelled:
                 f"The volumes of this image are not known: {'; '.join(self.quality.faults)}. "
                 "Expected a whole head, in one image of its own. Look at it in a viewer."
             )
-        scaling = TEMPLATE_INTRACRANIAL_ML / self.total("brain", "ventricle", "fluid")
+        return self.estimates
+
+    @property
+    def estimates(self) -> Measures:
+        """`measures`, trusted or not; zeros where nothing is within the skull."""
+        within = self.total("brain", "ventricle", "fluid")
+        scaling = TEMPLATE_INTRACRANIAL_ML / within if within else 0.0
         return Measures(self.total("ventricle"), self.total("brain") * scaling, scaling)
 
 

@@ -4,6 +4,14 @@ from __future__ import annotations
 
 from dataclasses import dataclass
 
+VOLUMES = ("ventricular_volume_ml", "brain_volume_ml")
+"""The names of `Measures.volumes`, as conditions and tables have them."""
+
+
+def error_of(name: str) -> str:
+    """What the absolute error of a volume is called among the figures of a segmenter."""
+    return f"{name} error"
+
 
 @dataclass(frozen=True)
 class Measures:

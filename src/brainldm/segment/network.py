@@ -12,7 +12,7 @@ from brainldm.errors import UsageError
 from brainldm.image.volume import Volume
 from brainldm.models.segmenter import SegmentationNetwork
 from brainldm.segment.labelled import Labelled, label
-from brainldm.segment.measures import Measures
+from brainldm.segment.measures import VOLUMES, Measures, error_of
 from brainldm.segment.weights import DESCRIPTION, Description, load_segmenter
 
 SHIPPED = Path(__file__).parents[1] / "weights" / "segmenter"
@@ -51,6 +51,16 @@ class Network:
             )
         place = (folder or SHIPPED).absolute()
         return cls(place, f"network {Description.read(place).sha256[:12]}")
+
+    @property
+    def errors(self) -> dict[str, float]:
+        """The mean absolute error of each of `VOLUMES` on held-out heads, mL, if any were."""
+        figures = Description.read(self.folder).figures
+        return {
+            name: figures[figure]
+            for name in VOLUMES
+            if (figure := f"held-out/{error_of(name)}") in figures
+        }
 
     def label(self, volume: Volume) -> Labelled:
         """Label a head, once if the same is asked again; errors as `labelled.label`."""

@@ -11,8 +11,8 @@ not for scans.
 from __future__ import annotations
 
 import io
-from collections.abc import Callable, Iterable
-from dataclasses import dataclass
+from collections.abc import Callable, Iterable, Mapping
+from dataclasses import dataclass, field
 from functools import cached_property
 from pathlib import Path
 
@@ -246,6 +246,7 @@ class Simulated:
 
     rule: VolumeRule
     identity: str = "simulated"
+    errors: Mapping[str, float] = field(default_factory=dict)
 
     @classmethod
     def learned(cls, grid: Grid, file: Path, progress: Callable[[int, int], None]) -> Simulated:

@@ -3,7 +3,7 @@
 from __future__ import annotations
 
 import os
-from collections.abc import Callable
+from collections.abc import Callable, Mapping
 from pathlib import Path
 from typing import Protocol
 
@@ -34,6 +34,10 @@ class Segmenter(Protocol):
     @property
     def identity(self) -> str:
         """Its name in the report."""
+
+    @property
+    def errors(self) -> Mapping[str, float]:
+        """Its mean absolute error on heads held out in training, mL, where that is known."""
 
     def measure(self, volume: Volume) -> Measures:
         """Measure a head that lies in MNI152 space."""

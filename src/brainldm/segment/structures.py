@@ -90,6 +90,18 @@ NUMBERS = np.array(
 """The numbers of each structure on the left and on the right, (K, 2)."""
 
 
+def _by_number(values: NDArray[np.int_]) -> NDArray[np.uint8]:
+    found = np.zeros(NUMBERS.max() + 1, dtype=np.uint8)
+    found[NUMBERS] = values
+    return found
+
+
+PLACE_OF_NUMBER = _by_number(np.arange(len(STRUCTURES))[:, None])
+"""From a number in a label image to a place in `STRUCTURES`."""
+SIDE_OF_NUMBER = _by_number(np.array([[1, 2] if each.right else [0, 0] for each in STRUCTURES]))
+"""From a number to a side: 0 none, 1 left, 2 right."""
+
+
 def table() -> Iterator[tuple[int, str, str, str]]:
     """The number, the name, the abbreviation and the colour of every label, by number."""
     rows = {}

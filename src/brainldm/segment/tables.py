@@ -15,6 +15,7 @@ from pathlib import Path
 from brainldm.dataset.participants import read_people
 from brainldm.dataset.people import People
 from brainldm.errors import DataError, StorageError
+from brainldm.segment.measures import VOLUMES
 
 VENTRICLES = (
     "lateral ventricle",
@@ -59,8 +60,8 @@ def _volumes(
     row: Mapping[str, str | float], file: Path, intracranial_ml: float
 ) -> dict[str, float]:
     numbers = {name.lower(): v for name, v in row.items() if not isinstance(v, str)}
-    if "ventricular_volume_ml" in numbers and "brain_volume_ml" in numbers:
-        return {name: numbers[name] for name in ("ventricular_volume_ml", "brain_volume_ml")}
+    if numbers.keys() >= set(VOLUMES):
+        return {name: numbers[name] for name in VOLUMES}
     lateral = [v for name, v in numbers.items() if any(part in name for part in VENTRICLES)]
     head = _first(numbers, "total intracranial", "estimatedtotalintracranialvol")
     if lateral and head:

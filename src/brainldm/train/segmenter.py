@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 from collections.abc import Callable, Mapping, Sequence
+from typing import cast
 
 import numpy as np
 import torch
@@ -10,21 +11,30 @@ from jaxtyping import Float, UInt8
 from torch import Tensor, nn
 
 from brainldm.config import SegmenterConfig
-from brainldm.models.segmenter import SegmentationNetwork, from_blocks, to_blocks
+from brainldm.image.labels import LabelImage
+from brainldm.image.volume import Volume
+from brainldm.models.segmenter import SegmentationNetwork, to_blocks
+from brainldm.segment.labelled import Labelled, label
+from brainldm.segment.measures import VOLUMES, error_of
 from brainldm.segment.overlap import overlaps
-from brainldm.segment.structures import STRUCTURES
+from brainldm.segment.quality import Quality
+from brainldm.segment.structures import (
+    NUMBERS,
+    PLACE_OF_NUMBER,
+    SIDE_OF_NUMBER,
+    SIDE_OF_TISSUE,
+    STRUCTURE_OF_TISSUE,
+    STRUCTURES,
+)
 from brainldm.simulate.priors import Priors
 from brainldm.train.feed import Batch, Samples
 from brainldm.train.label_pool import Head
 from brainldm.train.phases import Course
-from brainldm.train.pretend import draw_colours, read_view, scan
+from brainldm.train.pretend import draw_colours, scan
 from brainldm.train.segmenter_loss import losses
-from brainldm.train.segmenter_samples import targets
 from brainldm.train.segmenter_settings import Scans, SegmenterSettings
 from brainldm.train.stage import Findings, Stage
 
-AROUND = 12
-"""Voxels around the inside of the skull that validation looks at."""
 PLAIN = Scans(
     random=0, stray=0, flip=False, rotate=0, scale=0, strip=0, cut=0, coarse=0, blur=0.4,
     bias=0.15, noise=0.03, gamma=0.1, exposure=0,
@@ -74,9 +84,9 @@ class SegmenterStage(Stage):
         }
 
     def validate(self, network: nn.Module, step: int) -> Findings:
-        """Dice of groups of structures in held-out anatomies, seen whole."""
+        """What is right of heads of held-out anatomies, as `judge` has it."""
         found = [
-            self._seen(network, head(), number)
+            judge(cast(SegmentationNetwork, network), head(), self.priors, number)
             for number, head in enumerate(self.held_out[: self.course.settings.run.validate_on])
         ]
         figures = {
@@ -86,21 +96,35 @@ class SegmenterStage(Stage):
         self.keep(network, step, figures)
         return Findings(figures)
 
-    def _seen(self, network: nn.Module, head: Head, number: int) -> dict[str, float]:
-        rng = np.random.default_rng(number)
-        low, high = np.array(head.low), np.array(head.high)
-        factor = self.networks["segmenter"].factor
-        size = -(-(high - low + 2 * AROUND) // factor) * factor
-        tissues = read_view(head.tissues, size.tolist(), np.eye(3), (low + high) / 2)
-        colours = draw_colours(PLAIN, self.priors, rng)
-        image = scan(tissues, head.counts, colours, PLAIN, rng)
-        device = next(network.parameters()).device
-        scores = from_blocks(network(torch.from_numpy(image)[None, None].to(device)))[0]
-        truth = targets(tissues)
-        lateral = truth["sides"] > 0
-        right = (scores[-1].cpu() > 0)[lateral] == (truth["sides"] == 2)[lateral]
-        found = scores[:-1].argmax(0).cpu().numpy()
-        return {**overlaps(found, truth["structures"].numpy()), "side": right.float().mean().item()}
+
+def judge(
+    network: SegmentationNetwork, head: Head, priors: Priors | None, seed: int
+) -> dict[str, float]:
+    """What the network gets right of a head, through the same door as any other image.
+
+    Returns:
+        Dice of groups; of the voxels that have a side, the share that is found on it ("side"); and
+        by how much each of `VOLUMES` is off, in mL (its name and "error").
+    """
+    rng = np.random.default_rng(seed)
+    image = scan(head.tissues, head.counts, draw_colours(PLAIN, priors, rng), PLAIN, rng)
+    found, truth = label(Volume(image, np.eye(4)), network), truth_of(head)
+    numbers, true = found.image.array, truth.image.array
+    sides, true_sides = SIDE_OF_NUMBER[numbers], SIDE_OF_NUMBER[true]
+    errors = np.abs(np.subtract(found.estimates.volumes, truth.estimates.volumes))
+    return {
+        **overlaps(PLACE_OF_NUMBER[numbers], PLACE_OF_NUMBER[true]),
+        "side": float((sides == true_sides)[true_sides > 0].mean()),
+        **{error_of(name): error for name, error in zip(VOLUMES, errors.tolist(), strict=True)},
+    }
+
+
+def truth_of(head: Head) -> Labelled:
+    """What a perfect segmenter would say."""
+    numbers = NUMBERS[STRUCTURE_OF_TISSUE, (SIDE_OF_TISSUE == 2).astype(int)][head.tissues]
+    there, counts = np.unique(numbers, return_counts=True)
+    volumes = dict(zip(there.tolist(), (counts / 1000).tolist(), strict=True))
+    return Labelled(LabelImage(numbers, np.eye(4)), volumes, Quality(1.0, ()))
 
 
 def voxel_rows(blocks: Float[Tensor, "b c x y z"]) -> Float[Tensor, "n k"]:
