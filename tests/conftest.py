@@ -17,6 +17,8 @@ from jaxtyping import install_import_hook
 from tests.typed import MODULES
 
 os.environ.setdefault("OMP_WAIT_POLICY", "PASSIVE")  # since tests import torch first
+# What is drawn once (the template, anatomies) is drawn for all tests, and not into a user's cache.
+os.environ["BRAINLDM_CACHE"] = str(Path(__file__).resolve().parents[1] / "build" / "tests-cache")
 # Before anything of brainldm is imported: see tests/typed.py.
 install_import_hook(MODULES, "tests.typed.held")
 

@@ -10,7 +10,7 @@ from brainldm.errors import DataError
 from brainldm.image.grid import Grid
 from brainldm.image.volume import Volume
 from brainldm.register.images import moved
-from brainldm.register.reference import Reference
+from brainldm.register.reference import Reference, load_reference
 from brainldm.register.rigid import BRAIN_CENTRE, check_place
 from brainldm.register.template import load_template
 from brainldm.simulate.template_head import simulate
@@ -21,7 +21,7 @@ GRID = Grid.of(DEMO.shape, DEMO.affine)
 
 @pytest.fixture(scope="module")
 def reference() -> Reference:
-    return Reference.from_template(load_template())
+    return load_reference()
 
 
 # Of those that were looked at, the two whose outline tells least which way is up.

@@ -14,7 +14,7 @@ from brainldm.image.grid import Grid
 from brainldm.image.volume import Volume
 from brainldm.prepare.folder import Settings
 from brainldm.prepare.scan import _refuse
-from brainldm.register.reference import Reference
+from brainldm.register.reference import Reference, load_reference
 from brainldm.register.template import load_template
 from brainldm.register.whole import Wholeness, wholeness
 from brainldm.simulate.template_head import simulate
@@ -27,7 +27,7 @@ SEEDS = (3, 4)
 
 @pytest.fixture(scope="module")
 def reference() -> Reference:
-    return Reference.from_template(load_template())
+    return load_reference()
 
 
 @pytest.fixture(scope="module")

@@ -22,7 +22,7 @@ HEAD = Volume(np.zeros(GRID.shape), GRID.matrix)
 
 def task(network: Network | None) -> Task:
     folder = Folder(Path("out"), Settings("toy", GRID, True, False, network=network))
-    return Task(None, folder, Path("template"))  # type: ignore[arg-type]
+    return Task(None, folder)  # type: ignore[arg-type]
 
 
 def test_what_the_network_measures_is_taken(monkeypatch: pytest.MonkeyPatch) -> None:

@@ -1,15 +1,17 @@
-"""The reference's maps on disk, whoever writes them first."""
+"""The reference is drawn once, whoever draws it first."""
 
 from __future__ import annotations
 
+from collections.abc import Iterator
 from pathlib import Path
 
 import numpy as np
 import pytest
 import torch
 
-from brainldm.register import reference as module
-from brainldm.register.reference import MAPS, Reference
+from brainldm.errors import StorageError
+from brainldm.register import reference, template
+from brainldm.register.reference import MAPS, Reference, load_reference
 from brainldm.register.template import Template
 
 
@@ -19,31 +21,59 @@ def small(intensity: float) -> Template:
     return Template(torch.tensor([1.0, 2, 3]), maps, maps, maps[:3], 1.0)
 
 
-def test_what_is_written_is_read(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
-    monkeypatch.setattr(module, "load_template", lambda: small(0.25))
-    Reference.write(tmp_path / "template")
-    found, made = Reference.load(tmp_path / "template"), Reference.from_template(small(0.25))
+@pytest.fixture
+def cache(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> Iterator[Path]:
+    """An empty cache folder, and a template that is quickly drawn."""
+    monkeypatch.setenv("BRAINLDM_CACHE", str(tmp_path / "cache"))
+    monkeypatch.setattr(template, "load_template", lambda: small(0.25))
+    load_reference.cache_clear()
+    yield tmp_path / "cache"
+    load_reference.cache_clear()
+
+
+def test_what_is_drawn_is_kept(cache: Path, monkeypatch: pytest.MonkeyPatch) -> None:
+    made = load_reference()
+    load_reference.cache_clear()
+    monkeypatch.setattr(template, "load_template", lambda: pytest.fail("drawn again"))
+    found = load_reference()
     assert found.grid == made.grid
     assert found.grid.matrix[:3, 3].tolist() == [1, 2, 3]
+    drawn = Reference.from_template(small(0.25))
     for name in MAPS:
-        assert np.array_equal(getattr(found, name), getattr(made, name))
+        assert np.array_equal(getattr(found, name), getattr(drawn, name))
+
+
+def test_another_way_of_drawing_is_drawn_anew(cache: Path, monkeypatch: pytest.MonkeyPatch) -> None:
+    load_reference()
+    load_reference.cache_clear()
+    monkeypatch.setattr(reference, "version", lambda package: "0.0")
+    monkeypatch.setattr(template, "load_template", lambda: small(0.75))
+    assert load_reference().grey.max() == 0.75
+    assert len(list(cache.iterdir())) == 2
 
 
 def test_two_that_write_at_once_leave_one_whole(
-    tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+    cache: Path, monkeypatch: pytest.MonkeyPatch
 ) -> None:
-    folder = tmp_path / "template"
-    started = []
-
     def slow() -> Template:
-        if not started:
-            started.append(True)
-            Reference.write(folder)  # another begins later and is done before
-            return small(0.25)
-        return small(0.75)
+        monkeypatch.setattr(template, "load_template", lambda: small(0.75))
+        load_reference.__wrapped__()  # another begins later and is done before
+        return small(0.25)
 
-    monkeypatch.setattr(module, "load_template", slow)
-    Reference.write(folder)
-    assert Reference.load(folder).grey.max() == 0.75
-    assert list(tmp_path.iterdir()) == [folder]
-    Reference.write(folder)  # finds it there
+    monkeypatch.setattr(template, "load_template", slow)
+    assert load_reference().grey.max() == 0.75
+    assert len(list(cache.iterdir())) == 1
+
+
+def test_a_cache_that_cannot_be_written_costs_time_alone(cache: Path) -> None:
+    cache.write_text("a file")
+    assert load_reference().grey.max() == 0.25
+
+
+def test_damage_is_told(cache: Path) -> None:
+    load_reference()
+    load_reference.cache_clear()
+    [folder] = cache.iterdir()
+    (folder / "grey.npy").write_bytes(b"damaged")
+    with pytest.raises(StorageError, match=r"Cannot read the template in .*Delete this folder"):
+        load_reference()

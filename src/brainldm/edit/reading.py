@@ -9,14 +9,13 @@ import numpy as np
 from brainldm.dataset.bids import SPACE
 from brainldm.dataset.sidecar import MNI152, Provenance, Source, read_provenance
 from brainldm.edit.original import Original
-from brainldm.errors import DataError, require
+from brainldm.errors import DataError
 from brainldm.image.plausible import check_header
 from brainldm.image.reading import image_sha256, image_stem
 from brainldm.image.volume import Volume
 from brainldm.register.images import moved
-from brainldm.register.reference import Reference
+from brainldm.register.reference import load_reference
 from brainldm.register.rigid import check_place, register
-from brainldm.register.template import load_template
 from brainldm.register.whole import wholeness
 
 
@@ -54,8 +53,7 @@ def read_original(file: Path, *, registered: bool = False, scaled: bool = False)
         if said.skull_stripped:
             raise DataError(_stripped(file))
         return Original(volume, source)
-    require("prepare", "Looking at scans", "nilearn")
-    reference = Reference.from_template(load_template())
+    reference = load_reference()
     try:
         motion, alike = np.eye(4), 0.0
         if registered:

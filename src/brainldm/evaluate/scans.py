@@ -16,9 +16,9 @@ from brainldm.dataset.scans import names_of
 from brainldm.errors import DataError
 from brainldm.evaluate.measures import Measured, Measuring, measure
 from brainldm.evaluate.sets import Head
-from brainldm.register.template import load_template
 from brainldm.segment.measures import VOLUMES
 from brainldm.segment.tables import read_volumes
+from brainldm.simulate.subject import TEMPLATE_INTRACRANIAL_ML
 from brainldm.workers import spread
 
 Array = NDArray[np.float64]
@@ -107,7 +107,7 @@ def volumes_of(name: str, heads: Sequence[Head], files: Sequence[Path]) -> dict[
     """
     if not files:
         return {}
-    tables = [read_volumes(file, load_template().intracranial_ml) for file in files]
+    tables = [read_volumes(file, TEMPLATE_INTRACRANIAL_ML) for file in files]
     people = [
         next(filter(None, (table.find(names_of(head.path)) for table in tables)), None)
         for head in heads

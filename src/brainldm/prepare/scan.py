@@ -5,8 +5,6 @@ from __future__ import annotations
 import tempfile
 import warnings
 from dataclasses import asdict, dataclass
-from functools import cache
-from pathlib import Path
 
 import numpy as np
 
@@ -22,7 +20,7 @@ from brainldm.prepare.reading import read_scan
 from brainldm.prepare.sharp import sharpen, sources
 from brainldm.prepare.subjects import Subject
 from brainldm.register.images import correct_bias, moved
-from brainldm.register.reference import Reference
+from brainldm.register.reference import Reference, load_reference
 from brainldm.register.rigid import check_place, register
 from brainldm.register.whole import Wholeness, wholeness
 from brainldm.segment.ants import Ants
@@ -35,12 +33,10 @@ class Task:
     Args:
         subject: whose it is.
         folder: the data set.
-        template: the reference's maps, from `Reference.write`.
     """
 
     subject: Subject
     folder: Folder
-    template: Path
 
 
 def prepare_scan(task: Task) -> Outcome:
@@ -50,7 +46,7 @@ def prepare_scan(task: Task) -> Outcome:
     with tempfile.TemporaryDirectory() as place:
         before, tempfile.tempdir = tempfile.tempdir, place
         try:
-            return Outcome(task.subject, _prepare(task, _reference(task.template)))
+            return Outcome(task.subject, _prepare(task, load_reference()))
         except BrainLDMError as error:
             return Outcome(task.subject, reason=str(error))
         except Exception as error:  # one bad scan never stops the rest
@@ -61,11 +57,6 @@ def prepare_scan(task: Task) -> Outcome:
             )
         finally:
             tempfile.tempdir = before
-
-
-@cache
-def _reference(folder: Path) -> Reference:
-    return Reference.load(folder)
 
 
 def _prepare(task: Task, reference: Reference) -> Provenance:
@@ -113,7 +104,7 @@ def _measured(task: Task, scan: Volume) -> tuple[dict[str, float], tuple[str, ..
     """What is measured on a scan in place, and why nothing is."""
     network = task.folder.settings.network
     if network is None:
-        return asdict(Ants(task.template).measure(scan)), ()
+        return asdict(Ants().measure(scan)), ()
     try:
         return asdict(network.measure(scan)), ()
     except DataError as error:

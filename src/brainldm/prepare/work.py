@@ -2,16 +2,14 @@
 
 from __future__ import annotations
 
-import tempfile
 from collections.abc import Callable, Sequence
-from pathlib import Path
 
 from brainldm.errors import require
 from brainldm.prepare.folder import Folder, Settings
 from brainldm.prepare.outcome import Outcome, Results
 from brainldm.prepare.scan import Task, prepare_scan
 from brainldm.prepare.subjects import Subject
-from brainldm.register.reference import Reference
+from brainldm.register.reference import load_reference
 from brainldm.workers import one_by_one
 
 
@@ -38,22 +36,21 @@ def prepare_all(
         if provenance
     }
     progress(len(done), len(subjects))
-    with tempfile.TemporaryDirectory() as place:
-        template = Path(place) / "template"
-        tasks = [Task(each, folder, template) for each in subjects if each.label not in done]
-        if tasks:
-            Reference.write(template)
-        for task, outcome in one_by_one(prepare_scan, tasks, jobs):
-            done[task.subject.label] = outcome or Outcome(
-                task.subject,
-                reason=f"{task.subject.scan.path}: its process was killed, as the system does when "
-                "memory runs out. Prepare fewer at a time (--jobs).",
-            )
-            progress(len(done), len(subjects))
+    tasks = [Task(each, folder) for each in subjects if each.label not in done]
+    if tasks:
+        load_reference()  # drawn before several processes need it
+    for task, outcome in one_by_one(prepare_scan, tasks, jobs):
+        done[task.subject.label] = outcome or Outcome(
+            task.subject,
+            reason=f"{task.subject.scan.path}: its process was killed, as the system does when "
+            "memory runs out. Prepare fewer at a time (--jobs).",
+        )
+        progress(len(done), len(subjects))
     return Results.of(done[subject.label] for subject in subjects)
 
 
 def check_extras(subjects: Sequence[Subject], settings: Settings) -> None:
     """Raise a MissingExtraError unless all that preparing scans needs is installed."""
-    ants = not settings.registered or settings.bias_field or any(s.missing for s in subjects)
+    measured = settings.network is None and any(each.missing for each in subjects)
+    ants = not settings.registered or settings.bias_field or measured
     require("prepare", "Preparing scans", *(("ants", "nilearn") if ants else ("nilearn",)))

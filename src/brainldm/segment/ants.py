@@ -11,7 +11,6 @@ from __future__ import annotations
 import tempfile
 from collections.abc import Mapping
 from dataclasses import dataclass, field
-from functools import cache
 from pathlib import Path
 from typing import Any
 
@@ -22,7 +21,7 @@ from scipy import ndimage
 
 from brainldm.image.volume import Volume
 from brainldm.register.images import correct_bias, import_ants, to_ants, working_copy
-from brainldm.register.reference import Map, Reference
+from brainldm.register.reference import Map, Reference, load_reference
 from brainldm.segment.measures import Measures
 
 REACH_MM = 4.0
@@ -37,13 +36,8 @@ LEAST_CONTRAST = 0.8
 
 @dataclass(frozen=True)
 class Ants:
-    """Measures with ANTs; a minute or two a head.
+    """Measures with ANTs; a minute or two a head."""
 
-    Args:
-        folder: the template's maps, from `Reference.write`.
-    """
-
-    folder: Path
     identity: str = "ants"
     errors: Mapping[str, float] = field(default_factory=dict)
 
@@ -53,12 +47,7 @@ class Ants:
         Raises:
             MissingExtraError: ANTs is not installed.
         """
-        return _measure(volume, _reference(self.folder))
-
-
-@cache
-def _reference(folder: Path) -> Reference:
-    return Reference.load(folder)
+        return _measure(volume, load_reference())
 
 
 def _measure(volume: Volume, reference: Reference) -> Measures:

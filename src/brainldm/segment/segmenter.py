@@ -11,7 +11,6 @@ from brainldm.checkpoint import load_config
 from brainldm.errors import UsageError, require
 from brainldm.image.grid import Grid
 from brainldm.image.volume import Volume
-from brainldm.register.reference import Reference
 from brainldm.segment.ants import Ants
 from brainldm.segment.measures import Measures
 from brainldm.segment.network import Network
@@ -62,8 +61,7 @@ def segmenter(
     if kind == "network" or kind not in KINDS:
         return network_of(kind)
     if kind == "ants":
-        Reference.write(cache / "template")
-        return Ants(cache / "template")
+        return Ants()
     if kind == "simulated":
         return Simulated.learned(grid, cache / "rule.npz", progress)
     return None

@@ -4,7 +4,6 @@ from __future__ import annotations
 
 import time
 from collections.abc import Callable
-from functools import cached_property
 from pathlib import Path
 
 from pydantic import TypeAdapter
@@ -24,7 +23,7 @@ from brainldm.pipeline.choice import Model, Sampling
 from brainldm.pipeline.request import Request, match_requests
 from brainldm.prepare.reading import read_scan
 from brainldm.register.images import moved
-from brainldm.register.reference import Reference
+from brainldm.register.reference import load_reference
 from brainldm.register.rigid import check_place, register
 from brainldm.register.whole import wholeness
 from brainldm.segment.network import Network
@@ -234,19 +233,13 @@ class Work:
 
     def _placed(self, scan: Volume) -> tuple[Volume, list[str]]:
         """A scan in MNI152 space, as `brainldm prepare` brings it there, and what it is like."""
+        reference = load_reference()
         try:
             require("prepare", "Registering scans", "ants")
         except MissingExtraError as error:
-            check_place(scan, self._reference)
+            check_place(scan, reference)
             return scan, [f"{error} Until then a scan has to be registered already."]
-        motion, alike = register(scan, self._reference)
+        motion, alike = register(scan, reference)
         head = moved(scan, motion)
-        remarks = wholeness(head, self._reference).remarks
+        remarks = wholeness(head, reference).remarks
         return head, [f"registered to MNI152, similarity {alike:.2f}", *remarks]
-
-    @cached_property
-    def _reference(self) -> Reference:
-        require("prepare", "Looking at scans", "nilearn")
-        place = self.library.folder / "template"
-        Reference.write(place)
-        return Reference.load(place)

@@ -9,9 +9,8 @@ import numpy as np
 
 from brainldm.errors import DataError
 from brainldm.image.volume import Volume
-from brainldm.register.reference import Reference
+from brainldm.register.reference import load_reference
 from brainldm.register.rigid import register
-from brainldm.register.template import load_template
 from brainldm.unires.scan import Scan
 
 T1_WEIGHTED = ("t1w", "t1", "mprage", "t1wgd")
@@ -48,7 +47,7 @@ def to_atlas(scans: Sequence[Scan]) -> tuple[list[Scan], float]:
         DataError: no scan is T1-weighted, or it cannot be registered.
     """
     scan = t1_weighted(scans)
-    reference = Reference.from_template(load_template())
+    reference = load_reference()
     try:
         motion, alike = register(Volume(scan.filled, scan.placed.matrix), reference)
     except DataError as error:
