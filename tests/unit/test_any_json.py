@@ -20,6 +20,7 @@ from brainldm.dataset.prepared import read_prepared
 from brainldm.dataset.sidecar import read_provenance
 from brainldm.errors import BrainLDMError
 from brainldm.evaluate.comparison import compare_reports
+from brainldm.files.reading import LARGEST_TEXT
 from brainldm.train.first_stage import describe_first_stage
 from brainldm.train.folder import RunFolder
 from brainldm.train.presets import load_settings
@@ -98,6 +99,15 @@ def changed(data: st.DataObject, content: Any) -> Any:
     return data.draw(VALUES)
 
 
+def beside(name: str, folder: Path) -> None:
+    """What a reader looks for before it reads."""
+    if name == "prepare.json" and not (folder / name).exists():
+        write_prepared(folder, 2)
+    if name == "config.json":
+        for file in ("autoencoder.safetensors", "unet.safetensors"):
+            (folder / file).touch()
+
+
 in_one_folder = settings(
     deadline=None,
     max_examples=8,
@@ -109,14 +119,19 @@ in_one_folder = settings(
 @in_one_folder
 @given(data=st.data())
 def test_any_json(name: str, data: st.DataObject, tmp_path: Path) -> None:
-    if name == "prepare.json" and not (tmp_path / name).exists():
-        write_prepared(tmp_path, 2)
-    if name == "config.json":
-        for file in ("autoencoder.safetensors", "unet.safetensors"):
-            (tmp_path / file).touch()
+    beside(name, tmp_path)
     text = json.dumps(changed(data, SOUND[name]))
     (tmp_path / name).write_text(text)
     with suppress(BrainLDMError):
+        READERS[name](tmp_path)
+
+
+@pytest.mark.parametrize("name", READERS)
+def test_a_text_as_large_as_no_text_is_not_read(name: str, tmp_path: Path) -> None:
+    beside(name, tmp_path)
+    with (tmp_path / name).open("wb") as file:
+        file.truncate(LARGEST_TEXT + 1)
+    with pytest.raises(BrainLDMError, match=rf"{name} has more than 67,108,864 bytes"):
         READERS[name](tmp_path)
 
 

@@ -192,5 +192,5 @@ def test_a_folder_is_held_alone_or_not_at_all(tmp_path: Path) -> None:
 def test_a_model_that_is_no_text(tmp_path: Path) -> None:
     begin(tmp_path / "out", plan_of(tmp_path / "people.tsv", "abc"))
     (tmp_path / "out" / "code" / "model.json").write_bytes(b"\xff{}")
-    with pytest.raises(DataError, match=r"model\.json is no text: .* Put back what was there"):
+    with pytest.raises(DataError, match=r"model\.json is no text: .* put back what was there"):
         _ = CohortFolder(tmp_path / "out").config

@@ -24,8 +24,8 @@ from brainldm.checkpoint.names import to_current_names, to_old_names
 from brainldm.checkpoint.reading import read_weights
 from brainldm.checkpoint.writing import write_directory
 from brainldm.config import ModelConfig, published_config
-from brainldm.errors import ModelError, StorageError, UsageError
-from brainldm.files import checksum
+from brainldm.errors import DataError, ModelError, StorageError, UsageError
+from brainldm.files import checksum, read_text
 from brainldm.models.autoencoder import AutoencoderKL
 from brainldm.models.unet import DiffusionUNet
 
@@ -170,13 +170,9 @@ def _read_config(folder: Path, layout: Layout) -> ModelConfig:
             "files again with `brainldm convert`."
         )
     try:
-        text = path.read_text(encoding="utf-8")
-    except OSError as error:
-        raise StorageError(
-            f"Cannot read {path}: {error.strerror}. Expected JSON text; copy the file again."
-        ) from error
-    except UnicodeDecodeError as error:
-        raise ModelError(f"{path} is no text: {error}. Copy the file again.") from error
+        text = read_text(path, "what describes a model; copy the file again")
+    except DataError as error:
+        raise ModelError(str(error)) from error
     return ModelConfig.from_json(text, str(path))
 
 

@@ -31,6 +31,7 @@ from brainldm.errors import DataError, StorageError, UsageError
 from brainldm.files import (
     is_partial,
     make_folder,
+    read_text,
     remove_partial,
     sha256,
     to_json,
@@ -142,12 +143,8 @@ class CohortFolder:
             DataError: it is damaged.
         """
         file = self._code / "model.json"
-        try:
-            return ModelConfig.from_json(file.read_text(encoding="utf-8"), str(file))
-        except OSError as error:
-            raise StorageError(f"Cannot read {file}: {error.strerror}.") from error
-        except UnicodeDecodeError as error:
-            raise DataError(f"{file} is no text: {error}. {RESTORE}") from error
+        expected = "the cohort's model; put back what was there, or begin in another folder"
+        return ModelConfig.from_json(read_text(file, expected), str(file))
 
     def journal(self, name: str) -> Journal:
         """What one process adds to, which no other may have at the time."""

@@ -10,8 +10,8 @@ from dataclasses import dataclass
 from pathlib import Path
 
 from brainldm.dataset.bids import LONGEST_LABEL, label_of
-from brainldm.errors import DataError, StorageError, UsageError
-from brainldm.files import walk
+from brainldm.errors import DataError, UsageError
+from brainldm.files import read_text, walk
 from brainldm.image.reading import READABLE, files_of, image_stem
 
 ARCHIVE = re.compile(r"(\d+)_20252_(\d+)_\d+\.zip")
@@ -20,7 +20,7 @@ ARCHIVED_SCAN = "T1/T1.nii.gz"
 """The head in such an archive: corrected for gradient distortion, and defaced."""
 
 LONGEST_PATH = 4096
-_LIST = f"Expected an image ({', '.join(READABLE)}), a text file with one path a line, or a folder."
+_KINDS = f"an image ({', '.join(READABLE)}), a text file with one path a line, or a folder"
 
 
 @dataclass(frozen=True)
@@ -155,18 +155,11 @@ def _listed(file: Path) -> Iterator[Scan]:
     if file.name.endswith(READABLE):
         yield _named(file)
         return
-    try:
-        lines = file.read_text(encoding="utf-8").splitlines()
-    except OSError as error:
-        raise StorageError(f"Cannot read {file}: {error.strerror}. {_LIST}") from error
-    except UnicodeDecodeError as error:
-        raise DataError(
-            f"{file} is no image that is read, and no list of scans. {_LIST}"
-        ) from error
-    for number, line in enumerate(lines, 1):
+    lines = read_text(file, _KINDS)
+    for number, line in enumerate(lines.splitlines(), 1):
         text = line.split("#", 1)[0].strip()
         if not text.isprintable() or len(text) > LONGEST_PATH:
-            raise DataError(f"{file}, line {number}, is no path of a scan. {_LIST}")
+            raise DataError(f"{file}, line {number}, is no path of a scan. Expected {_KINDS}.")
         if text:
             yield _named(file.parent / text, line=number)
 

@@ -1,6 +1,6 @@
 """Files that appear whole or not at all, and files read with a word about what is wrong."""
 
-from brainldm.files.reading import checksum, read_json, sha256, walk
+from brainldm.files.reading import checksum, read_json, read_text, sha256, walk
 from brainldm.files.writing import (
     is_partial,
     make_folder,
@@ -17,6 +17,7 @@ __all__ = [
     "is_partial",
     "make_folder",
     "read_json",
+    "read_text",
     "refuse_existing",
     "remove_partial",
     "sha256",

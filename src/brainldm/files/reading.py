@@ -11,8 +11,8 @@ from typing import Any
 
 from brainldm.errors import DataError, StorageError
 
-LARGEST_JSON = 2**26
-"""Bytes, beyond which a file is none of ours."""
+LARGEST_TEXT = 2**26
+"""Bytes, beyond which a text is none of ours."""
 
 
 def sha256(path: Path) -> str:
@@ -62,8 +62,8 @@ def _raise(error: OSError) -> None:
     raise error
 
 
-def read_json(path: Path, expected: str) -> dict[str, Any]:
-    """The object in a JSON file.
+def read_text(path: Path, expected: str) -> str:
+    """A text in UTF-8.
 
     Args:
         path: of the file.
@@ -72,17 +72,35 @@ def read_json(path: Path, expected: str) -> dict[str, Any]:
 
     Raises:
         StorageError: it cannot be read.
-        DataError: it is not the text of one JSON object.
+        DataError: it is no text, or a very large one.
     """
     try:
-        if path.stat().st_size > LARGEST_JSON:
-            raise ValueError(f"more than {LARGEST_JSON:,} bytes")
-        content = json.loads(path.read_bytes())
+        if path.stat().st_size > LARGEST_TEXT:
+            raise DataError(f"{path} has more than {LARGEST_TEXT:,} bytes. Expected {expected}.")
+        return path.read_text(encoding="utf-8")
+    except OSError as error:
+        raise StorageError(f"Cannot read {path}: {error.strerror}. Expected {expected}.") from error
+    except UnicodeDecodeError as error:
+        raise DataError(f"{path} is no text: {error}. Expected {expected}.") from error
+
+
+def read_json(path: Path, expected: str) -> dict[str, Any]:
+    """The object in a JSON file.
+
+    Args:
+        path: of the file.
+        expected: as for `read_text`.
+
+    Raises:
+        StorageError: it cannot be read.
+        DataError: it is not the text of one JSON object.
+    """
+    text = read_text(path, expected)
+    try:
+        content = json.loads(text)
         if not isinstance(content, dict):
             raise ValueError(f"a {type(content).__name__} where an object was expected")
         json.dumps(content, ensure_ascii=False).encode()  # half of a character is none
-    except OSError as error:
-        raise StorageError(f"Cannot read {path}: {error.strerror}. Expected {expected}.") from error
     except (ValueError, RecursionError) as error:
         raise DataError(f"{path} is no JSON object: {error}. Expected {expected}.") from error
     return content

@@ -5,7 +5,6 @@ World coordinates are millimetres, RAS+ (x to the right, y to the front, z up), 
 
 from __future__ import annotations
 
-import json
 import warnings
 from collections.abc import Mapping
 from dataclasses import dataclass
@@ -19,8 +18,8 @@ import numpy as np
 from numpy.typing import NDArray
 from scipy import ndimage
 
-from brainldm.errors import DataError, UsageError
-from brainldm.files import refuse_existing, to_json, write_together
+from brainldm.errors import BrainLDMError, DataError, UsageError
+from brainldm.files import read_json, refuse_existing, to_json, write_together
 from brainldm.image.grid import Grid
 from brainldm.image.labels import LabelImage
 from brainldm.image.nifti import nifti, nifti_bytes
@@ -256,9 +255,9 @@ def _on_scale(array: NDArray[np.float32]) -> bool:
 def _said_scaled(path: Path) -> bool:
     """Whether the sidecar of an image is brainldm's and says that intensities are in [0, 1]."""
     try:
-        said = json.loads(path.with_name(f"{image_stem(path)}.json").read_bytes())
+        said = read_json(path.with_name(f"{image_stem(path)}.json"), "a sidecar")
         return bool(said["brainldm"]["intensity"]["scale"] == [0, 1])
-    except (OSError, ValueError, KeyError, TypeError, RecursionError):
+    except (BrainLDMError, KeyError, TypeError):
         return False  # somebody else's, of whatever kind
 
 
