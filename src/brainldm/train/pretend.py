@@ -23,8 +23,6 @@ from brainldm.simulate.tissues import TISSUES, of_kind, of_number
 from brainldm.train.label_pool import Head
 from brainldm.train.segmenter_settings import Scans
 
-MARGIN = 0.15
-"""The part of a view that may reach beyond the inside of the skull."""
 BLUR_OF_VOXEL = 0.42
 """The deviation of a Gaussian that averages over a voxel, in its widths."""
 LEAST_BLUR = 0.25
@@ -50,7 +48,7 @@ def draw_view(
     matrix = turn * np.exp(rng.normal(0, scans.scale, 3))
     low, high = np.array(head.low, float), np.array(head.high, float)
     # A view as large as the inside of the skull has it in its middle, a smaller one a part of it.
-    slack = np.maximum((high - low) / 2 - (0.5 - MARGIN) * np.array(size), 8)
+    slack = np.maximum((high - low) / 2 - (0.5 - scans.beyond) * np.array(size), 8)
     centre = (low + high) / 2 + rng.uniform(-1, 1, 3) * slack
     return read_view(head.tissues, size, matrix, centre)
 

@@ -46,6 +46,9 @@ class Scans(Settings):
         default=15, description="deviation of the rotation about each axis, in degrees"
     )
     scale: Part = Field(default=0.08, description="deviation of the scale along each axis")
+    beyond: Fraction = Field(
+        default=0.15, description="part of a view that may lie beyond the inside of the skull"
+    )
     strip: Fraction = Field(default=0.2, description="share of the images without skull")
     cut: Fraction = Field(default=0.2, description="share of the heads that are cut at a plane")
     coarse: Fraction = Field(default=0.3, description="share of the images of larger voxels")
