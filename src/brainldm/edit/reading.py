@@ -4,8 +4,6 @@ from __future__ import annotations
 
 from pathlib import Path
 
-import numpy as np
-
 from brainldm.dataset.bids import SPACE
 from brainldm.dataset.sidecar import MNI152, Provenance, Source, read_provenance
 from brainldm.edit.original import Original
@@ -13,10 +11,7 @@ from brainldm.errors import DataError
 from brainldm.image.plausible import check_header
 from brainldm.image.reading import image_sha256, image_stem
 from brainldm.image.volume import Volume
-from brainldm.register.images import moved
-from brainldm.register.reference import load_reference
-from brainldm.register.rigid import check_place, register
-from brainldm.register.whole import wholeness
+from brainldm.register.place import Place
 
 
 def sidecar_of(scan: Path) -> Provenance:
@@ -53,19 +48,13 @@ def read_original(file: Path, *, registered: bool = False, scaled: bool = False)
         if said.skull_stripped:
             raise DataError(_stripped(file))
         return Original(volume, source)
-    reference = load_reference()
     try:
-        motion, alike = np.eye(4), 0.0
-        if registered:
-            alike = check_place(volume, reference)
-        else:
-            motion, alike = register(volume, reference)
+        place = Place.of(volume, registered)
     except DataError as error:
         raise DataError(f"{file}: {error}") from None
-    whole = wholeness(moved(volume, motion), reference)
-    if whole.stripped:
+    if place.whole.stripped:
         raise DataError(_stripped(file))
-    return Original(volume, source, motion, round(alike, 4), whole.remarks)
+    return Original(volume, source, place.motion, round(place.similarity, 4), place.whole.remarks)
 
 
 def _stripped(file: Path) -> str:

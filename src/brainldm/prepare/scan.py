@@ -20,9 +20,9 @@ from brainldm.prepare.reading import read_scan
 from brainldm.prepare.sharp import sharpen, sources
 from brainldm.prepare.subjects import Subject
 from brainldm.register.images import correct_bias, moved
-from brainldm.register.reference import Reference, load_reference
-from brainldm.register.rigid import check_place, register
-from brainldm.register.whole import Wholeness, wholeness
+from brainldm.register.place import Place
+from brainldm.register.reference import load_reference
+from brainldm.register.whole import Wholeness
 from brainldm.segment.ants import Ants
 
 
@@ -46,7 +46,7 @@ def prepare_scan(task: Task) -> Outcome:
     with tempfile.TemporaryDirectory() as place:
         before, tempfile.tempdir = tempfile.tempdir, place
         try:
-            return Outcome(task.subject, _prepare(task, load_reference()))
+            return Outcome(task.subject, _prepare(task))
         except BrainLDMError as error:
             return Outcome(task.subject, reason=str(error))
         except Exception as error:  # one bad scan never stops the rest
@@ -59,22 +59,20 @@ def prepare_scan(task: Task) -> Outcome:
             tempfile.tempdir = before
 
 
-def _prepare(task: Task, reference: Reference) -> Provenance:
+def _prepare(task: Task) -> Provenance:
     subject, settings = task.subject, task.folder.settings
     source = Source(name=subject.scan.path.name, sha256=image_sha256(subject.scan.path))
     with warnings.catch_warnings(record=True) as said:
         warnings.simplefilter("always", UserWarning)
         scan = read_scan(subject.scan, settings.scaled)
     try:
-        if settings.registered:
-            motion, alike = np.eye(4), check_place(scan, reference)
-        else:
-            motion, alike = register(scan, reference)
-        placed = moved(scan, motion)
-        whole = wholeness(placed, reference)
+        place = Place.of(scan, settings.registered)
+        whole = place.whole
         _refuse(whole, settings)
         if settings.unires:
-            placed = sharpen(subject.scan.path, motion, settings.grid)
+            placed = sharpen(subject.scan.path, place.motion, settings.grid)
+        else:
+            placed = moved(scan, place.motion)
         measured: dict[str, float] = {}
         doubts: tuple[str, ...] = ()
         if subject.missing and not whole.stripped:  # the head's size shows where the skull is
@@ -87,7 +85,9 @@ def _prepare(task: Task, reference: Reference) -> Provenance:
         source=source,
         companions=sources(subject.scan.path) if settings.unires else (),
         settings=settings.to_json(),
-        registration=Registration(matrix=motion.tolist(), similarity=round(alike, 4)),
+        registration=Registration(
+            matrix=place.motion.tolist(), similarity=round(place.similarity, 4)
+        ),
         intensity=dict(image.metadata or {}),
         measured={k: v for k, v in measured.items() if k in (*subject.missing, "head_scaling")},
         histogram=histogram.tolist(),
@@ -95,7 +95,7 @@ def _prepare(task: Task, reference: Reference) -> Provenance:
         incomplete=bool(whole.faults),
         notes=(*(str(each.message) for each in said), *_remarks(whole, subject), *doubts),
     )
-    outline = reference.volume("outline").resample(settings.grid)
+    outline = load_reference().volume("outline").resample(settings.grid)
     task.folder.add(subject.label, image, provenance, figure(image, outline.array > 0.5))
     return provenance
 

@@ -23,9 +23,7 @@ from brainldm.pipeline.choice import Model, Sampling
 from brainldm.pipeline.request import Request, match_requests
 from brainldm.prepare.reading import read_scan
 from brainldm.register.images import moved
-from brainldm.register.reference import load_reference
-from brainldm.register.rigid import check_place, register
-from brainldm.register.whole import wholeness
+from brainldm.register.place import Place
 from brainldm.segment.network import Network
 from brainldm.serve.editing import edited
 from brainldm.serve.heads import Library
@@ -233,13 +231,11 @@ class Work:
 
     def _placed(self, scan: Volume) -> tuple[Volume, list[str]]:
         """A scan in MNI152 space, as `brainldm prepare` brings it there, and what it is like."""
-        reference = load_reference()
         try:
             require("prepare", "Registering scans", "ants")
         except MissingExtraError as error:
-            check_place(scan, reference)
-            return scan, [f"{error} Until then a scan has to be registered already."]
-        motion, alike = register(scan, reference)
-        head = moved(scan, motion)
-        remarks = wholeness(head, reference).remarks
-        return head, [f"registered to MNI152, similarity {alike:.2f}", *remarks]
+            remarks = Place.of(scan, registered=True).whole.remarks
+            return scan, [f"{error} Until then a scan has to be registered already.", *remarks]
+        place = Place.of(scan)
+        said = f"registered to MNI152, similarity {place.similarity:.2f}"
+        return moved(scan, place.motion), [said, *place.whole.remarks]
