@@ -15,6 +15,8 @@ from typing import Any, TypeVar
 
 from brainldm.threads import use_threads
 
+Progress = Callable[[int, int, str], None]
+"""progress(done, of how many, the name of the phase)."""
 Task = TypeVar("Task")
 Result = TypeVar("Result")
 

@@ -11,7 +11,8 @@ from __future__ import annotations
 
 from pathlib import Path
 
-from brainldm.checkpoint.fetch import Progress, RemoteFile, cache_dir, fetch, megabytes
+from brainldm.checkpoint.fetch import RemoteFile, cache_dir, fetch, megabytes
+from brainldm.workers import Progress
 
 _HUGGING_FACE = "https://huggingface.co/MONAI/brain_image_synthesis_latent_diffusion_model"
 _DRIVE = "https://drive.usercontent.google.com/download?export=download&confirm=t&id="

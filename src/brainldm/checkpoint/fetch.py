@@ -16,8 +16,7 @@ from pathlib import Path
 from brainldm._version import __version__
 from brainldm.errors import StorageError
 from brainldm.files import make_folder
-
-Progress = Callable[[int, int, str], None]
+from brainldm.workers import Progress
 
 ATTEMPTS = 5
 """How often one address is tried; each time continues where the last ended."""

@@ -2,7 +2,7 @@
 
 from __future__ import annotations
 
-from collections.abc import Callable, Sequence
+from collections.abc import Sequence
 from concurrent.futures import ThreadPoolExecutor
 from pathlib import Path
 
@@ -13,8 +13,8 @@ from brainldm.cohort.report import cohort_page
 from brainldm.cohort.sheet import Sheet
 from brainldm.errors import DataError
 from brainldm.files import write_aside, write_together
+from brainldm.workers import Progress
 
-Progress = Callable[[int, int, str], None]
 VERIFIERS = 4
 """Threads that hash files."""
 BLOCK = 256

@@ -12,7 +12,7 @@ from dataclasses import dataclass, field
 from pathlib import Path
 from typing import Protocol
 
-from brainldm.cohort.finish import Progress, finish, verify
+from brainldm.cohort.finish import finish, verify
 from brainldm.cohort.folder import CohortFolder
 from brainldm.cohort.gate import Checking
 from brainldm.cohort.local import Local
@@ -28,6 +28,7 @@ from brainldm.errors import UsageError
 from brainldm.image.grid import Grid
 from brainldm.pipeline.choice import Model, Sampling
 from brainldm.segment.network import Network
+from brainldm.workers import Progress
 
 
 class Engine(Protocol):

@@ -15,7 +15,7 @@ from brainldm.edit.difference import Difference
 from brainldm.edit.inverted import Inverted
 from brainldm.image.volume import Volume
 from brainldm.metrics.similarity import psnr
-from brainldm.pipeline.batches import Progress
+from brainldm.workers import Progress
 
 Like = Literal["native", "model"]
 LIKE: tuple[Like, ...] = ("native", "model")

@@ -28,11 +28,11 @@ from brainldm.edit.original import Original
 from brainldm.errors import DataError
 from brainldm.image.grid import Grid
 from brainldm.image.volume import Volume
-from brainldm.pipeline.batches import Progress
 from brainldm.pipeline.brain import BrainLDM
 from brainldm.sampling.noise import NoiseSource
 from brainldm.sampling.schedules import NoiseLevel
 from brainldm.sampling.solvers import DDIM, Estimate
+from brainldm.workers import Progress
 
 MARGIN_MM = 2.0
 """By how much a mask is enlarged: its edge has a share of what it covers."""

@@ -16,7 +16,7 @@ from brainldm.edit.counterfactual import metadata
 from brainldm.edit.inverted import Inverted
 from brainldm.errors import UsageError
 from brainldm.image.volume import Volume
-from brainldm.pipeline.batches import Progress
+from brainldm.workers import Progress
 
 
 def between(

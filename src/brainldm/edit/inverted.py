@@ -17,12 +17,12 @@ from brainldm.edit.original import Original
 from brainldm.errors import DataError
 from brainldm.image.volume import Volume
 from brainldm.metrics.similarity import psnr
-from brainldm.pipeline.batches import Progress
 from brainldm.pipeline.brain import BrainLDM
 from brainldm.sampling.guidance import denoiser
 from brainldm.sampling.inversion import Inversion, invert
 from brainldm.sampling.loop import sample
 from brainldm.sampling.solvers import DDIM, Solver
+from brainldm.workers import Progress
 
 STEPS = 16
 """Of the walk up and of the walk down."""

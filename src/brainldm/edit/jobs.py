@@ -19,8 +19,8 @@ from brainldm.edit.original import Original
 from brainldm.edit.writing import tag
 from brainldm.errors import UsageError
 from brainldm.image.volume import Volume
-from brainldm.pipeline.batches import Progress
 from brainldm.pipeline.brain import BrainLDM
+from brainldm.workers import Progress
 
 
 @dataclass(frozen=True)

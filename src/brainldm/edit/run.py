@@ -20,11 +20,11 @@ from brainldm.edit.known import Known, complete, written
 from brainldm.edit.original import Original
 from brainldm.errors import UsageError
 from brainldm.image.volume import Volume
-from brainldm.pipeline.batches import Progress
 from brainldm.pipeline.brain import BrainLDM
 from brainldm.pipeline.display import bars
 from brainldm.pipeline.request import Person, random_seed
 from brainldm.sampling.noise import check_seeds
+from brainldm.workers import Progress
 
 
 def invert(

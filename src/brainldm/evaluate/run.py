@@ -25,8 +25,7 @@ from brainldm.evaluate.sets import common_grid, find_heads
 from brainldm.files import make_folder
 from brainldm.pipeline.choice import Model
 from brainldm.segment.segmenter import identity_of, segmenter
-
-Progress = Callable[[int, int, str], None]
+from brainldm.workers import Progress
 
 
 @dataclass(frozen=True, kw_only=True)

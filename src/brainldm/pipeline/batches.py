@@ -11,10 +11,8 @@ from torch import Tensor
 
 from brainldm.pipeline.request import Request
 from brainldm.sampling.noise import NoiseSource
+from brainldm.workers import Progress
 
-Progress = Callable[[int, int, str], None]
-"""progress(done, total, phase), counting samples times steps in the phase "denoise" and samples in
-the phase "decode"."""
 Watch = Callable[[Tensor], None]
 """watch(z), with the latents (B, C, X, Y, Z) of a batch after each of its steps."""
 

@@ -28,7 +28,7 @@ from brainldm.image.grid import Grid
 from brainldm.image.volume import Volume
 from brainldm.models.device import pick_device, pick_dtype
 from brainldm.models.unet import DiffusionUNet
-from brainldm.pipeline.batches import Progress, Watch, batches
+from brainldm.pipeline.batches import Watch, batches
 from brainldm.pipeline.choice import Model, Sampling
 from brainldm.pipeline.display import as_html, as_text, bars, facts
 from brainldm.pipeline.editing import Editing
@@ -39,6 +39,7 @@ from brainldm.sampling.guidance import denoiser
 from brainldm.sampling.loop import sample
 from brainldm.sampling.schedules import Schedule
 from brainldm.sampling.solvers import DEFAULT_SAMPLER, Solver
+from brainldm.workers import Progress
 
 
 class BrainLDM(Editing):

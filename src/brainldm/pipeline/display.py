@@ -11,7 +11,7 @@ import torch
 
 from brainldm.config import ModelConfig, Variable
 from brainldm.image.grid import Grid
-from brainldm.pipeline.batches import Progress
+from brainldm.workers import Progress
 
 
 def facts(config: ModelConfig, device: torch.device, dtype: torch.dtype) -> dict[str, str]:

@@ -10,8 +10,8 @@ from jaxtyping import Float
 from numpy import ndarray as Array
 
 from brainldm.image.volume import Volume
-from brainldm.pipeline.batches import Progress
 from brainldm.pipeline.request import Person
+from brainldm.workers import Progress
 
 
 class Editing:

@@ -16,10 +16,10 @@ from brainldm.errors import DataError
 from brainldm.image.page import words
 from brainldm.image.reading import image_sha256
 from brainldm.image.volume import Volume
-from brainldm.pipeline.batches import Progress
 from brainldm.pipeline.brain import BrainLDM
 from brainldm.serve.heads import Library
 from brainldm.serve.schema import Edit, Head, Job
+from brainldm.workers import Progress
 
 
 def conditions_of(asked: Edit, head: Head, config: ModelConfig) -> tuple[Known, Conditions]:

@@ -17,7 +17,6 @@ from brainldm.errors import MissingExtraError, UsageError, require
 from brainldm.image.page import words
 from brainldm.image.volume import Volume
 from brainldm.metrics.similarity import psnr
-from brainldm.pipeline.batches import Progress
 from brainldm.pipeline.brain import BrainLDM
 from brainldm.pipeline.choice import Model, Sampling
 from brainldm.pipeline.request import Request, match_requests
@@ -30,6 +29,7 @@ from brainldm.serve.heads import Library
 from brainldm.serve.limits import Limits
 from brainldm.serve.recipe import command, python
 from brainldm.serve.schema import Asked, Edit, Head, Job, Label, Scan, Stored, Sweep
+from brainldm.workers import Progress
 
 
 def sampling_of(asked: Asked) -> Sampling:

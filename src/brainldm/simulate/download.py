@@ -9,7 +9,8 @@ from __future__ import annotations
 
 from pathlib import Path
 
-from brainldm.checkpoint.fetch import Progress, RemoteFile, cache_dir, fetch, megabytes
+from brainldm.checkpoint.fetch import RemoteFile, cache_dir, fetch, megabytes
+from brainldm.workers import Progress
 
 _COMMIT = "3168fdf38ad220bd1927be43b67c5e9409a78ee7"
 _RAW = f"https://raw.githubusercontent.com/BBillot/SynthSeg/{_COMMIT}/data"

@@ -2,7 +2,7 @@
 
 from __future__ import annotations
 
-from collections.abc import Callable, Iterator, Sequence
+from collections.abc import Iterator, Sequence
 from dataclasses import dataclass
 from pathlib import Path
 
@@ -21,10 +21,9 @@ from brainldm.simulate.priors import Priors, read_priors
 from brainldm.simulate.scanner import as_scanned
 from brainldm.simulate.sources import find_sources, load_anatomy, prepare_sources
 from brainldm.simulate.subject import Ranges, draw_subject
-from brainldm.workers import as_finished
+from brainldm.workers import Progress, as_finished
 
 COARSEST_MM = 8.0
-Progress = Callable[[int, int, str], None]
 
 
 @dataclass(frozen=True)

@@ -32,8 +32,9 @@ from brainldm.unires.page import unires_page
 from brainldm.unires.profile import NEARLY, across
 from brainldm.unires.reading import contrast_of, read_scans
 from brainldm.unires.scan import Scan
-from brainldm.unires.solve import REGULARISATION, Progress, Solution, solve, start
+from brainldm.unires.solve import REGULARISATION, Solution, solve, start
 from brainldm.unires.space import mean_grid
+from brainldm.workers import Progress
 
 PAGE = "unires.html"
 VOXEL_MM = (0.3, 8.0)

@@ -2,7 +2,7 @@
 
 from __future__ import annotations
 
-from collections.abc import Callable, Sequence
+from collections.abc import Sequence
 from dataclasses import dataclass
 
 import numpy as np
@@ -17,9 +17,9 @@ from brainldm.unires.admm import MOST_ITERATIONS, SCALES, Measurement, Problem, 
 from brainldm.unires.projection import Projection
 from brainldm.unires.scan import Scan
 from brainldm.unires.space import mean_grid, with_margin
+from brainldm.workers import Progress
 
 REGULARISATION = SCALES[-1]
-Progress = Callable[[int, int, str], None]
 
 
 @dataclass(frozen=True, eq=False)
