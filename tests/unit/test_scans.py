@@ -162,12 +162,13 @@ def in_metres() -> nib.Nifti1Image:
         (image(np.zeros((*SHAPE, 2), np.float32)), "three dimensions"),
         (image(np.full(SHAPE, 7, np.float32)), "every voxel is 7"),
         (image(np.full(SHAPE, np.nan, np.float32)), "NaN"),
+        (image(np.resize(np.float32([-1000, -1000, 40, 900]), SHAPE)), "looks like a CT: 50%"),
         (image(sform=0, qform=0), "does not say where in space"),
         (image(affine=np.diag([0.004, 0.004, 0.004, 1])), "expected a head in millimetres"),
         (in_metres(), "'meter': expected"),
         (mirrored(), "mirror images"),
     ],
-    ids=["4-D", "constant", "NaN", "no codes", "tiny", "metres", "mirrored"],
+    ids=["4-D", "constant", "NaN", "CT", "no codes", "tiny", "metres", "mirrored"],
 )
 def test_a_bad_scan_is_named_with_its_remedy(
     tmp_path: Path, made: nib.Nifti1Image, message: str

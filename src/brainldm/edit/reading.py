@@ -8,7 +8,7 @@ from brainldm.dataset.bids import SPACE
 from brainldm.dataset.sidecar import MNI152, Provenance, Source, read_provenance
 from brainldm.edit.original import Original
 from brainldm.errors import DataError
-from brainldm.image.plausible import check_header
+from brainldm.image.plausible import check_header, refuse_ct
 from brainldm.image.reading import image_sha256, image_stem
 from brainldm.image.volume import Volume
 from brainldm.register.place import Place
@@ -37,6 +37,7 @@ def read_original(file: Path, *, registered: bool = False, scaled: bool = False)
     """
     check_header(file)
     volume = Volume.load(file, scaled=scaled or None)
+    refuse_ct(volume.array, file)
     if volume.array.min() == volume.array.max():
         raise DataError(
             f"{file} is empty: every voxel is {volume.array.flat[0]:g}. Expected a T1-weighted "

@@ -1,16 +1,22 @@
-"""Whether the header of an image can be that of a scan of a head."""
+"""Whether an image can be an MRI of a head."""
 
 from __future__ import annotations
 
 from pathlib import Path
 
 import nibabel as nib
+import numpy as np
+from jaxtyping import Float
+from numpy import ndarray as Array
 
 from brainldm.errors import DataError
 from brainldm.image.reading import open_image
 
 EXTENT_MM = (90.0, 600.0)
 """How far each side of a scan of a head can plausibly reach."""
+AIR_HU, TISSUE_HU = (-1100.0, -900.0), (-200.0, 200.0)
+LEAST_HU = 0.05
+"""Of all values, what lies in each of the two ranges if they are Hounsfield units."""
 
 
 def check_header(path: Path) -> None:
@@ -35,4 +41,22 @@ def check_header(path: Path) -> None:
             f"{path} is left-right ambiguous: its sform and its qform are mirror images of each "
             "other. Find out which is right, and set the other to it, for instance with nibabel's "
             "set_qform."
+        )
+
+
+def refuse_ct(array: Float[Array, ...], image: object) -> None:
+    """Refuse intensities that are Hounsfield units.
+
+    Args:
+        array: of an image, as it was stored.
+        image: its name, for the message.
+
+    Raises:
+        DataError: they are.
+    """
+    air, tissue = (float(np.mean((array >= a) & (array <= b))) for a, b in (AIR_HU, TISSUE_HU))
+    if min(air, tissue) > LEAST_HU:
+        raise DataError(
+            f"{image} looks like a CT: {air:.0%} of its values lie from {AIR_HU[0]:g} to "
+            f"{AIR_HU[1]:g}, as air does in Hounsfield units. Expected an MRI; leave it out."
         )

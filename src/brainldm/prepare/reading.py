@@ -13,7 +13,7 @@ from pathlib import Path
 
 from brainldm.dataset.scans import ARCHIVED_SCAN, Scan
 from brainldm.errors import DataError
-from brainldm.image.plausible import check_header
+from brainldm.image.plausible import check_header, refuse_ct
 from brainldm.image.volume import Volume
 
 MOST_BYTES = 2**30
@@ -29,12 +29,14 @@ def read_scan(scan: Scan, scaled: bool = False) -> Volume:
 
     Raises:
         DataError: what `Volume.load` refuses; lengths that are not millimetres or cannot be
-            a head's; two matrices that disagree about left and right; an image of one value.
+            a head's; two matrices that disagree about left and right; a CT; an image of one
+            value.
     """
     with _unpacked(scan) as path:
         try:
             check_header(path)
             volume = Volume.load(path, scaled=scaled or None)
+            refuse_ct(volume.array, path)
         except DataError as error:
             raise DataError(str(error).replace(str(path), str(scan.path))) from None
     if volume.array.min() == volume.array.max():

@@ -17,10 +17,11 @@ from torch.nn import functional as F
 from brainldm.errors import DataError
 from brainldm.image.grid import Grid
 from brainldm.image.labels import LabelImage
+from brainldm.image.plausible import refuse_ct
 from brainldm.image.volume import Volume
 from brainldm.models.segmenter import SegmentationNetwork, from_blocks
 from brainldm.segment.measures import Measures
-from brainldm.segment.quality import Quality, expected_dice, faults, find_cuts, is_ct
+from brainldm.segment.quality import Quality, expected_dice, faults, find_cuts
 from brainldm.segment.structures import NUMBERS, STRUCTURES
 from brainldm.segment.view import View
 from brainldm.simulate.subject import TEMPLATE_INTRACRANIAL_ML
@@ -90,11 +91,7 @@ def label(volume: Volume, network: SegmentationNetwork) -> Labelled:
     Raises:
         DataError: as `View.of`, or intensities that are a CT's.
     """
-    if is_ct(volume):
-        raise DataError(
-            "The intensities are a CT's, in Hounsfield units: expected a T1-weighted MRI. The "
-            "network does not know CT."
-        )
+    refuse_ct(volume.array, "The image")
     view = View.of(volume)
     x, y, z = view.grid.shape
     x_, y_, z_ = (-side % network.factor for side in view.grid.shape)

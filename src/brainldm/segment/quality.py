@@ -9,8 +9,6 @@ import numpy as np
 from jaxtyping import Bool, Float
 from numpy import ndarray as Array
 
-from brainldm.image.volume import Volume
-
 LEAST = 0.8
 """The quality from which on volumes are given."""
 INTRACRANIAL_ML = (900.0, 2300.0)
@@ -21,9 +19,6 @@ CUT_MM2 = 600.0
 """The area of brain in an outermost slice, from which on it goes on beyond the field of view."""
 SECOND_HEAD = 0.2
 """The size of another part that looks like a brain, relative to the brain."""
-AIR_OF_CT, BONE_OF_CT = (-1100.0, -900.0), 300.0
-"""Hounsfield units."""
-AIR_SHARE = 0.1
 
 
 @dataclass(frozen=True)
@@ -103,10 +98,3 @@ def find_cuts(inside: Bool[Array, "x y z"]) -> tuple[str, ...]:
         for end, name in zip((0, -1), names, strict=True)
         if np.count_nonzero(inside.take(end, axis)) > CUT_MM2
     )
-
-
-def is_ct(volume: Volume) -> bool:
-    """Whether intensities are Hounsfield units: much of the image is air's -1000, some is bone."""
-    low, high = AIR_OF_CT
-    air = np.mean((volume.array >= low) & (volume.array <= high))
-    return bool(air > AIR_SHARE and volume.array.max() > BONE_OF_CT and volume.array.min() < -900)

@@ -14,16 +14,13 @@ from numpy import ndarray as Array
 from brainldm.errors import DataError, UsageError
 from brainldm.files import read_json
 from brainldm.image.grid import Grid
-from brainldm.image.plausible import check_header
+from brainldm.image.plausible import check_header, refuse_ct
 from brainldm.image.reading import image_stem, open_image
 from brainldm.unires.profile import across
 from brainldm.unires.scan import Scan
 
 FEWEST = 8
 """Voxels along each side of a scan; a localiser has 1 to 5 slices."""
-AIR_HU, TISSUE_HU = (-1100.0, -900.0), (-200.0, 200.0)
-LEAST_HU = 0.05
-"""Of all values, what lies in each of the two ranges if they are Hounsfield units."""
 AGREE = 0.05
 """By what share two statements of one distance may differ."""
 
@@ -82,21 +79,11 @@ def _check_header(file: Path) -> None:
 def _read(file: Path, contrast: str, thickness: float | None) -> Scan:
     image = open_image(file)
     array = image.read()
-    _refuse_ct(file, array)
+    refuse_ct(array, file)
     grid = Grid.of(image.header.shape, image.header.affine)
     if thickness is None:
         thickness = _said_thickness(file, grid)
     return Scan(_without_padding(array), grid, contrast, thickness, name=str(file))
-
-
-def _refuse_ct(file: Path, array: Float[Array, "x y z"]) -> None:
-    shares = [float(((array >= low) & (array <= high)).mean()) for low, high in (AIR_HU, TISSUE_HU)]
-    if min(shares) > LEAST_HU:
-        raise DataError(
-            f"{file} looks like a CT: {shares[0]:.0%} of its values lie from {AIR_HU[0]:g} to "
-            f"{AIR_HU[1]:g}, as air does in Hounsfield units. Expected MRI, whose noise the model "
-            "is made for; leave it out."
-        )
 
 
 def _without_padding(array: Float[Array, "x y z"]) -> Float[Array, "x y z"]:
