@@ -19,7 +19,9 @@ from brainldm.pipeline.choice import Model
 from brainldm.segment.network import Network
 from brainldm.serve.app import application
 from brainldm.serve.guard import Guard
+from brainldm.serve.heads import Library
 from brainldm.serve.limits import Limits
+from brainldm.serve.work import Work
 
 ENDED = ("finished", "failed", "cancelled")
 HOST = "127.0.0.1:8765"
@@ -37,7 +39,9 @@ def served(
     """A client of a server in this process."""
     limits = limits or Limits()
     choice = Model(source=source, device="cpu", dtype="float32")
-    app = application(BrainLDM.load(choice), choice, folder, limits, network)
+    library = Library(folder)
+    work = Work(BrainLDM.load(choice), choice, library, limits, network)
+    app = application([work], work.model.config, library, limits, network)
     guard = Guard(app, frozenset({HOST}), token, limits)
     with TestClient(guard, base_url=f"http://{HOST}", follow_redirects=False) as client:
         wait_for(lambda: client.get("/v1/health/ready").status_code == 200)

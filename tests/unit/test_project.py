@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import fnmatch
+import json
 import re
 import subprocess
 import tomllib
@@ -12,6 +13,7 @@ from typing import Any
 import pytest
 import yaml
 
+from tests.conftest import Cli
 from tests.documents import ROOT
 
 PROJECT: dict[str, Any] = tomllib.loads((ROOT / "pyproject.toml").read_text())
@@ -60,6 +62,18 @@ def test_every_python_that_is_promised_is_tested() -> None:
     tested = re.findall(r'"(3\.\d+)"', (ROOT / ".github/workflows/ci.yml").read_text())
     assert set(promised) == set(tested)
     assert PROJECT["project"]["requires-python"] == f">={promised[0]}"
+
+
+def test_the_container_serves_for_a_user_who_is_not_root(said: Cli) -> None:
+    lines = [line.split(" ", 1) for line in (ROOT / "Dockerfile").read_text().splitlines() if line]
+    told = {word: rest for word, rest in lines}
+    assert [rest for word, rest in lines if word == "USER"] == ["brainldm"]
+    assert list(told).index("USER") < list(told).index("CMD")
+    words = [*json.loads(told["ENTRYPOINT"]), *json.loads(told["CMD"])]
+    assert words[:2] == ["brainldm", "serve"]
+    code, answer = said(*words[1:], "--waiting", "0")
+    assert code == 2
+    assert "--waiting is 0" in answer  # all the other options are known
 
 
 def test_an_sdist_holds_all_that_is_under_version_control() -> None:

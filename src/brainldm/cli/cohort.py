@@ -9,7 +9,17 @@ from typing import TYPE_CHECKING, Annotated, ClassVar, Literal, cast
 import typer
 
 from brainldm.cli.command import add
-from brainldm.cli.options import Labels, ModelOptions, SamplingOptions, Segmenter, integer
+from brainldm.cli.options import (
+    MACHINES,
+    CoresPerWorker,
+    Labels,
+    ModelOptions,
+    Ray,
+    SamplingOptions,
+    Segmenter,
+    check_ray,
+    integer,
+)
 from brainldm.cli.plan import Plan, number_in, pairs
 from brainldm.errors import UsageError
 
@@ -19,7 +29,7 @@ if TYPE_CHECKING:
 DataSet = Annotated[
     Path, typer.Option("--out", "-o", metavar="DIR", help="Folder of the data set.")
 ]
-CHECKS, MACHINES = "Checks of every volume", "Several processes and machines"
+CHECKS = "Checks of every volume"
 
 
 @dataclass(frozen=True, kw_only=True)
@@ -89,23 +99,8 @@ class Run(ModelOptions, SamplingOptions):
             rich_help_panel=MACHINES,
         ),
     ] = None
-    ray: Annotated[
-        str | None,
-        typer.Option(
-            metavar="local|ADDRESS",
-            help="Ray cluster to make it on: this machine alone, or the cluster at an address.",
-            rich_help_panel=MACHINES,
-        ),
-    ] = None
-    cores_per_worker: Annotated[
-        int | None,
-        typer.Option(
-            parser=integer,
-            metavar="INTEGER",
-            help="Number of cores of each of Ray's workers.",
-            rich_help_panel=MACHINES,
-        ),
-    ] = None
+    ray: Ray = None
+    cores_per_worker: CoresPerWorker = None
 
     def run(self) -> None:
         """Make what is missing."""
@@ -117,12 +112,7 @@ class Run(ModelOptions, SamplingOptions):
 
         if self.gate not in (None, "redraw", "flag"):
             raise UsageError(f"--gate is {self.gate!r}: expected redraw or flag.")
-        if self.cores_per_worker is not None and (self.ray is None or self.cores_per_worker < 1):
-            raise UsageError("--cores-per-worker is for --ray: expected 1 or more, together.")
-        if self.threads is not None and self.ray is not None:
-            raise UsageError(
-                "--threads is not for --ray: expected --cores-per-worker in its place."
-            )
+        check_ray(self.ray, self.cores_per_worker, self.threads)
         limits = pairs(self.tolerance, "--tolerance", "ventricular_volume_ml=10")
         wanted = Cohort(
             table=self.table,

@@ -17,6 +17,7 @@ if TYPE_CHECKING:
 
 SAMPLING = "Sampling"
 COMPUTING = "Model and computing"
+MACHINES = "Several processes and machines"
 
 
 def integer(text: str) -> int:
@@ -65,6 +66,18 @@ def number_or_label(text: str) -> str | float:
         return float(text)
     except ValueError:
         return text
+
+
+def check_ray(ray: str | None, cores: int | None, threads: int | None) -> None:
+    """Refuse options that contradict `--ray`.
+
+    Raises:
+        UsageError: cores of workers without a cluster, or threads beside one.
+    """
+    if cores is not None and (ray is None or cores < 1):
+        raise UsageError("--cores-per-worker is for --ray: expected 1 or more, together.")
+    if threads is not None and ray is not None:
+        raise UsageError("--threads is not for --ray: expected --cores-per-worker in its place.")
 
 
 def _models() -> list[str]:
@@ -122,6 +135,23 @@ Segmenter = Annotated[
         metavar="DIR",
         help="Segmenter: a folder that `brainldm train segmenter` wrote; the one that ships if "
         "left out.",
+    ),
+]
+Ray = Annotated[
+    str | None,
+    typer.Option(
+        metavar="local|ADDRESS",
+        help="Ray cluster to work on: this machine alone, or the cluster at an address.",
+        rich_help_panel=MACHINES,
+    ),
+]
+CoresPerWorker = Annotated[
+    int | None,
+    typer.Option(
+        parser=integer,
+        metavar="INTEGER",
+        help="Number of cores of each of Ray's workers.",
+        rich_help_panel=MACHINES,
     ),
 ]
 Labels = Annotated[

@@ -10,7 +10,15 @@ from typing import Annotated, ClassVar
 
 import typer
 
-from brainldm.cli.options import ModelOptions, Segmenter, integer, number
+from brainldm.cli.options import (
+    CoresPerWorker,
+    ModelOptions,
+    Ray,
+    Segmenter,
+    check_ray,
+    integer,
+    number,
+)
 from brainldm.errors import UsageError
 
 LIMITS = "Limits"
@@ -55,6 +63,8 @@ class Serve(ModelOptions):
         bool, typer.Option("--no-browser", help="Do not open the page in a browser.")
     ] = False
     segmenter: Segmenter = None
+    ray: Ray = None
+    cores_per_worker: CoresPerWorker = None
     waiting: Annotated[
         int,
         typer.Option(
@@ -84,6 +94,8 @@ class Serve(ModelOptions):
         if self.token is not None and len(self.token) < 16:
             raise UsageError("--token has fewer than 16 letters: expected one hard to guess.")
 
+        check_ray(self.ray, self.cores_per_worker, self.threads)
+
         from brainldm.serve.limits import Limits
         from brainldm.serve.run import Server
 
@@ -95,6 +107,8 @@ class Serve(ModelOptions):
             token=self.token,
             limits=Limits(waiting=self.waiting, seconds=self.seconds),
             segmenter=self.segmenter,
+            ray=self.ray,
+            cores=self.cores_per_worker,
         ).run(self._say)
 
     def _say(self, address: str, token: str) -> None:

@@ -7,16 +7,16 @@ that is lost go to others, and another worker takes its place when there is room
 
 from __future__ import annotations
 
-import os
 import socket
 from collections import Counter, deque
 from collections.abc import Iterable, Iterator
 from dataclasses import dataclass, field
 from typing import Any
 
+from brainldm.cohort.cluster import Cluster, plain
 from brainldm.cohort.maker import Facts, Made, Maker, Making
 from brainldm.cohort.parts import Batch
-from brainldm.errors import BrainLDMError, StorageError, UsageError, require
+from brainldm.errors import BrainLDMError, StorageError, UsageError
 from brainldm.pipeline.brain import BrainLDM
 from brainldm.pipeline.choice import Model
 from brainldm.threads import use_threads
@@ -25,10 +25,6 @@ AHEAD = 2
 """Batches that a worker has at a time."""
 TRIES = 4
 """Workers that a batch may cost before the cohort stops."""
-CORES = 8
-"""The most that a worker without a GPU takes unless told otherwise."""
-CONNECT = 10.0
-"""Seconds to reach a cluster."""
 PATIENCE = 300.0
 """Seconds to wait for a worker where there is none."""
 
@@ -83,25 +79,10 @@ class OnRay:
     """
 
     def __init__(self, model: Model, address: str, cores: int | None) -> None:
-        self._ray = _import_ray()
+        self._cluster = Cluster(address)
+        self._ray = self._cluster.ray
         try:
-            host, colon, port = address.removeprefix("ray://").rpartition(":")
-            if colon:  # Ray itself waits for minutes
-                socket.create_connection((host, int(port)), CONNECT).close()
-            self._ray.init(
-                address=address,
-                log_to_driver=False,
-                logging_level="ERROR",
-                **({"include_dashboard": False} if address == "local" else {}),
-            )
-        except Exception as error:  # of many kinds: no such host, another version of Ray
-            raise UsageError(
-                f"Cannot reach a Ray cluster at {address!r}: {error}. Expected local, auto, or the "
-                "HOST:PORT that `ray start --head` prints, with the same versions of Ray and "
-                "Python."
-            ) from error
-        try:
-            self._start = self._starter(model, cores)
+            self._places, self._start = self._cluster.workers(_Worker, model.device, cores, model)
             self._workers = [_Handle(self._start()) for _ in range(self._places)]
             self.facts = self._settle()
         except BaseException:
@@ -124,37 +105,12 @@ class OnRay:
             raise _plain(failure, "No worker could be started") from failure
         return _agreed(found)
 
-    def _starter(self, model: Model, cores: int | None) -> Any:
-        """What starts a worker; counts how many there is room for."""
-        nodes = [n["Resources"] for n in self._ray.nodes() if n["Alive"]]
-        gpus = int(sum(node.get("GPU", 0) for node in nodes))
-        on_gpu = gpus > 0 and model.device in ("auto", "cuda")
-        most = int(max((node.get("CPU", 0) for node in nodes), default=0))
-        each = cores or (1 if on_gpu else max(1, min(CORES, most)))
-        rooms = [int(node.get("CPU", 0)) // each for node in nodes]
-        if on_gpu:
-            rooms = [
-                min(room, int(node.get("GPU", 0))) for room, node in zip(rooms, nodes, strict=True)
-            ]
-        self._places = sum(rooms)
-        if not self._places:
-            raise UsageError(
-                f"The Ray cluster has no room for a worker of {each} cores: its largest machine "
-                f"has {most}. Choose --cores-per-worker {most} or fewer."
-            )
-        actor = self._ray.remote(_Worker).options(
-            num_cpus=each, num_gpus=int(on_gpu), max_restarts=0
-        )
-        return lambda: actor.remote(model, None if on_gpu else each)
-
     def make(self, making: Making, batches: Iterable[Batch]) -> Iterator[Made]:
         """Make volumes, each given back once it is whole on the disk, in no order.
 
         Raises:
             BrainLDMError: what a worker met that another would meet as well, or no worker is left.
         """
-        errors = self._ray.exceptions
-        lost_worker = (errors.RayActorError, errors.WorkerCrashedError, errors.NodeDiedError)
         source, again = iter(batches), deque[Batch]()
         starting = {w.actor.begin.remote(making, self.facts): w for w in self._workers}
         working: list[_Handle] = []
@@ -181,7 +137,7 @@ class OnRay:
             handle = beginner or owners[ref]
             try:
                 result = self._ray.get(ref)
-            except lost_worker as error:
+            except self._cluster.lost as error:
                 lost = list(handle.batches.values())
                 losses.update(batch.rows[0].index for batch in lost[:1])
                 losses.update([-1] if beginner else [])
@@ -193,7 +149,7 @@ class OnRay:
                 other = _Handle(self._start())
                 starting[other.actor.begin.remote(making, self.facts)] = other
                 continue
-            except errors.RayTaskError as error:
+            except self._ray.exceptions.RayTaskError as error:
                 raise _plain(error, "A worker failed") from error
             if beginner:
                 working.append(handle)
@@ -204,28 +160,15 @@ class OnRay:
 
     def close(self) -> None:
         """Let the workers go."""
-        self._ray.shutdown()
-
-
-def _import_ray() -> Any:
-    # Ray reports its use to its makers unless told not to.
-    os.environ.setdefault("RAY_USAGE_STATS_ENABLED", "0")
-    require("cohort", "A cohort on many machines", "ray")
-    import ray
-
-    return ray
+        self._cluster.close()
 
 
 def _plain(error: Exception, what: str) -> BrainLDMError:
-    """An error of a worker, as it was raised there if a user caused it."""
-    cause = getattr(error, "cause", None) or error
-    if isinstance(cause, BrainLDMError):
-        return type(cause)(*cause.args)
-    return UsageError(
-        f"{what}: {cause}. What was made is kept; the same command resumes the cohort. A worker "
-        "that is killed for lack of memory needs --memory low, or more cores than now, so that "
-        "fewer run."
+    then = (
+        "What was made is kept; the same command resumes the cohort. A worker that is killed for "
+        "lack of memory needs --memory low, or more cores than now, so that fewer run."
     )
+    return plain(error, what, then)
 
 
 def _agreed(facts: list[Facts]) -> Facts:

@@ -9,10 +9,10 @@ from pydantic import BaseModel, Field
 
 from brainldm._version import __version__
 from brainldm.conditions import quantile
-from brainldm.config import Variable
+from brainldm.config import ModelConfig, Variable
 from brainldm.image.grid import Grid
-from brainldm.pipeline.brain import BrainLDM
 from brainldm.sampling.solvers import DEFAULT_SAMPLER, SAMPLERS
+from brainldm.serve.hand import Facts
 from brainldm.serve.limits import Limits
 
 BINS, DRAWS = 40, 4000
@@ -58,9 +58,8 @@ class About(BaseModel):
     limits: dict[str, float]
 
 
-def about(model: BrainLDM, limits: Limits, labels: bool) -> About:
+def about(config: ModelConfig, facts: Facts, limits: Limits, labels: bool) -> About:
     """Of a model that is loaded."""
-    config = model.config
     said: dict[str, Any] = {
         key: str(config.provenance.get(key, "")) for key in ("description", "limitations")
     }
@@ -68,9 +67,9 @@ def about(model: BrainLDM, limits: Limits, labels: bool) -> About:
         version=__version__,
         name=config.name,
         licence=str(config.provenance["licence"]),
-        hash=model.hash,
-        device=str(model.device),
-        dtype=str(model.dtype).removeprefix("torch."),
+        hash=facts.hash,
+        device=facts.device,
+        dtype=facts.dtype,
         shape=list(config.shape),
         spacing=list(Grid.of(config.shape, config.affine).spacing),
         conditions=[_control(variable) for variable in config.conditions],

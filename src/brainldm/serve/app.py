@@ -2,7 +2,7 @@
 
 from __future__ import annotations
 
-from collections.abc import AsyncIterator
+from collections.abc import AsyncIterator, Sequence
 from contextlib import asynccontextmanager
 from pathlib import Path
 from typing import Any
@@ -14,18 +14,17 @@ from fastapi.staticfiles import StaticFiles
 from starlette.exceptions import HTTPException
 
 from brainldm._version import __version__
+from brainldm.config import ModelConfig
 from brainldm.errors import BrainLDMError, StorageError
 from brainldm.files.filling import LOCK, lock
-from brainldm.pipeline.brain import BrainLDM
-from brainldm.pipeline.choice import Model
 from brainldm.segment.network import Network
 from brainldm.serve import routes_heads, routes_jobs
 from brainldm.serve.about import About, about
 from brainldm.serve.desk import Desk
+from brainldm.serve.hand import Hand
 from brainldm.serve.heads import Library
 from brainldm.serve.limits import Limits
 from brainldm.serve.store import FullError, OtherRequestError, Store
-from brainldm.serve.work import Work
 from brainldm.serve.worker import Worker
 
 PAGE = Path(__file__).parent / "page"
@@ -36,24 +35,28 @@ ABOUT = (
 
 
 def application(
-    model: BrainLDM, choice: Model, folder: Path, limits: Limits, network: Network | None = None
+    hands: Sequence[Hand],
+    config: ModelConfig,
+    library: Library,
+    limits: Limits,
+    network: Network | None = None,
 ) -> FastAPI:
     """The application for one model and one library.
 
     Args:
-        model: that is loaded.
-        choice: which it is.
-        folder: of the library.
+        hands: that do jobs.
+        config: of the model that they have.
+        library: where heads go.
         limits: of what is taken on.
         network: that labels heads, if any does.
 
     Raises:
-        StorageError: the folder cannot be used, or another process serves it.
+        StorageError: the library's folder cannot be used, or another process serves it.
+        BrainLDMError: the model cannot be loaded.
     """
-    library = Library(folder)
     held = lock(library.folder / LOCK, f"serves {library.folder}")
     store = Store(library.folder / "library.sqlite")
-    worker = Worker(store, Work(model, choice, library, limits, network))
+    worker = Worker(store, hands, limits.seconds)
 
     @asynccontextmanager
     async def life(app: FastAPI) -> AsyncIterator[None]:
@@ -72,8 +75,8 @@ def application(
         redoc_url=None,
         openapi_url="/v1/openapi.json",
     )
-    app.state.desk = Desk(store, library, worker, model.config, limits)
-    known = about(model, limits, network is not None)
+    app.state.desk = Desk(store, library, worker, config, limits, network)
+    known = about(config, hands[0].facts(), limits, network is not None)
 
     @app.get("/v1/health/live", tags=["health"], summary="Whether the server runs")
     def live() -> dict[str, str]:

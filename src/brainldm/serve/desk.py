@@ -13,6 +13,7 @@ from starlette.exceptions import HTTPException
 
 from brainldm.config import ModelConfig
 from brainldm.pipeline.request import random_seed
+from brainldm.segment.network import Network
 from brainldm.serve.editing import conditions_of
 from brainldm.serve.heads import Library
 from brainldm.serve.limits import Limits
@@ -40,6 +41,7 @@ class Desk:
         worker: that does jobs.
         config: of the model.
         limits: of what is taken on.
+        network: that labels heads, if any does.
     """
 
     store: Store
@@ -47,6 +49,7 @@ class Desk:
     worker: Worker
     config: ModelConfig
     limits: Limits
+    network: Network | None
 
     def hand_in(self, asked: BaseModel, key: str | None, id: str | None = None) -> tuple[Job, bool]:
         """Put a job into the queue; what the model cannot do is refused at once.
@@ -63,7 +66,7 @@ class Desk:
         if isinstance(asked, Asked):
             requests_of(asked, self.config, self.limits, seed)
         if isinstance(asked, Label):
-            check_network(self.worker.work.network)
+            check_network(self.network)
             self.head(asked.head)
         if isinstance(asked, Edit):
             conditions_of(asked, self.head(asked.head), self.config)

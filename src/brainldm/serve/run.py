@@ -4,7 +4,7 @@ from __future__ import annotations
 
 import secrets
 import socket
-from collections.abc import Callable
+from collections.abc import Callable, Sequence
 from dataclasses import dataclass, field
 from ipaddress import ip_address
 from pathlib import Path
@@ -12,7 +12,11 @@ from pathlib import Path
 from brainldm.errors import UsageError, require
 from brainldm.pipeline.brain import BrainLDM
 from brainldm.pipeline.choice import Model
+from brainldm.segment.network import Network
+from brainldm.serve.hand import Hand
+from brainldm.serve.heads import Library
 from brainldm.serve.limits import Limits
+from brainldm.serve.work import Work
 
 LOCAL = ("127.0.0.1", "localhost", "[::1]")
 
@@ -29,6 +33,8 @@ class Server:
         token: that requests have to bring; None makes one where one is needed.
         limits: of what is taken on.
         segmenter: folder of what labels heads; None takes the one that ships.
+        ray: address of a Ray cluster whose workers do the jobs; None does them here.
+        cores: of each of its workers.
     """
 
     model: Model
@@ -38,6 +44,8 @@ class Server:
     token: str | None = None
     limits: Limits = field(default_factory=Limits)
     segmenter: Path | None = None
+    ray: str | None = None
+    cores: int | None = None
 
     def run(self, say: Callable[[str, str], None]) -> None:
         """Serve until the process is interrupted.
@@ -53,7 +61,7 @@ class Server:
         require("serve", "The page", "fastapi", "uvicorn")
         import uvicorn
 
-        from brainldm.segment.network import Network, ships
+        from brainldm.segment.network import ships
         from brainldm.serve.app import application
         from brainldm.serve.guard import Guard
 
@@ -61,9 +69,9 @@ class Server:
         token = self.token or ("" if self._is_local else secrets.token_urlsafe(24))
         with self._listen() as listener:
             port = listener.getsockname()[1]
-            app = application(
-                BrainLDM.load(self.model), self.model, self.folder, self.limits, network
-            )
+            library = Library(self.folder.absolute())
+            hands = self._hands(library, network)
+            app = application(hands, self.model.config(), library, self.limits, network)
             guard = Guard(app, self._hosts(port), token or None, self.limits)
             config = uvicorn.Config(
                 guard,
@@ -77,6 +85,17 @@ class Server:
             address = f"http://{f'[{host}]' if ':' in host else host}:{port}/"
             say(f"{address}?token={token}" if token else address, token)
             uvicorn.Server(config).run(sockets=[listener])
+
+    def _hands(self, library: Library, network: Network | None) -> Sequence[Hand]:
+        """What does the jobs."""
+        if not self.ray:
+            model = BrainLDM.load(self.model)
+            return [Work(model, self.model, library, self.limits, network)]
+        from brainldm.cohort.cluster import Cluster
+        from brainldm.serve.on_ray import Equipment, hands_on
+
+        equipment = Equipment(self.model, library, self.limits, network)
+        return hands_on(Cluster(self.ray), self.cores, equipment)
 
     def _listen(self) -> socket.socket:
         listener = None

@@ -198,10 +198,15 @@ class Store:
             )
             return changed.rowcount == 1
 
-    def requeue(self) -> None:
-        """Let jobs that were interrupted, as by a kill, run again; they keep their places."""
+    def requeue(self, id: str | None = None) -> None:
+        """Let a job that was interrupted, as by a kill, run again, or all of them; they keep their
+        places.
+        """
         with self._transaction() as base:
-            base.execute("UPDATE jobs SET state = 'queued' WHERE state = 'running'")
+            base.execute(
+                "UPDATE jobs SET state = 'queued' WHERE state = 'running' AND id = IFNULL(?, id)",
+                (id,),
+            )
 
     def usual_seconds(self) -> float:
         """How long the last jobs took on average; 10 where none has ended."""

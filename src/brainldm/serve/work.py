@@ -3,9 +3,9 @@
 from __future__ import annotations
 
 import time
-from collections.abc import Callable
 from pathlib import Path
 
+import torch
 from pydantic import TypeAdapter
 from torch import Tensor
 
@@ -25,11 +25,15 @@ from brainldm.register.images import moved
 from brainldm.register.place import Place
 from brainldm.segment.network import Network
 from brainldm.serve.editing import edited
+from brainldm.serve.hand import Facts, Find, Show
 from brainldm.serve.heads import Library
 from brainldm.serve.limits import Limits
+from brainldm.serve.preview import Preview
 from brainldm.serve.recipe import command, python
 from brainldm.serve.schema import Asked, Edit, Head, Job, Label, Scan, Stored, Sweep
 from brainldm.workers import Progress
+
+WARM_STEPS = 2
 
 
 def sampling_of(asked: Asked) -> Sampling:
@@ -85,7 +89,7 @@ def check_network(network: Network | None) -> Network:
     return network
 
 
-def _found(find: Callable[[str], Head], id: str) -> Head:
+def _found(find: Find, id: str) -> Head:
     try:
         return find(id)
     except KeyError:
@@ -113,25 +117,25 @@ class Work:
     ) -> None:
         self.model, self.choice, self.library, self.limits = model, choice, library, limits
         self.network = network
+        self._preview: Preview | None = None
 
-    def do(
-        self,
-        job: Job,
-        find: Callable[[str], Head],
-        progress: Progress,
-        watch: Callable[[Tensor], None],
-    ) -> tuple[Head, ...]:
-        """Do a job: the heads that it made, or learned of.
+    def facts(self) -> Facts:
+        """Of the model."""
+        dtype = str(self.model.dtype).removeprefix("torch.")
+        return Facts(self.model.hash, str(self.model.device), dtype)
 
-        Args:
-            job: what is asked for.
-            find: a head by its id; a KeyError if there is none.
-            progress: called as progress(done, total, phase).
-            watch: called with the latents after each denoising step, (B, C, X, Y, Z).
+    @torch.inference_mode()
+    def warm_up(self) -> None:
+        """Make a head that nobody sees: memory is taken, kernels chosen, previews fitted."""
+        sampling = Sampling(steps=WARM_STEPS)
+        requests = match_requests(self.model.config, {}, [0], sampling=sampling)
+        [sample] = self.model.sample(requests, sampling)
+        volume = sample.develop()
+        image = torch.from_numpy(volume.array)
+        self._preview = Preview(sample.latent.cpu(), image, volume.grid)
 
-        Raises:
-            BrainLDMError: what cannot be done as it was asked for.
-        """
+    def do(self, job: Job, find: Find, progress: Progress, show: Show) -> tuple[Head, ...]:
+        """Do a job; see `Hand`."""
         asked: Stored = TypeAdapter(Stored).validate_python(job.request)
         if isinstance(asked, Scan):
             return self._scan(job, asked, progress)
@@ -140,11 +144,13 @@ class Work:
         if isinstance(asked, Edit):
             head = _found(find, asked.head)
             return (edited(job, asked, head, self.model, self.library, progress),)
-        return self._heads(job, asked, progress, watch)
+        return self._heads(job, asked, progress, show)
 
-    def _heads(
-        self, job: Job, asked: Asked, progress: Progress, watch: Callable[[Tensor], None]
-    ) -> tuple[Head, ...]:
+    def _heads(self, job: Job, asked: Asked, progress: Progress, show: Show) -> tuple[Head, ...]:
+        def watch(latents: Tensor) -> None:
+            if self._preview:
+                show(self._preview.draw(latents[0]))
+
         sampling, seed = sampling_of(asked), int(asked.seed or 0)
         requests = requests_of(asked, self.model.config, self.limits, seed)
         heads = []
@@ -179,9 +185,7 @@ class Work:
             python=python(self.choice, values, seed, sampling),
         )
 
-    def _label(
-        self, asked: Label, find: Callable[[str], Head], progress: Progress
-    ) -> tuple[Head, ...]:
+    def _label(self, asked: Label, find: Find, progress: Progress) -> tuple[Head, ...]:
         network = check_network(self.network)
         progress(0, 1, "label")
         head = _found(find, asked.head)

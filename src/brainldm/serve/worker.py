@@ -1,34 +1,27 @@
-"""The thread that does jobs, one after the other, since there is one model on one device."""
+"""The threads that do jobs, one for each model that is loaded, here or elsewhere."""
 
 from __future__ import annotations
 
 import threading
 import time
 import traceback
+from collections import Counter
+from collections.abc import Sequence
 from dataclasses import dataclass, field
 
-import torch
-from torch import Tensor
-
 from brainldm.errors import BrainLDMError
-from brainldm.pipeline.choice import Sampling
-from brainldm.pipeline.request import match_requests
-from brainldm.serve.preview import Preview
+from brainldm.serve.hand import Hand, LostError, StoppedError
 from brainldm.serve.schema import Job
 from brainldm.serve.store import Store
-from brainldm.serve.work import Work
 
 IDLE_SECONDS = 0.05
-WARM_STEPS = 2
-
-
-class StoppedError(Exception):
-    """A job was told to end: cancelled, out of time, or the server ends."""
+LOSSES = 3
+"""Hands that a job may cost before it counts as what kills them."""
 
 
 @dataclass
 class Current:
-    """The job that runs.
+    """A job that runs.
 
     Args:
         id: of the job.
@@ -48,35 +41,41 @@ class Current:
 
 
 class Worker:
-    """Takes jobs from a store and does them.
+    """Takes jobs from a store and has them done.
 
     Args:
         store: of the jobs.
-        work: that does one.
+        hands: that do one each.
+        seconds: that a job may take.
     """
 
-    def __init__(self, store: Store, work: Work) -> None:
-        self.store, self.work = store, work
-        self._current: Current | None = None
+    def __init__(self, store: Store, hands: Sequence[Hand], seconds: float) -> None:
+        self.store, self.seconds = store, seconds
+        self._current: dict[str, Current] = {}
         self._cancelled: set[str] = set()
-        self._preview: Preview | None = None
+        self._lost: Counter[str] = Counter()
         self._ready, self._ending = threading.Event(), threading.Event()
-        self._thread = threading.Thread(target=self._run, name="brainldm worker", daemon=True)
+        self._threads = [
+            threading.Thread(target=self._run, args=[hand], name="brainldm worker", daemon=True)
+            for hand in hands
+        ]
 
     def start(self) -> None:
         """Begin, with the jobs that were interrupted first."""
         self.store.requeue()
-        self._thread.start()
+        for thread in self._threads:
+            thread.start()
 
     def stop(self) -> None:
         """End; a job that runs is left as interrupted, and runs again when the server does."""
         self._ending.set()
-        self._thread.join(timeout=30)
+        for thread in self._threads:
+            thread.join(timeout=30)
 
     @property
     def ready(self) -> bool:
-        """Whether the model has made its first head, so that the next comes at full speed."""
-        return self._ready.is_set() and self._thread.is_alive()
+        """Whether a model has made its first head, so that the next comes at full speed."""
+        return self._ready.is_set() and any(thread.is_alive() for thread in self._threads)
 
     def cancel(self, id: str) -> bool:
         """Cancel a job; whether it had not ended."""
@@ -89,60 +88,50 @@ class Worker:
 
     def picture(self, id: str) -> bytes | None:
         """A look at the head that a job is denoising (PNG), if there is one yet."""
-        current = self._current
-        return current.picture if current and current.id == id else None
+        current = self._current.get(id)
+        return current.picture if current else None
 
     def live(self, job: Job) -> Job:
         """A job with how far it is."""
-        current = self._current
-        if job.state != "running" or current is None or current.id != job.id:
+        current = self._current.get(job.id)
+        if job.state != "running" or current is None:
             return job
         names = ("done", "total", "phase", "seconds_left")
         return job.model_copy(update={name: getattr(current, name) for name in names})
 
-    def _run(self) -> None:
-        self._warm_up()
+    def _run(self, hand: Hand) -> None:
+        hand.warm_up()
         self._ready.set()
         while not self._ending.is_set():
             job = self.store.take()
             if job is None:
                 self._ending.wait(IDLE_SECONDS)
             else:
-                self._do(job)
+                self._do(job, hand)
 
-    @torch.inference_mode()
-    def _warm_up(self) -> None:
-        """Make a head that nobody sees: memory is taken, kernels chosen, previews fitted."""
-        model = self.work.model
-        sampling = Sampling(steps=WARM_STEPS)
-        requests = match_requests(model.config, {}, [0], sampling=sampling)
-        [sample] = model.sample(requests, sampling)
-        volume = sample.develop()
-        image = torch.from_numpy(volume.array)
-        self._preview = Preview(sample.latent.cpu(), image, volume.grid)
-
-    def _do(self, job: Job) -> None:
-        current = self._current = Current(job.id)
+    def _do(self, job: Job, hand: Hand) -> None:
+        current = self._current[job.id] = Current(job.id)
 
         def progress(done: int, total: int, phase: str) -> None:
             gone = time.monotonic() - current.begun
             current.done, current.total, current.phase = done, total, phase
             current.seconds_left = (
-                round(gone / done * (total - done), 1) if phase == "denoise" else None
+                round(gone / done * (total - done), 1) if phase == "denoise" and done else None
             )
-            late = gone > self.work.limits.seconds
+            late = gone > self.seconds
             if job.id in self._cancelled or late or self._ending.is_set():
                 raise StoppedError
 
-        def watch(latents: Tensor) -> None:
-            if self._preview:
-                current.picture = self._preview.draw(latents[0])
+        def show(picture: bytes) -> None:
+            current.picture = picture
 
         try:
-            heads = self.work.do(job, self.store.head, progress, watch)
+            heads = hand.do(job, self.store.head, progress, show)
             self.store.end(job.id, "finished", heads=heads)
         except StoppedError:
             self._stopped(current)
+        except LostError as error:
+            self._again(job, error)
         except BrainLDMError as error:
             self.store.end(job.id, "failed", str(error))
         except Exception as error:  # one bad job never stops the rest
@@ -155,16 +144,23 @@ class Worker:
             )
         finally:
             self._cancelled.discard(job.id)
-            self._current = None
+            if self._current.get(job.id) is current:  # another hand may have the job already
+                del self._current[job.id]
+
+    def _again(self, job: Job, error: LostError) -> None:
+        self._lost[job.id] += 1
+        if self._lost[job.id] < LOSSES:
+            self.store.requeue(job.id)
+        else:
+            self.store.end(job.id, "failed", str(error))
 
     def _stopped(self, current: Current) -> None:
         if current.id in self._cancelled:
             self.store.end(current.id, "cancelled")
         elif not self._ending.is_set():
-            limit = self.work.limits.seconds
             self.store.end(
                 current.id,
                 "failed",
-                f"It took more than {limit:g} s: expected less. Ask for fewer steps or heads, or "
-                "start the server with a larger --seconds.",
+                f"It took more than {self.seconds:g} s: expected less. Ask for fewer steps or "
+                "heads, or start the server with a larger --seconds.",
             )
