@@ -1,11 +1,12 @@
 """The covariates that `brainldm prepare` measures, against the truth of simulated subjects.
 
-    python benchmarks/covariates.py                       # 30 subjects at 1 mm, an hour on one core
+    python benchmarks/covariates.py                       # 30 subjects at 1 mm
+    python benchmarks/covariates.py --segmentation ants   # an hour on one core
     python benchmarks/covariates.py --subjects 4 --jobs 2
 
 Each subject is scanned with an orientation, spacing, rotation, shift and intensities of its own,
 prepared as a user's scans are, and compared with the volumes of its tissue maps. The heads derive
-from the same template as the measurement does: real ones differ from it in more ways.
+from the template that ANTs deforms onto them: real ones differ from it in more ways.
 """
 
 from __future__ import annotations
@@ -30,6 +31,7 @@ def main() -> None:
     parser = argparse.ArgumentParser(description=__doc__.splitlines()[0])
     parser.add_argument("--subjects", type=int, default=30)
     parser.add_argument("--first", type=int, default=FIRST_SEED)
+    parser.add_argument("--segmentation", default="network")
     parser.add_argument("--jobs", type=int, default=1)
     parser.add_argument("--folder", type=Path, help="keep scans and the data set here")
     arguments = parser.parse_args()
@@ -39,7 +41,7 @@ def main() -> None:
         truth = simulated_scans(folder, seeds, arguments.jobs)
         listing = folder / "scans.txt"
         listing.write_text("".join(f"scans/sub-{seed}_T1w.nii.gz\n" for seed in truth))
-        report(folder, truth, measured(folder, listing, arguments.jobs))
+        report(truth, measured(folder, listing, arguments.segmentation, arguments.jobs))
 
 
 def simulated_scans(folder: Path, seeds: range, jobs: int) -> dict[int, tuple[float, float]]:
@@ -73,29 +75,33 @@ def simulated_scan(folder: Path, seed: int) -> tuple[float, float]:
     return ventricles, brain
 
 
-def measured(folder: Path, listing: Path, jobs: int) -> dict[int, tuple[float, float]]:
+def measured(
+    folder: Path, listing: Path, segmentation: str, jobs: int
+) -> dict[int, tuple[float, float]]:
     """Prepare the scans; what was measured on each, mL."""
     from brainldm.prepare import prepare
 
     start = time.perf_counter()
-    summary = prepare(listing, folder / "prepared", jobs=jobs)
+    out = folder / f"prepared-{Path(segmentation).name}"
+    summary = prepare(listing, out, segmentation=segmentation, jobs=jobs)
     seconds = time.perf_counter() - start
     print(f"prepared {summary.prepared} in {seconds:.0f} s with {jobs} processes")
     for failure in summary.failures:
         print(f"failed: {failure.subject}: {failure.reason}")
-    with (folder / "prepared/participants.tsv").open() as file:
+    for note in summary.notes:
+        print(f"note: {note}")
+    with (out / "participants.tsv").open() as file:
         return {
             int(row["participant_id"].removeprefix("sub-")): (
                 float(row["ventricular_volume_ml"]),
                 float(row["brain_volume_ml"]),
             )
             for row in csv.DictReader(file, delimiter="\t")
+            if row["brain_volume_ml"] != "n/a"
         }
 
 
-def report(
-    folder: Path, truth: dict[int, tuple[float, float]], found: dict[int, tuple[float, float]]
-) -> None:
+def report(truth: dict[int, tuple[float, float]], found: dict[int, tuple[float, float]]) -> None:
     """Print a Markdown table, and the share within the limits; a scan that failed is outside."""
     print("| seed | ventricles, true (mL) | measured | brain, true (mL) | measured | difference |")
     print("|---" * 6 + "|")

@@ -46,7 +46,7 @@ def main() -> None:
     grid = common_grid({"real": heads}, False)
     pairs = [(a, b) for i, a in enumerate(heads) for b in heads[i + 1 :]]
     seconds = {}
-    for name in ("none", "ants"):
+    for name in ("none", "network", "ants"):
         shutil.rmtree(work / "cache", ignore_errors=True)
         folder = work / "cache" / name
         folder.mkdir(parents=True)
@@ -66,7 +66,7 @@ def main() -> None:
             2 * SCANS * seconds[f"a scan, volumes: {name}"] + 2 * PAIRS * seconds["a pair"]
         )
         / 3600
-        for name in ("none", "ants")
+        for name in ("none", "network", "ants")
     }
     report = {"processes": jobs, "seconds": seconds, "projected_hours": hours}
     (work / "cost.json").write_text(json.dumps(report, indent=1))

@@ -125,7 +125,7 @@ def test_what_cannot_be_done_is_refused(
     monkeypatch.setattr("brainldm.segment.network.SHIPPED", tmp_path / "none")
     result = cli("segment", str(image), "--out", "labels")
     assert result.code == 2
-    assert "No segmenter ships with this version" in result.err
+    assert "There is no segmenter in" in result.err
     result = cli("segment", str(image), "--segmenter", str(tmp_path), "--out", "labels")
     assert "There is no segmenter in" in result.err
     twice = cli("segment", str(image), str(image), "--segmenter", str(trained), "--out", "labels")

@@ -12,6 +12,8 @@ from brainldm.evaluate import anatomy, conditioning
 from brainldm.evaluate.copies import Copies, nearest
 from brainldm.evaluate.measures import Measured, embedding
 from brainldm.evaluate.regression import Regressor
+from brainldm.evaluate.scans import Scans, unmeasured
+from brainldm.evaluate.sets import Head
 from brainldm.image.volume import Volume
 from brainldm.segment.tables import read_volumes
 
@@ -42,6 +44,23 @@ def test_cohens_d_in_closed_form() -> None:
     a, b = np.array([1.0, 2, 3]), np.array([2.0, 3, 4])
     assert anatomy.cohens_d(b, a) == pytest.approx(1)
     assert anatomy.cohens_d(a, b) == pytest.approx(-1)
+
+
+def test_scans_that_were_not_measured_are_left_out_and_named(rng: np.random.Generator) -> None:
+    asked = rng.uniform(10, 80, 6)
+    measured = np.append(asked[:5], np.nan)
+    name = "ventricular_volume_ml"
+    heads = [Head(Path(f"sub-{i}_T1w.nii.gz"), {name: volume}) for i, volume in enumerate(asked)]
+    generated, real = (
+        Scans(which, heads, [], {name: measured}, {name: 1.5}) for which in ("generated", "real")
+    )
+    first, second = unmeasured([generated, real])
+    assert "volumes of 1 of 6 generated scans, such as sub-5_T1w.nii.gz" in first
+    assert "real scans" in second
+    found = [*anatomy.figures(generated, real), *conditioning.section(generated, real).figures]
+    assert all(np.isfinite(figure.value) for figure in found if figure.value is not None)
+    assert "5 scans; the segmenter itself is off by 1.5 mL" in [figure.note for figure in found]
+    assert unmeasured([Scans("training", heads, [], {}, {})]) == []
 
 
 def test_the_nearest_over_any_blocks(rng: np.random.Generator) -> None:

@@ -41,11 +41,31 @@ def test_a_folder_is_a_kind(folder: Path) -> None:
 
 def test_the_one_that_ships_is_a_kind(folder: Path, monkeypatch: pytest.MonkeyPatch) -> None:
     monkeypatch.setattr(network, "SHIPPED", folder / "none")
-    with pytest.raises(UsageError, match="No segmenter ships"):
+    with pytest.raises(UsageError, match="There is no segmenter in"):
         check_segmentation("network", GRID)
     monkeypatch.setattr(network, "SHIPPED", folder)
     found = segmenter("network", GRID, Path("cache"), lambda done, total: None)
     assert found == Network.of(folder)
+
+
+def test_a_head_is_labelled_once_in_one_place(
+    folder: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    labelled = []
+
+    def label(volume: Volume, network: object) -> object:
+        labelled.append(volume)
+        return object()
+
+    monkeypatch.setattr(network, "label", label)
+    monkeypatch.setattr(network, "_last", [])
+    head = Volume(np.zeros((8, 8, 8)), np.eye(4))
+    ours = Network.of(folder)
+    assert ours.label(head) is ours.label(Volume(head.array, head.affine))
+    moved = Volume(head.array, np.diag([1.0, -1, 1, 1]))
+    assert ours.label(moved) is not ours.label(head)
+    assert labelled[0].array is labelled[1].array
+    assert len(labelled) == 3
 
 
 def test_what_is_no_kind_is_refused(tmp_path: Path) -> None:

@@ -73,10 +73,10 @@ class Run(ModelOptions, SamplingOptions):
     measure: Annotated[
         str,
         typer.Option(
-            metavar="ants|simulated|network|DIR|none",
-            help="Measurement of the ventricles and the brain of every volume: with ANTsPy (a "
-            "minute each), by a rule that holds for the demo model alone, by the segmenter that "
-            "ships, or by one in a folder.",
+            metavar="network|ants|simulated|DIR|none",
+            help="Measurement of the ventricles and the brain of every volume: by the segmenter "
+            "that ships, with ANTsPy (a minute each), by a rule that holds for the demo model "
+            "alone, or by a segmenter in a folder.",
             rich_help_panel=CHECKS,
         ),
     ] = "none"

@@ -121,10 +121,10 @@ class Evaluate(ComputingOptions):
     segmentation: Annotated[
         str | None,
         typer.Option(
-            metavar="ants|simulated|network|DIR|none",
-            help="Method that measures volumes: ANTsPy, a rule that holds for simulated heads "
-            "alone, the segmenter that ships, or one in a folder; ants if left out, and none with "
-            "--quick.",
+            metavar="network|ants|simulated|DIR|none",
+            help="Method that measures volumes: the segmenter that ships, ANTsPy (a minute each), "
+            "a rule that holds for the demo model's heads alone, or a segmenter in a folder; "
+            "network if left out, and none with --quick.",
             rich_help_panel=MEASURES,
         ),
     ] = None
@@ -184,7 +184,7 @@ class Evaluate(ComputingOptions):
             model=Model(source=self.model, device=device) if self.model else None,
             extractor=Extractor.of(self.extractor, self._extractor_weights()),
             shrinkage=self.shrinkage,
-            segmentation=self.segmentation or ("none" if self.quick else "ants"),
+            segmentation=self.segmentation or ("none" if self.quick else "network"),
             volumes=tuple(self.volumes or ()),
             pairs=self.pairs or (QUICK_PAIRS if self.quick else PAIRS),
             most=QUICK_SCANS if self.quick else None,

@@ -72,14 +72,14 @@ class Prepare:
     bias_field: Annotated[bool, typer.Option("--bias-field", help="Correct bias fields (N4).")] = (
         False
     )
-    segmenter: Annotated[
-        Path | None,
+    segmentation: Annotated[
+        str,
         typer.Option(
-            metavar="DIR",
-            help="Segmenter that measures what the table lacks: a folder that `brainldm train "
-            "segmenter` wrote; ANTs if left out.",
+            metavar="network|ants|DIR",
+            help="Method that measures what the table lacks: the segmenter that ships, ANTsPy (a "
+            "minute a scan), or a folder that `brainldm train segmenter` wrote.",
         ),
-    ] = None
+    ] = "network"
     unires: Annotated[
         bool,
         typer.Option(
@@ -103,7 +103,6 @@ class Prepare:
 
         from brainldm.cli.progress import counted
         from brainldm.prepare import prepare
-        from brainldm.segment.network import Network
 
         with counted("scans") as progress:
             summary = prepare(
@@ -116,7 +115,7 @@ class Prepare:
                 scaled=self.scaled,
                 incomplete=self.incomplete,
                 bias_field=self.bias_field,
-                network=Network.of(self.segmenter) if self.segmenter else None,
+                segmentation=self.segmentation,
                 unires=self.unires,
                 jobs=self.jobs,
                 progress=progress,

@@ -44,7 +44,7 @@ def complete(
         config: the model's.
         said: where something stands, and what; the first that says it counts.
         head: gives the head, in any place, if it is to be measured.
-        network: that measures; None is the one that ships, if one does.
+        network: that measures; None is the one that ships.
         option: of the command line, that says what stands nowhere.
 
     Raises:
@@ -61,11 +61,9 @@ def complete(
     missing = [name for name in names if name not in values]
     unmeasured = ""
     if set(missing) & set(VOLUMES):
+        network = network or Network.of()
         try:
-            network = network or Network.of()
             volumes = network.measure(head()).volumes
-        except UsageError:
-            unmeasured = "; volumes are also measured with --segmenter DIR"
         except DataError as error:
             unmeasured = f"; they were not measured: {error}"
         else:

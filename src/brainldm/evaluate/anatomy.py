@@ -18,7 +18,8 @@ Array = NDArray[np.float64]
 def figures(generated: Scans, real: Scans) -> Iterator[Figure]:
     """Effect size and Wasserstein distance of each measured volume, generated against real."""
     for name, a in generated.volumes.items():
-        b, within = real.volumes[name], measured_within(generated.errors.get(name))
+        a, b = (each[np.isfinite(each)] for each in (a, real.volumes[name]))
+        within = measured_within(generated.errors.get(name))
         if min(len(a), len(b)) < 3:
             yield Figure("anatomy", f"{name}: Cohen's d", None, note="refused: fewer than 3 scans")
             continue

@@ -64,7 +64,8 @@ class Measured:
         file: where it is kept, with the embedding.
         features: (D,).
         histogram: (BINS,).
-        volumes: ventricles and brain in mL; None where they were not measured.
+        volumes: ventricles and brain in mL, NaN where the segmenter does not trust itself; None
+            where nothing measured them.
     """
 
     sha256: str
@@ -114,8 +115,15 @@ def _look(volume: Volume, how: Measuring) -> dict[str, Any]:
         "features": how.extractor.features(torch.from_numpy(volume.array)).numpy(),
         "embedding": embedding(volume),
         "histogram": histogram(volume.array),
-        "volumes": np.array(how.segmenter.measure(volume).volumes if how.segmenter else ()),
+        "volumes": np.array(_volumes(volume, how.segmenter) if how.segmenter else ()),
     }
+
+
+def _volumes(volume: Volume, segmenter: Segmenter) -> tuple[float, float]:
+    try:
+        return segmenter.measure(volume).volumes
+    except DataError:
+        return float("nan"), float("nan")
 
 
 def _settings(how: Measuring) -> dict[str, str]:

@@ -107,6 +107,8 @@ def _plots(result: Result) -> Iterator[tuple[str, str]]:
             yield f"{words(name)}: asked for against measured", plots.scatter(name, pairs)
     for name in result.volumes.get("real", {}):
         values = {what: result.volumes[what][name] for what in ("generated", "real")}
+        if not all(values.values()):
+            continue
         said = words(name)
         yield f"{said}, measured", plots.histograms(f"{said} ({unit_of(name)})", values)
     if result.distances:

@@ -6,6 +6,8 @@ from collections.abc import Callable, Iterator, Mapping
 from dataclasses import dataclass, field
 from pathlib import Path
 
+import numpy as np
+
 from brainldm.errors import UsageError
 from brainldm.evaluate import (
     anatomy,
@@ -20,7 +22,14 @@ from brainldm.evaluate.extractors import Extractor
 from brainldm.evaluate.measures import Measuring
 from brainldm.evaluate.pairs import compare_pairs, draw_pairs
 from brainldm.evaluate.result import Result, Section
-from brainldm.evaluate.scans import Array, Scans, leaks, measure_scans, volumes_of
+from brainldm.evaluate.scans import (
+    Array,
+    Scans,
+    leaks,
+    measure_scans,
+    unmeasured,
+    volumes_of,
+)
 from brainldm.evaluate.sets import common_grid, find_heads
 from brainldm.files import make_folder
 from brainldm.pipeline.choice import Model
@@ -61,7 +70,7 @@ class Evaluation:
     model: Model | None = None
     extractor: Extractor = field(default_factory=Extractor)
     shrinkage: float = 0.0
-    segmentation: str = "ants"
+    segmentation: str = "network"
     volumes: tuple[Path, ...] = ()
     pairs: int = 1000
     most: int | None = None
@@ -107,7 +116,7 @@ class Evaluation:
         return Result.of(
             protocol,
             {what: {"scans": len(of.heads), "sha256": of.sha256} for what, of in sets.items()},
-            leaks(list(sets.values())),
+            [*leaks(list(sets.values())), *unmeasured(list(sets.values()))],
             list(self._sections(sets, measuring, progress)),
             measuring.grid,
         )
@@ -167,7 +176,7 @@ class Evaluation:
         if generated.volumes and real.volumes:
             yield Section(
                 tuple(anatomy.figures(generated, real)),
-                volumes={of.name: _lists(of.volumes) for of in (generated, real)},
+                volumes={of.name: _known(of.volumes) for of in (generated, real)},
             )
 
     def _similar(self, scans: Scans, how: Measuring, progress: Progress) -> Array:
@@ -181,5 +190,5 @@ def _named(progress: Progress, total: int, name: str) -> Callable[[int], None]:
     return lambda done: progress(done, total, name)
 
 
-def _lists(volumes: Mapping[str, Array]) -> dict[str, list[float]]:
-    return {name: values.tolist() for name, values in volumes.items()}
+def _known(volumes: Mapping[str, Array]) -> dict[str, list[float]]:
+    return {name: values[np.isfinite(values)].tolist() for name, values in volumes.items()}

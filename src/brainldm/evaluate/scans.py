@@ -33,7 +33,8 @@ class Scans:
         name: generated, real or training.
         heads: where they are, and what is known of each.
         measured: on each.
-        volumes: name to mL of each, (N,); empty where none were measured.
+        volumes: name to mL of each, (N,), NaN where that is not known; empty where none were
+            measured.
         errors: of what measured them, mL, where it is known.
     """
 
@@ -119,6 +120,21 @@ def volumes_of(name: str, heads: Sequence[Head], files: Sequence[Path]) -> dict[
             f"{missing[0]}: expected its name, or its sub-LABEL, in the first column."
         )
     return {each: np.array([float(row.known[each]) for row in people if row]) for each in VOLUMES}
+
+
+def unmeasured(sets: Sequence[Scans]) -> list[str]:
+    """Warnings of scans whose volumes are not known."""
+    warnings = []
+    for scans in sets:
+        unknown = np.any([np.isnan(values) for values in scans.volumes.values()], axis=0)
+        if np.any(unknown):
+            first = scans.heads[int(np.argmax(unknown))].path.name
+            warnings.append(
+                f"Not measured: the volumes of {unknown.sum()} of {len(scans.heads)} {scans.name} "
+                f"scans, such as {first}, where the segmenter does not trust itself. They are left "
+                "out of the figures of volumes; look at them in a viewer."
+            )
+    return warnings
 
 
 def leaks(sets: Sequence[Scans]) -> list[str]:

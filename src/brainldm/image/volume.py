@@ -164,7 +164,6 @@ class Volume:
         """The structures of this head, made by the segmenter that ships when first asked for.
 
         Raises:
-            UsageError: no segmenter ships.
             DataError: the image shows no head (`brainldm.segment.labelled.label`).
         """
         # By name: labelling is above images, and reads them.

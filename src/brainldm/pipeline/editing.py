@@ -21,7 +21,7 @@ class Editing:
 
     - volume: a T1-weighted head, whole, in any resolution.
     - conditions: of the person, by name; what its metadata say may be left out, volumes are
-      measured where a segmenter ships; sex and age are never guessed.
+      measured; sex and age are never guessed.
     - motion: from the scan's world to MNI152 space in mm, (4, 4), as `brainldm.register.rigid`
       finds it; None if it lies there.
     - steps: of the walk up to the noise, and of the walk down; 16 if None.

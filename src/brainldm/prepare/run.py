@@ -16,7 +16,7 @@ from brainldm.image.grid import Grid
 from brainldm.prepare.folder import Folder, Settings
 from brainldm.prepare.subjects import find_subjects
 from brainldm.prepare.work import check_extras, prepare_all
-from brainldm.segment.network import Network
+from brainldm.segment.segmenter import network_of
 
 
 @dataclass(frozen=True)
@@ -47,7 +47,7 @@ def prepare(
     scaled: bool = False,
     incomplete: bool = False,
     bias_field: bool = False,
-    network: Network | None = None,
+    segmentation: str = "network",
     unires: bool = False,
     jobs: int = 1,
     progress: Callable[[int, int], None] = lambda done, total: None,
@@ -68,7 +68,8 @@ def prepare(
             itself need not be told.
         incomplete: take skull-stripped and cropped heads too, each with a note.
         bias_field: correct bias fields (N4).
-        network: measures what the table lacks, in place of ANTs.
+        segmentation: what measures what the table lacks: "network" (the segmenter that ships), the
+            folder of one, or "ants".
         unires: make each head of all scans of its person that lie beside the T1-weighted one.
         jobs: processes, about 3 GB each.
         progress: called with the number of scans that are done, and of all.
@@ -76,8 +77,8 @@ def prepare(
             prepared, those of scans after the last.
 
     Raises:
-        UsageError: `scaled` with `bias_field` or `unires`; the output folder lies where scans are
-            looked for, or holds something else; a missing extra.
+        UsageError: `scaled` with `bias_field` or `unires`; no such segmenter; the output folder
+            lies where scans are looked for, or holds something else; a missing extra.
         DataError: no scans, or a table with mistakes.
         StorageError: something cannot be read or written.
         ModelError: no such model.
@@ -92,6 +93,7 @@ def prepare(
             "Expected intensities that are scaled already or UniRes, got both: it needs the noise "
             "as the scanner made it. Leave out --scaled or --unires."
         )
+    network = None if segmentation == "ants" else network_of(segmentation)
     config = load_config(model)
     grid = Grid.of(config.shape, config.affine)
     settings = Settings(

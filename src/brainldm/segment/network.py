@@ -8,20 +8,15 @@ from dataclasses import dataclass
 from functools import lru_cache
 from pathlib import Path
 
-from brainldm.errors import UsageError
+from brainldm.image.grid import Grid
 from brainldm.image.volume import Volume
 from brainldm.models.segmenter import SegmentationNetwork
 from brainldm.segment.labelled import Labelled, label
 from brainldm.segment.measures import VOLUMES, Measures, error_of
-from brainldm.segment.weights import DESCRIPTION, Description, load_segmenter
+from brainldm.segment.weights import Description, load_segmenter
 
 SHIPPED = Path(__file__).parents[1] / "weights" / "segmenter"
-"""Where the weights are that come with the package, if it has any."""
-
-
-def ships() -> bool:
-    """Whether a network comes with the package."""
-    return (SHIPPED / DESCRIPTION).is_file()
+"""Where the weights are that come with the package."""
 
 
 @dataclass(frozen=True)
@@ -44,11 +39,6 @@ class Network:
             UsageError: there is none.
             DataError: its description is damaged.
         """
-        if folder is None and not ships():
-            raise UsageError(
-                "No segmenter ships with this version of brainldm: expected a folder that "
-                "`brainldm train segmenter` wrote (--segmenter DIR)."
-            )
         place = (folder or SHIPPED).absolute()
         return cls(place, f"network {Description.read(place).sha256[:12]}")
 
@@ -64,10 +54,11 @@ class Network:
 
     def label(self, volume: Volume) -> Labelled:
         """Label a head, once if the same is asked again; errors as `labelled.label`."""
-        if _last and _last[0].folder == self.folder and _last[0].array() is volume.array:
+        asked = self, volume.grid
+        if _last and _last[0].asked == asked and _last[0].array() is volume.array:
             return _last[0].found
         found = label(volume, _loaded(self.folder))
-        _last[:] = [_Last(self.folder, weakref.ref(volume.array), found)]
+        _last[:] = [_Last(asked, weakref.ref(volume.array), found)]
         return found
 
     def measure(self, volume: Volume) -> Measures:
@@ -83,7 +74,7 @@ class Network:
 class _Last:
     """What was labelled last."""
 
-    folder: Path
+    asked: tuple[Network, Grid]
     array: Callable[[], object]
     found: Labelled
 

@@ -61,11 +61,10 @@ class Server:
         require("serve", "The page", "fastapi", "uvicorn")
         import uvicorn
 
-        from brainldm.segment.network import ships
         from brainldm.serve.app import application
         from brainldm.serve.guard import Guard
 
-        network = Network.of(self.segmenter) if self.segmenter or ships() else None
+        network = Network.of(self.segmenter)
         token = self.token or ("" if self._is_local else secrets.token_urlsafe(24))
         with self._listen() as listener:
             port = listener.getsockname()[1]
