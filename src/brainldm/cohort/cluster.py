@@ -40,7 +40,7 @@ class Cluster:
             host, colon, port = address.removeprefix("ray://").rpartition(":")
             if colon:  # Ray itself waits for minutes
                 socket.create_connection((host, int(port)), CONNECT).close()
-            ray.init(
+            self.ray.init(
                 address=address,
                 log_to_driver=False,
                 logging_level="ERROR",
