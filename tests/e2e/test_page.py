@@ -218,7 +218,7 @@ def test_a_head_is_changed(opened: Open, tmp_path: Path) -> None:
     page.get_by_label("Ventricular volume then", exact=True).fill("55")
     page.get_by_role("button", name="Change it").click()
     name = page.locator("#first-name")
-    expect(name).to_have_text("before, ventricular volume 55 · edited", timeout=90_000)
+    expect(name).to_have_text("before, ventricular volume 55 · edited", timeout=240_000)
     expect(page.locator("#second-name")).to_have_text("before · synthetic")
     page.wait_for_function("() => window.brainldm.first.engine.volumes.length === 2")
     expect(page.locator("#difference")).to_have_attribute("aria-pressed", "true")

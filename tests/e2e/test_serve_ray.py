@@ -21,7 +21,7 @@ def workers(server: int) -> list[psutil.Process]:
     return [
         each
         for each in psutil.Process(server).children(recursive=True)
-        if "ray::_Worker" in " ".join(each.cmdline())
+        if "ray::_JobWorker" in " ".join(each.cmdline())
     ]
 
 

@@ -60,7 +60,7 @@ def complete(
                 values[name], origins[name] = each[name], origin
     missing = [name for name in names if name not in values]
     unmeasured = ""
-    if set(missing) & set(VOLUMES):
+    if missing and set(missing) <= set(VOLUMES):  # else it is in vain
         network = network or Network.of()
         try:
             volumes = network.measure(head()).volumes
@@ -71,6 +71,8 @@ def complete(
                 if name in missing:
                     values[name], origins[name] = round(volume, 2), f"measured ({network.identity})"
     missing = [name for name in names if name not in values]
+    if set(missing) - set(VOLUMES):
+        missing = [name for name in missing if name not in VOLUMES]
     if missing:
         options = " ".join(f"{option} {name}={_example(config, name)}" for name in missing)
         raise UsageError(

@@ -44,7 +44,7 @@ class Equipment:
     network: Network | None
 
 
-class _Worker:
+class _JobWorker:
     """What runs in an actor. It loads the model when it is first asked, so that what goes wrong
     comes back as it was raised.
     """
@@ -166,5 +166,5 @@ def hands_on(cluster: Cluster, cores: int | None, equipment: Equipment) -> Seque
         UsageError: there is room for none.
     """
     device = equipment.model.device
-    room, start = cluster.workers(_Worker, device, cores, equipment, at_once=2)
+    room, start = cluster.workers(_JobWorker, device, cores, equipment, at_once=2)
     return [RayHand(cluster, start) for _ in range(room)]
