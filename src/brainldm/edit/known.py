@@ -59,8 +59,8 @@ def complete(
             if name in each and name not in values:
                 values[name], origins[name] = each[name], origin
     missing = [name for name in names if name not in values]
-    unmeasured = ""
-    if missing and set(missing) <= set(VOLUMES):  # else it is in vain
+    asked, unmeasured = [name for name in missing if name not in VOLUMES], ""
+    if missing and not asked:  # else measuring would be in vain
         network = network or Network.of()
         try:
             volumes = network.measure(head()).volumes
@@ -70,13 +70,11 @@ def complete(
             for name, volume in zip(VOLUMES, volumes, strict=True):
                 if name in missing:
                     values[name], origins[name] = round(volume, 2), f"measured ({network.identity})"
-    missing = [name for name in names if name not in values]
-    if set(missing) - set(VOLUMES):
-        missing = [name for name in missing if name not in VOLUMES]
-    if missing:
-        options = " ".join(f"{option} {name}={_example(config, name)}" for name in missing)
+        asked = [name for name in missing if name not in values]
+    if asked:
+        options = " ".join(f"{option} {name}={_example(config, name)}" for name in asked)
         raise UsageError(
-            f"Not known of this person, and not given: {', '.join(missing)}. Expected what the "
+            f"Not known of this person, and not given: {', '.join(asked)}. Expected what the "
             f"model is conditioned on, such as {options} (conditions=... in Python){unmeasured}."
         )
     return Known(Conditions.of(values), origins)

@@ -8,9 +8,8 @@ from brainldm.dataset.bids import SPACE
 from brainldm.dataset.sidecar import MNI152, Provenance, Source, read_provenance
 from brainldm.edit.original import Original
 from brainldm.errors import DataError
-from brainldm.image.plausible import check_header, refuse_ct
+from brainldm.image.plausible import load_scan
 from brainldm.image.reading import image_sha256, image_stem
-from brainldm.image.volume import Volume
 from brainldm.register.place import Place
 
 
@@ -35,14 +34,7 @@ def read_original(file: Path, *, registered: bool = False, scaled: bool = False)
         DataError: it is no scan of a whole head, or cannot be registered.
         MissingExtraError: what registers, or holds the template, is not installed.
     """
-    check_header(file)
-    volume = Volume.load(file, scaled=scaled or None)
-    refuse_ct(volume.array, file)
-    if volume.array.min() == volume.array.max():
-        raise DataError(
-            f"{file} is empty: every voxel is {volume.array.flat[0]:g}. Expected a T1-weighted "
-            "head; export it again."
-        )
+    volume = load_scan(file, scaled)
     source = Source(name=file.name, sha256=image_sha256(file))
     said = sidecar_of(file)
     if said.space == MNI152 or said.settings.get("space") == SPACE:

@@ -54,6 +54,11 @@ class Measuring:
     segmenter: Segmenter | None
     device: str
 
+    @property
+    def segmentation(self) -> str:
+        """What measures volumes, for the record."""
+        return self.segmenter.identity if self.segmenter else "none"
+
 
 @dataclass(frozen=True)
 class Measured:
@@ -131,7 +136,7 @@ def _settings(how: Measuring) -> dict[str, str]:
     return {
         "extractor": how.extractor.identity,
         "grid": json.dumps([how.grid.shape, how.grid.affine]),
-        "segmenter": how.segmenter.identity if how.segmenter else "none",
+        "segmenter": how.segmentation,
     }
 
 

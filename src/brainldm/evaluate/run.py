@@ -33,7 +33,7 @@ from brainldm.evaluate.scans import (
 from brainldm.evaluate.sets import common_grid, find_heads
 from brainldm.files import make_folder
 from brainldm.pipeline.choice import Model
-from brainldm.segment.segmenter import identity_of, segmenter
+from brainldm.segment.segmenter import segmenter
 from brainldm.workers import Progress
 
 
@@ -103,7 +103,7 @@ class Evaluation:
         protocol = {
             "extractor": self.extractor.identity,
             "shrinkage": self.shrinkage,
-            "volumes": "tables" if self.volumes else identity_of(self.segmentation),
+            "volumes": "tables" if self.volumes else measuring.segmentation,
             "pairs": self.pairs,
             "most_scans_a_set": self.most,
             "grid": str(measuring.grid),

@@ -11,12 +11,35 @@ from numpy import ndarray as Array
 
 from brainldm.errors import DataError
 from brainldm.image.reading import open_image
+from brainldm.image.volume import Volume
 
 EXTENT_MM = (90.0, 600.0)
 """How far each side of a scan of a head can plausibly reach."""
 AIR_HU, TISSUE_HU = (-1100.0, -900.0), (-200.0, 200.0)
 LEAST_HU = 0.05
 """Of all values, what lies in each of the two ranges if they are Hounsfield units."""
+
+
+def load_scan(path: Path, scaled: bool = False) -> Volume:
+    """Read an image that is to be the scan of a head.
+
+    Args:
+        path: NIfTI or MGH.
+        scaled: its intensities are in [0, 1] already, whoever wrote them.
+
+    Raises:
+        DataError: as `check_header`, `Volume.load` and `refuse_ct`; or an image of one value.
+        StorageError: it cannot be read.
+    """
+    check_header(path)
+    volume = Volume.load(path, scaled=scaled or None)
+    refuse_ct(volume.array, path)
+    if volume.array.min() == volume.array.max():
+        raise DataError(
+            f"{path} is empty: every voxel is {volume.array.flat[0]:g}. Expected a T1-weighted "
+            "head; export it again."
+        )
+    return volume
 
 
 def check_header(path: Path) -> None:

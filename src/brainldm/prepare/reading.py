@@ -13,7 +13,7 @@ from pathlib import Path
 
 from brainldm.dataset.scans import ARCHIVED_SCAN, Scan
 from brainldm.errors import DataError
-from brainldm.image.plausible import check_header, refuse_ct
+from brainldm.image.plausible import load_scan
 from brainldm.image.volume import Volume
 
 MOST_BYTES = 2**30
@@ -34,16 +34,9 @@ def read_scan(scan: Scan, scaled: bool = False) -> Volume:
     """
     with _unpacked(scan) as path:
         try:
-            check_header(path)
-            volume = Volume.load(path, scaled=scaled or None)
-            refuse_ct(volume.array, path)
+            return load_scan(path, scaled)
         except DataError as error:
             raise DataError(str(error).replace(str(path), str(scan.path))) from None
-    if volume.array.min() == volume.array.max():
-        raise DataError(
-            f"{scan.path} is empty: every voxel is {volume.array.flat[0]:g}. Export it again."
-        )
-    return volume
 
 
 @contextmanager

@@ -43,6 +43,17 @@ class Equipment:
     limits: Limits
     network: Network | None
 
+    def work(self) -> Work:
+        """With the model loaded; errors as `BrainLDM.load`, or a folder that is not seen here."""
+        folder = self.library.folder
+        if not (folder / LOCK).exists():
+            raise StorageError(
+                f"The worker on {socket.gethostname()} does not see {folder}. Expected a folder on "
+                "a file system that all machines of the cluster share."
+            )
+        model = BrainLDM.load(self.model)
+        return Work(model, self.model, self.library, self.limits, self.network)
+
 
 class _JobWorker:
     """What runs in an actor. It loads the model when it is first asked, so that what goes wrong
@@ -58,13 +69,7 @@ class _JobWorker:
 
     @cached_property
     def _work(self) -> Work:
-        of = self._equipment
-        if not (of.library.folder / LOCK).exists():
-            raise StorageError(
-                f"The worker on {socket.gethostname()} does not see {of.library.folder}. Expected "
-                "a folder on a file system that all machines of the cluster share."
-            )
-        return Work(BrainLDM.load(of.model), of.model, of.library, of.limits, of.network)
+        return self._equipment.work()
 
     def facts(self) -> Facts:
         return self._work.facts()
