@@ -58,7 +58,7 @@ def process(
     server = subprocess.Popen([*command, *options, *more], text=True, stdout=subprocess.PIPE)
     address = f"http://127.0.0.1:{port}"
     try:
-        wait_for(lambda: is_ready(address) or server.poll() is not None, seconds=120)
+        wait_for(lambda: is_ready(address) or server.poll() is not None)
         assert server.poll() is None
         yield server
     finally:
@@ -80,7 +80,7 @@ def free_port() -> int:
         return port
 
 
-def wait_for(holds: Any, seconds: float = 60) -> None:
+def wait_for(holds: Any, seconds: float = 300) -> None:
     end = time.monotonic() + seconds
     while not holds():
         assert time.monotonic() < end, "it took too long"
