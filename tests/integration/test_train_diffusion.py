@@ -62,6 +62,15 @@ def test_voxels_count_by_what_the_conditions_explain() -> None:
     assert weight.flatten()[[0, 1, 3, 4, 5, 6, 7]].max() < 0.7
 
 
+@pytest.mark.parametrize("heads", [1, 3])
+def test_voxels_count_evenly_where_conditions_explain_nothing(heads: int) -> None:
+    context = torch.tensor([[0.1, 0.7]]).expand(heads, -1)
+    latents = torch.randn(heads, 2, 3, 2, 2, 2)
+    assert torch.equal(
+        explained_weight(encode(latents, context), range(heads)), torch.ones(2, 2, 2)
+    )
+
+
 def encode(latents: Tensor, context: Tensor) -> Encoded:
     """Latents (N, O, C, X, Y, Z), scaled by 2."""
     shards = [latents.numpy()[i : i + SHARD] for i in range(0, len(latents), SHARD)]

@@ -198,15 +198,17 @@ def explained_weight(encoded: Encoded, heads: Sequence[int]) -> Float[Tensor, "x
         heads: numbers of those to learn from.
 
     Returns:
-        (X, Y, Z), of mean 1.
+        (X, Y, Z), of mean 1; 1 everywhere where the conditions explain nothing: of one head, say.
     """
     context = encoded.context[list(heads)].double()
     factors = context - context.mean(0)
     solution = torch.zeros(factors.shape[1], encoded.z0(heads[0]).numel(), dtype=torch.float64)
-    for head, row in zip(heads, torch.linalg.pinv(factors).T, strict=True):
+    for head, row in zip(heads, torch.linalg.pinv(factors, atol=1e-9).T, strict=True):
         sides = range(encoded.latents.orientations)
         z0 = torch.stack([encoded.z0(head, side) for side in sides]).mean(0)
         solution += row[:, None] * z0.flatten().double()
     explained = ((factors.T @ factors @ solution) * solution).sum(0)
     by_voxel = explained.view(encoded.z0(heads[0]).shape).sum(0)
-    return ((1 + by_voxel / by_voxel.mean()) / 2).float()
+    mean = by_voxel.mean()
+    relative = by_voxel / mean if mean > 0 else torch.ones_like(by_voxel)
+    return ((1 + relative) / 2).float()
