@@ -20,7 +20,7 @@ from brainldm.evaluate.copies import ALARMS, nearest
 from brainldm.evaluate.measures import embedding
 from brainldm.image.grid import Grid
 from brainldm.image.volume import Volume
-from brainldm.register.template import load_template
+from brainldm.register.kept import load_template
 from brainldm.simulate.template_head import simulate
 
 SHIFT_MM, NOISE = 6.0, 0.05

@@ -55,7 +55,7 @@ def simulated_scans(folder: Path, seeds: range, jobs: int) -> dict[int, tuple[fl
 def simulated_scan(folder: Path, seed: int) -> tuple[float, float]:
     """Simulate a subject at 1 mm, from the neck to the crown, and scan it."""
     from brainldm.image.grid import Grid
-    from brainldm.register.template import load_template
+    from brainldm.register.kept import load_template
     from brainldm.simulate.scanner import as_scanned
     from brainldm.simulate.template_head import simulate
 

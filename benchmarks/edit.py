@@ -40,7 +40,7 @@ from brainldm.edit.difference import Difference
 from brainldm.edit.inverted import STEPS, Inverted
 from brainldm.edit.known import Known
 from brainldm.edit.original import Original
-from brainldm.register.template import load_template
+from brainldm.register.kept import load_template
 from brainldm.segment.network import Network
 from brainldm.segment.rule import Simulated
 from brainldm.simulate.template_head import simulate

@@ -20,7 +20,7 @@ from brainldm.dataset.tsv import write_row
 from brainldm.files import write_together
 from brainldm.image.grid import Grid
 from brainldm.image.volume import Volume
-from brainldm.register.template import load_template
+from brainldm.register.kept import load_template
 from brainldm.simulate.template_head import simulate
 
 

@@ -22,7 +22,7 @@ from brainldm.edit.inverted import STEPS
 from brainldm.edit.known import Known
 from brainldm.edit.membrane import membrane
 from brainldm.edit.original import Original
-from brainldm.register.template import load_template
+from brainldm.register.kept import load_template
 from brainldm.simulate.template_head import simulate
 
 FIRST_HEAD = 100_000

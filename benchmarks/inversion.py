@@ -27,7 +27,7 @@ from torch import Tensor
 
 from brainldm import BrainLDM, Conditions, Volume
 from brainldm.metrics.similarity import psnr
-from brainldm.register.template import load_template
+from brainldm.register.kept import load_template
 from brainldm.sampling import inversion
 from brainldm.sampling.guidance import denoiser
 from brainldm.sampling.predictions import pick_prediction

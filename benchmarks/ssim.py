@@ -23,7 +23,7 @@ sys.path.insert(0, str(Path(__file__).resolve().parents[1]))
 from benchmarks import plain_ssim
 from brainldm.image.grid import Grid
 from brainldm.metrics.similarity import four_g_r_ssim, pyramid, scales_that_fit
-from brainldm.register.template import load_template
+from brainldm.register.kept import load_template
 from brainldm.simulate.template_head import simulate
 
 SIZES = {"reduced": ((80, 112, 80), 2.0), "full": ((160, 224, 160), 1.0)}

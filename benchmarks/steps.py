@@ -33,7 +33,7 @@ from torch.nn import functional as F
 from brainldm import BrainLDM, Conditions
 from brainldm.demo.figures import HELD_OUT, RULE_HEADS
 from brainldm.image.grid import Grid
-from brainldm.register.template import load_template
+from brainldm.register.kept import load_template
 from brainldm.sampling.guidance import denoiser
 from brainldm.sampling.loop import sample
 from brainldm.sampling.noise import NoiseSource

@@ -11,7 +11,7 @@ import pytest
 from brainldm.checkpoint import load_config
 from brainldm.image.grid import Grid
 from brainldm.image.volume import Volume
-from brainldm.register.template import load_template
+from brainldm.register.kept import load_template
 from brainldm.simulate.scanner import as_scanned
 from brainldm.simulate.template_head import simulate
 from tests.conftest import Cli

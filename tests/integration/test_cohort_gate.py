@@ -24,7 +24,7 @@ from brainldm.pipeline.brain import BrainLDM
 from brainldm.pipeline.choice import Sampling
 from brainldm.pipeline.request import Request
 from brainldm.pipeline.sample import Sample
-from brainldm.register.template import load_template
+from brainldm.register.kept import load_template
 from brainldm.segment.measures import Measures
 from brainldm.simulate.template_head import simulate
 from tests.toy import write_toy_model

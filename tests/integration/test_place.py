@@ -10,9 +10,9 @@ from brainldm.errors import DataError
 from brainldm.image.grid import Grid
 from brainldm.image.volume import Volume
 from brainldm.register.images import moved
-from brainldm.register.reference import Reference, load_reference
+from brainldm.register.kept import load_reference, load_template
+from brainldm.register.reference import Reference
 from brainldm.register.rigid import BRAIN_CENTRE, check_place
-from brainldm.register.template import load_template
 from brainldm.simulate.template_head import simulate
 
 DEMO = load_config("demo")
@@ -38,6 +38,14 @@ def test_heads_that_lie_as_they_should_and_turned_ones(seed: int, reference: Ref
         turn[1:3, 3] = (1 - np.array(signs)) * BRAIN_CENTRE[1:]
         with pytest.raises(DataError, match=f"Lies {name}"):
             check_place(moved(head, turn), reference)
+
+
+@pytest.mark.parametrize("size", [0.85, 0.9, 1.05])
+def test_a_heads_size_is_its_own(size: float, reference: Reference) -> None:
+    head = Volume(simulate(0, load_template(), GRID).image.numpy(), GRID.matrix)
+    resize = np.diag([size, size, size, 1.0])
+    resize[:3, 3] = (1 - size) * BRAIN_CENTRE
+    assert check_place(moved(head, resize), reference) > 0.6
 
 
 def test_what_is_elsewhere_is_not_registered(reference: Reference) -> None:

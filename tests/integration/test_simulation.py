@@ -7,7 +7,8 @@ import torch
 
 from brainldm.checkpoint import load_config
 from brainldm.image.grid import Grid
-from brainldm.register.template import Template, load_template
+from brainldm.register.kept import load_template
+from brainldm.register.template import Template
 from brainldm.simulate.subject import TEMPLATE_INTRACRANIAL_ML, own_volumes
 from brainldm.simulate.template import template_anatomy
 from brainldm.simulate.template_head import SimulatedHead, simulate

@@ -14,7 +14,7 @@ from brainldm.demo.figures import Figure, side_by_side
 from brainldm.errors import BrainLDMError, MissingExtraError
 from brainldm.image.grid import Grid
 from brainldm.image.volume import Volume
-from brainldm.register.template import load_template
+from brainldm.register.kept import load_template
 from brainldm.segment.rule import VolumeRule, find_cavity
 from brainldm.segment.segmenter import check_segmentation
 from brainldm.simulate.template_head import SimulatedHead, simulate

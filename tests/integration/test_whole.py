@@ -14,8 +14,8 @@ from brainldm.image.grid import Grid
 from brainldm.image.volume import Volume
 from brainldm.prepare.folder import Settings
 from brainldm.prepare.scan import _refuse
-from brainldm.register.reference import Reference, load_reference
-from brainldm.register.template import load_template
+from brainldm.register.kept import load_reference, load_template
+from brainldm.register.reference import Reference
 from brainldm.register.whole import Wholeness, wholeness
 from brainldm.simulate.template_head import simulate
 

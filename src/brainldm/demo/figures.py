@@ -27,8 +27,9 @@ from brainldm.metrics.agreement import agreement
 from brainldm.metrics.similarity import psnr
 from brainldm.metrics.spectrum import band_power
 from brainldm.pipeline.brain import BrainLDM
+from brainldm.register.kept import load_template
 from brainldm.register.reference import Reference
-from brainldm.register.template import Template, load_template
+from brainldm.register.template import Template
 from brainldm.segment.rule import VolumeRule
 from brainldm.simulate.template_head import SimulatedHead, simulate
 

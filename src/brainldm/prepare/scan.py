@@ -20,8 +20,8 @@ from brainldm.prepare.reading import read_scan
 from brainldm.prepare.sharp import sharpen, sources
 from brainldm.prepare.subjects import Subject
 from brainldm.register.images import correct_bias, moved
+from brainldm.register.kept import load_reference
 from brainldm.register.place import Place
-from brainldm.register.reference import load_reference
 from brainldm.register.whole import Wholeness
 from brainldm.segment.ants import Ants
 

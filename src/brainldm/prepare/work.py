@@ -9,7 +9,7 @@ from brainldm.prepare.folder import Folder, Settings
 from brainldm.prepare.outcome import Outcome, Results
 from brainldm.prepare.scan import Task, prepare_scan
 from brainldm.prepare.subjects import Subject
-from brainldm.register.reference import load_reference
+from brainldm.register.kept import load_reference
 from brainldm.workers import one_by_one
 
 

@@ -10,7 +10,7 @@ from numpy import ndarray as Array
 
 from brainldm.image.volume import Volume
 from brainldm.register.images import moved
-from brainldm.register.reference import load_reference
+from brainldm.register.kept import load_reference
 from brainldm.register.rigid import check_place, register
 from brainldm.register.whole import Wholeness, wholeness
 

@@ -7,23 +7,15 @@ match.
 
 from __future__ import annotations
 
-import hashlib
 from dataclasses import dataclass
-from functools import cache
-from importlib.metadata import version
-from pathlib import Path
 
 import numpy as np
 import torch
 from jaxtyping import Float
 from numpy import ndarray as Array
 
-from brainldm.checkpoint.fetch import cache_dir
-from brainldm.errors import StorageError, require
-from brainldm.files import write_folder
 from brainldm.image.grid import Grid
 from brainldm.image.volume import Volume
-from brainldm.register import template
 from brainldm.register.template import INNER_SKULL_GAP, Template
 
 Map = Float[Array, "x y z"]
@@ -32,8 +24,6 @@ Map = Float[Array, "x y z"]
 # differ, not to be right.
 FLUID, GREY, WHITE, BONE, FAT = 0.2, 0.54, 0.78, 0.06, 0.74
 BONE_MM, SCALP_MM = 5.5, 4.5
-MAPS = ("head", "grey", "white", "ventricle", "skull")
-"""Of a `Reference`."""
 
 
 @dataclass(frozen=True)
@@ -71,33 +61,6 @@ class Reference:
             maps.head[0].numpy(),
         )
 
-    def write(self, folder: Path) -> None:
-        """Write the maps for other processes, unless one of them was quicker.
-
-        Raises:
-            StorageError: the folder cannot be written.
-        """
-        with write_folder(folder, keep=True) as aside:
-            np.save(aside / "affine.npy", self.grid.matrix)
-            for name in MAPS:
-                np.save(aside / f"{name}.npy", getattr(self, name))
-
-    @classmethod
-    def read(cls, folder: Path) -> Reference:
-        """Read what `write` wrote, without copying it into memory before it is used.
-
-        Raises:
-            StorageError: it is damaged.
-        """
-        try:
-            maps = {name: np.load(folder / f"{name}.npy", mmap_mode="r") for name in MAPS}
-            return cls(Grid.of(maps["head"].shape, np.load(folder / "affine.npy")), **maps)
-        except (OSError, ValueError, EOFError) as error:
-            raise StorageError(
-                f"Cannot read the template in {folder}: {error}. Delete this folder; it is made "
-                "again."
-            ) from error
-
     def volume(self, name: str) -> Volume:
         """One of the maps with its affine."""
         return Volume(getattr(self, name), self.grid.matrix)
@@ -112,27 +75,6 @@ class Reference:
     def intracranial_ml(self) -> float:
         """The volume within the inner skull."""
         return float(np.count_nonzero(self.skull < 0)) / 1000
-
-
-@cache
-def load_reference() -> Reference:
-    """The reference; drawn in a quarter of a minute, and kept in the cache folder (175 MB).
-
-    Raises:
-        MissingExtraError: as `load_template`.
-        StorageError: what is kept is damaged.
-    """
-    require("prepare", "The MNI152 template", "nilearn")
-    drawing = [Path(file).read_bytes() for file in (__file__, template.__file__)]
-    state = hashlib.sha256(b"".join([*drawing, version("nilearn").encode()])).hexdigest()
-    folder = cache_dir() / f"template-{state[:12]}"
-    if not folder.is_dir():
-        reference = Reference.from_template(template.load_template())
-        try:
-            reference.write(folder)
-        except StorageError:
-            return reference  # a cache that cannot be written to costs time alone
-    return Reference.read(folder)
 
 
 def _draw(maps: Template) -> Map:

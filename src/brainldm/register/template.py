@@ -7,8 +7,8 @@ simple shapes, so that a simulated image has a whole head in it.
 
 from __future__ import annotations
 
-from dataclasses import dataclass
-from functools import cache
+from dataclasses import dataclass, fields
+from pathlib import Path
 
 import numpy as np
 import torch
@@ -17,7 +17,8 @@ from numpy.typing import NDArray
 from scipy import ndimage
 from torch import Tensor
 
-from brainldm.errors import require
+from brainldm.errors import StorageError
+from brainldm.files import write_folder
 
 Map = NDArray[np.floating]
 INNER_SKULL_GAP = 2.0
@@ -45,15 +46,40 @@ class Template:
     head: Float[Tensor, "3 x y z"]
     intracranial_ml: float
 
+    def write(self, folder: Path) -> None:
+        """Write the maps for other processes, unless one of them was quicker.
 
-@cache
-def load_template() -> Template:
-    """Build the template from nilearn's maps; takes about half a minute.
+        Raises:
+            StorageError: the folder cannot be written.
+        """
+        with write_folder(folder, keep=True) as aside:
+            for field in fields(self):
+                np.save(aside / f"{field.name}.npy", np.asarray(getattr(self, field.name)))
 
-    Raises:
-        MissingExtraError: nilearn is not installed.
-    """
-    require("prepare", "The MNI152 template", "nilearn")
+    @classmethod
+    def read(cls, folder: Path) -> Template:
+        """Read what `write` wrote, without copying it into memory before it is used.
+
+        Raises:
+            StorageError: it is damaged.
+        """
+        try:
+            maps = {
+                field.name: np.load(folder / f"{field.name}.npy", mmap_mode="c")
+                for field in fields(cls)
+            }
+            intracranial_ml = float(maps.pop("intracranial_ml"))
+            tensors = {name: torch.from_numpy(array) for name, array in maps.items()}
+            return cls(**tensors, intracranial_ml=intracranial_ml)
+        except (OSError, ValueError, EOFError, TypeError) as error:
+            raise StorageError(
+                f"Cannot read the template in {folder}: {error}. Delete this folder; it is made "
+                "again."
+            ) from error
+
+
+def draw_template() -> Template:
+    """Draw the template from nilearn's maps; takes a quarter of a minute."""
     from nilearn import datasets
 
     t1_image = datasets.load_mni152_template(resolution=1)

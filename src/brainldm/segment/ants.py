@@ -21,7 +21,8 @@ from scipy import ndimage
 
 from brainldm.image.volume import Volume
 from brainldm.register.images import correct_bias, import_ants, to_ants, working_copy
-from brainldm.register.reference import Map, Reference, load_reference
+from brainldm.register.kept import load_reference
+from brainldm.register.reference import Map, Reference
 from brainldm.segment.measures import Measures
 
 REACH_MM = 4.0

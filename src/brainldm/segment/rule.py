@@ -25,7 +25,7 @@ from brainldm.errors import DataError
 from brainldm.files import write_together
 from brainldm.image.grid import Grid
 from brainldm.image.volume import Volume
-from brainldm.register.template import load_template
+from brainldm.register.kept import load_template
 from brainldm.segment.measures import Measures
 from brainldm.simulate.template_head import SimulatedHead, simulate
 

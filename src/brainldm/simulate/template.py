@@ -12,7 +12,8 @@ import numpy as np
 import torch
 from numpy.typing import NDArray
 
-from brainldm.register.template import Template, load_template
+from brainldm.register.kept import load_template
+from brainldm.register.template import Template
 from brainldm.simulate.anatomy import FINE_MM, Anatomy, box_grid
 from brainldm.simulate.fields import read_maps
 from brainldm.simulate.tissues import MIRROR, place

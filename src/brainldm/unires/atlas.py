@@ -9,7 +9,7 @@ import numpy as np
 
 from brainldm.errors import DataError
 from brainldm.image.volume import Volume
-from brainldm.register.reference import load_reference
+from brainldm.register.kept import load_reference
 from brainldm.register.rigid import register
 from brainldm.unires.scan import Scan
 
