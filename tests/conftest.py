@@ -9,6 +9,7 @@ import sys
 import warnings
 from collections.abc import Callable
 from pathlib import Path
+from typing import TYPE_CHECKING
 
 import numpy as np
 import pytest
@@ -17,10 +18,14 @@ from jaxtyping import install_import_hook
 from tests.typed import MODULES
 
 os.environ.setdefault("OMP_WAIT_POLICY", "PASSIVE")  # since tests import torch first
+os.environ.update(RAY_worker_niceness="0")  # 15 is what others leave: here nothing
 # What is drawn once (the template, anatomies) is drawn for all tests, and not into a user's cache.
 os.environ["BRAINLDM_CACHE"] = str(Path(__file__).resolve().parents[1] / "build" / "tests-cache")
 # Before anything of brainldm is imported: see tests/typed.py.
 install_import_hook(MODULES, "tests.typed.held")
+
+if TYPE_CHECKING:
+    from brainldm import BrainLDM
 
 ROOT = Path(__file__).resolve().parents[1]
 
@@ -39,6 +44,22 @@ def rng() -> np.random.Generator:
 def root() -> Path:
     """The root of the repository."""
     return ROOT
+
+
+@pytest.fixture(scope="session")
+def toy_directory(tmp_path_factory: pytest.TempPathFactory) -> Path:
+    """A toy model's files, to read only."""
+    from tests.toy import write_toy_model
+
+    return write_toy_model(tmp_path_factory.mktemp("toy"))
+
+
+@pytest.fixture(scope="module")
+def model(toy_directory: Path) -> BrainLDM:
+    """A toy model on the CPU in float32."""
+    from brainldm import BrainLDM
+
+    return BrainLDM.from_pretrained(toy_directory, device="cpu", dtype="float32")
 
 
 @pytest.fixture

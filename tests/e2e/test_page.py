@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import json
 from collections.abc import Callable, Iterator
+from contextlib import contextmanager
 from pathlib import Path
 from typing import Any
 
@@ -24,12 +25,25 @@ STEPS = 3
 expect.set_options(timeout=30_000)  # the machine may have other work
 
 
-@pytest.fixture(scope="module")
-def address(tmp_path_factory: pytest.TempPathFactory) -> Iterator[str]:
+@contextmanager
+def serving(model: str | Path, folder: Path) -> Iterator[str]:
     port = free_port()
-    segmenter = write_random(tmp_path_factory.mktemp("segmenter"))
-    with process("demo", tmp_path_factory.mktemp("library"), port, f"--segmenter={segmenter}"):
+    segmenter = write_random(folder / "segmenter")
+    with process(model, folder / "library", port, f"--segmenter={segmenter}"):
         yield f"http://127.0.0.1:{port}"
+
+
+@pytest.fixture(scope="module")
+def demo(tmp_path_factory: pytest.TempPathFactory) -> Iterator[str]:
+    with serving("demo", tmp_path_factory.mktemp("demo")) as address:
+        yield address
+
+
+@pytest.fixture(scope="module")
+def toys(toy_directory: Path, tmp_path_factory: pytest.TempPathFactory) -> Iterator[str]:
+    """Where heads are made at once, and show nothing."""
+    with serving(toy_directory, tmp_path_factory.mktemp("toys")) as address:
+        yield address
 
 
 @pytest.fixture(scope="module")
@@ -46,18 +60,18 @@ Open = Callable[..., Page]
 
 
 @pytest.fixture
-def opened(address: str, browser: Browser) -> Iterator[Open]:
+def opened(browser: Browser) -> Iterator[Open]:
     """Open the page; anything that it complains about fails the test."""
     complaints: list[str] = []
     contexts = []
 
-    def opened(width: int = 960, height: int = 680, **more: Any) -> Page:
+    def opened(address: str, width: int = 960, height: int = 680, **more: Any) -> Page:
         contexts.append(browser.new_context(viewport={"width": width, "height": height}, **more))
         page: Page = contexts[-1].new_page()
         page.on("pageerror", lambda error: complaints.append(str(error)))
         page.on("console", lambda said: said.type == "error" and complaints.append(said.text))
         page.goto(address)
-        expect(page.locator("#model")).to_contain_text("Made by the model demo")
+        expect(page.locator("#model")).to_contain_text("Made by the model")
         return page
 
     yield opened
@@ -81,8 +95,8 @@ def make_head(page: Page, name: str, **numbers: float) -> None:
     page.wait_for_function("() => window.brainldm.first.engine.volumes.length > 0")
 
 
-def test_a_head_is_made_and_looked_at(opened: Open, tmp_path: Path) -> None:
-    page = opened()
+def test_a_head_is_made_and_looked_at(opened: Open, demo: str, tmp_path: Path) -> None:
+    page = opened(demo)
     expect(page.locator("header")).to_contain_text("synthetic: it shows no person")
     make_head(page, "first", age=70)
     expect(page.locator("#facts")).to_contain_text("70 years")
@@ -95,8 +109,8 @@ def test_a_head_is_made_and_looked_at(opened: Open, tmp_path: Path) -> None:
     expect(page.get_by_role("button", name="3-D")).to_have_attribute("aria-pressed", "true")
 
 
-def test_the_viewer_keeps_its_size(opened: Open) -> None:
-    page = opened()
+def test_the_viewer_keeps_its_size(opened: Open, demo: str) -> None:
+    page = opened(demo)
     make_head(page, "sized")
     size = "() => [window.brainldm.first.engine.canvas.width, document.body.scrollHeight]"
     before = page.evaluate(size)
@@ -125,9 +139,9 @@ def look_at_voxels(page: Page, image: Any) -> None:
         assert float(value) == pytest.approx(float(array[i, j, k]), abs=2e-3)
 
 
-def test_the_canvas_shows_the_head_upright(opened: Open) -> None:
+def test_the_canvas_shows_the_head_upright(opened: Open, demo: str) -> None:
     """What is drawn has the head's crown up and, in the axial plane, its left on the left."""
-    page = opened()
+    page = opened(demo)
     make_head(page, "drawn")
     drawn = page.evaluate(
         """async () => {
@@ -148,14 +162,16 @@ def test_the_canvas_shows_the_head_upright(opened: Open) -> None:
     assert widest[0] > widest[1] - len(back) // 2  # a head is widest behind its middle
 
 
-def test_a_sweep_is_played(opened: Open, tmp_path: Path) -> None:
-    page = opened()
+def test_a_sweep_is_played(opened: Open, toys: str, tmp_path: Path) -> None:
+    page = opened(toys)
     page.get_by_text("More", exact=True).click()
     page.locator("#seed").fill("7")
     page.locator("#steps").fill("2")
     page.get_by_text("Sweep: one seed").click()
     page.get_by_label("Condition").select_option("ventricular_volume_ml")
-    expect(page.get_by_label("To", exact=True)).to_have_value("75")
+    expect(page.get_by_label("To", exact=True)).to_have_value("171.4")
+    page.get_by_label("From", exact=True).fill("10")
+    page.get_by_label("To", exact=True).fill("75")
     page.get_by_label("Heads", exact=True).fill("3")
     page.get_by_role("button", name="Make a sweep").click()
     frames = page.locator("#frames button")
@@ -172,8 +188,8 @@ def test_a_sweep_is_played(opened: Open, tmp_path: Path) -> None:
     assert (tmp_path / "sweep.gif").read_bytes()[:6] == b"GIF89a"
 
 
-def test_two_heads_are_compared_and_linked(opened: Open) -> None:
-    page = opened()
+def test_two_heads_are_compared_and_linked(opened: Open, toys: str) -> None:
+    page = opened(toys)
     make_head(page, "small", ventricular_volume_ml=12)
     make_head(page, "large", ventricular_volume_ml=70)
     for name in ("small", "large"):
@@ -195,8 +211,8 @@ def test_two_heads_are_compared_and_linked(opened: Open) -> None:
     page.wait_for_function("() => window.brainldm.first.engine.volumes.length === 1")
 
 
-def test_labels_lie_over_a_head(opened: Open) -> None:
-    page = opened()
+def test_labels_lie_over_a_head(opened: Open, toys: str) -> None:
+    page = opened(toys)
     make_head(page, "labelled")
     page.get_by_role("button", name="Labels").click()
     page.wait_for_function(
@@ -209,8 +225,8 @@ def test_labels_lie_over_a_head(opened: Open) -> None:
     expect(page.locator("#legend")).to_be_hidden()
 
 
-def test_a_head_is_changed(opened: Open, tmp_path: Path) -> None:
-    page = opened()
+def test_a_head_is_changed(opened: Open, demo: str, tmp_path: Path) -> None:
+    page = opened(demo)
     make_head(page, "before", ventricular_volume_ml=25)
     page.get_by_text("Change the head that is shown").click()
     page.get_by_role("button", name="Change it").click()
@@ -225,8 +241,8 @@ def test_a_head_is_changed(opened: Open, tmp_path: Path) -> None:
     expect(page.locator("#facts")).to_contain_text("voxels are those of 'before'")
 
 
-def test_the_library_on_a_phone(opened: Open) -> None:
-    page = opened(390, 844, color_scheme="dark")
+def test_the_library_on_a_phone(opened: Open, toys: str) -> None:
+    page = opened(toys, 390, 844, color_scheme="dark")
     make_head(page, "on a phone")
     wide = page.evaluate("document.documentElement.scrollWidth")
     assert wide <= 390
@@ -242,8 +258,8 @@ def test_the_library_on_a_phone(opened: Open) -> None:
     expect(page.locator("#heads li")).to_have_count(0)
 
 
-def test_what_the_model_does_not_know_is_said(opened: Open) -> None:
-    page = opened()
+def test_what_the_model_does_not_know_is_said(opened: Open, toys: str) -> None:
+    page = opened(toys)
     age = page.locator("[data-condition=age]")
     age.locator("input[type=number]").fill("99")
     expect(age.locator(".outside")).to_contain_text("outside 44 to 82")
@@ -254,8 +270,8 @@ def test_what_the_model_does_not_know_is_said(opened: Open) -> None:
     expect(age.get_by_label("Age", exact=True)).to_be_disabled()
 
 
-def test_a_job_is_cancelled_and_a_bad_scan_refused(opened: Open, tmp_path: Path) -> None:
-    page = opened()
+def test_a_job_is_cancelled_and_a_bad_scan_refused(opened: Open, toys: str, tmp_path: Path) -> None:
+    page = opened(toys)
     page.get_by_text("More", exact=True).click()
     page.get_by_label("Sampler").select_option("ddpm")
     page.get_by_role("button", name="Make a head").click()
@@ -269,8 +285,8 @@ def test_a_job_is_cancelled_and_a_bad_scan_refused(opened: Open, tmp_path: Path)
     expect(page.locator("#notice")).to_contain_text("Cannot read")
 
 
-def test_everything_is_reached_by_keyboard(opened: Open) -> None:
-    page = opened()
+def test_everything_is_reached_by_keyboard(opened: Open, toys: str) -> None:
+    page = opened(toys)
     page.locator("#first").press("ArrowLeft")  # no head is there yet, perhaps
     make_head(page, "by keyboard")
     page.evaluate("document.activeElement.blur()")
@@ -289,12 +305,12 @@ def test_everything_is_reached_by_keyboard(opened: Open) -> None:
     expect(page.locator("#place")).not_to_have_text(before or "")
 
 
-def test_what_is_loaded_is_small_and_from_here(address: str, browser: Browser) -> None:
+def test_what_is_loaded_is_small_and_from_here(demo: str, browser: Browser) -> None:
     sizes: dict[str, int] = {}
     with browser.new_page() as page:
         page.on("response", lambda got: sizes.update({got.url: len(got.body())}))
-        page.goto(address)
-        expect(page.locator("#model")).to_contain_text("demo")
-    assert all(url.startswith((address, "data:", "blob:")) for url in sizes)
+        page.goto(demo)
+        expect(page.locator("#model")).to_contain_text("Made by the model demo")
+    assert all(url.startswith((demo, "data:", "blob:")) for url in sizes)
     page_alone = {url: size for url, size in sizes.items() if "/v1/heads/" not in url}
     assert sum(page_alone.values()) < 3e6, json.dumps(page_alone)

@@ -11,6 +11,7 @@ import numpy as np
 import pytest
 
 from brainldm.checkpoint import load_config
+from brainldm.checkpoint.fetch import cache_dir
 from brainldm.simulate.sources import Source
 from brainldm.simulate.template import NAME, template_anatomy
 from brainldm.train.presets import load_settings
@@ -20,7 +21,7 @@ from tests.documents import ROOT, commands
 
 PAGE = ROOT / "docs/tutorial-training.md"
 HOW_TO = ROOT / "docs/training.md"
-SMALLER = {"20": "3", "training.steps=200": "training.steps=2", "16": "2"}
+SMALLER = {"20": "2", "training.steps=200": "training.steps=2", "16": "2"}
 """The tutorial's numbers, and the test's."""
 
 
@@ -28,18 +29,17 @@ def test_from_scans_to_samples_of_a_fine_tuned_model(
     typed: Typed, tmp_path: Path, monkeypatch: pytest.MonkeyPatch
 ) -> None:
     monkeypatch.chdir(tmp_path)
-    monkeypatch.setenv("BRAINLDM_CACHE", str(tmp_path / "cache"))
     # Coarser than the command would make it, which takes a minute.
-    template_anatomy(1.5).save(Source(NAME, None).file(tmp_path / "cache/anatomies"))
+    template_anatomy(1.5).save(Source(NAME, None).file(cache_dir() / "anatomies"))
     extra = {"train": ["--set", "run.samples=2", "--set", "run.sample_steps=2"]}
     for command in commands(PAGE, "bash"):
         words = [SMALLER.get(word, word) for word in command]
         code, said = typed(*words, *extra.get(words[1], []))
         assert code == 0, said
     with (tmp_path / "data/participants.tsv").open() as file:
-        assert len(list(csv.DictReader(file, delimiter="\t"))) == 3
+        assert len(list(csv.DictReader(file, delimiter="\t"))) == 2
     card = (tmp_path / "run/models/README.md").read_text()
-    assert "3 heads, 1 of them held out" in card
+    assert "2 heads, 1 of them held out" in card
     assert "conditions/age: r, samples" in card
     image = nib.load(tmp_path / "heads/brain_seed-7_T1w.nii.gz")
     demo = load_config("demo")
