@@ -103,7 +103,8 @@ def _similarities(volume: Volume, reference: Reference) -> tuple[float, float]:
 
     def alike(size: float) -> tuple[float, float]:
         there = moved(image, _resized(size)).resample(template.grid)
-        return tuple(_correlation(there, template, skull < mm) for mm in (NEAR_MM, WITHIN_MM))
+        near, within = skull < NEAR_MM, skull < WITHIN_MM
+        return _correlation(there, template, near), _correlation(there, template, within)
 
     try:
         return max(map(alike, SIZES))
