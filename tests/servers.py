@@ -22,6 +22,7 @@ from brainldm.serve.guard import Guard
 from brainldm.serve.heads import Library
 from brainldm.serve.limits import Limits
 from brainldm.serve.work import Work
+from tests.segmenters import write_random
 
 ENDED = ("finished", "failed", "cancelled")
 HOST = "127.0.0.1:8765"
@@ -34,14 +35,14 @@ def served(
     folder: Path,
     limits: Limits | None = None,
     token: str | None = None,
-    network: Network | None = None,
 ) -> Iterator[TestClient]:
     """A client of a server in this process."""
     limits = limits or Limits()
     choice = Model(source=source, device="cpu", dtype="float32")
     library = Library(folder)
+    network = Network.of(write_random(folder.with_name("segmenter")))
     work = Work(BrainLDM.load(choice), choice, library, limits, network)
-    app = application([work], work.model.config, library, limits, network)
+    app = application([work], work.model.config, library, limits)
     guard = Guard(app, frozenset({HOST}), token, limits)
     with TestClient(guard, base_url=f"http://{HOST}", follow_redirects=False) as client:
         wait_for(lambda: client.get("/v1/health/ready").status_code == 200)

@@ -53,12 +53,11 @@ class About(BaseModel):
     conditions: list[Control]
     sampler: str = Field(description="That is used if none is asked for.")
     samplers: dict[str, int] = Field(description="The usual number of steps of each.")
-    labels: bool = Field(description="Whether heads can be labelled.")
     guided: bool = Field(description="Whether guidance can be other than 1.")
     limits: dict[str, float]
 
 
-def about(config: ModelConfig, facts: Facts, limits: Limits, labels: bool) -> About:
+def about(config: ModelConfig, facts: Facts, limits: Limits) -> About:
     """Of a model that is loaded."""
     said: dict[str, Any] = {
         key: str(config.provenance.get(key, "")) for key in ("description", "limitations")
@@ -75,7 +74,6 @@ def about(config: ModelConfig, facts: Facts, limits: Limits, labels: bool) -> Ab
         conditions=[_control(variable) for variable in config.conditions],
         sampler=DEFAULT_SAMPLER,
         samplers={name: solver.usual_steps for name, solver in SAMPLERS.items()},
-        labels=labels,
         guided=config.null_context is not None,
         limits={"sweep": limits.sweep, "upload": limits.upload, "heads": limits.heads},
         **said,

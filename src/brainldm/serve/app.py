@@ -17,7 +17,6 @@ from brainldm._version import __version__
 from brainldm.config import ModelConfig
 from brainldm.errors import BrainLDMError, StorageError
 from brainldm.files.filling import LOCK, lock
-from brainldm.segment.network import Network
 from brainldm.serve import routes_heads, routes_jobs
 from brainldm.serve.about import About, about
 from brainldm.serve.desk import Desk
@@ -39,7 +38,6 @@ def application(
     config: ModelConfig,
     library: Library,
     limits: Limits,
-    network: Network | None = None,
 ) -> FastAPI:
     """The application for one model and one library.
 
@@ -48,7 +46,6 @@ def application(
         config: of the model that they have.
         library: where heads go.
         limits: of what is taken on.
-        network: that labels heads, if any does.
 
     Raises:
         StorageError: the library's folder cannot be used, or another process serves it.
@@ -75,8 +72,8 @@ def application(
         redoc_url=None,
         openapi_url="/v1/openapi.json",
     )
-    app.state.desk = Desk(store, library, worker, config, limits, network)
-    known = about(config, hands[0].facts(), limits, network is not None)
+    app.state.desk = Desk(store, library, worker, config, limits)
+    known = about(config, hands[0].facts(), limits)
 
     @app.get("/v1/health/live", tags=["health"], summary="Whether the server runs")
     def live() -> dict[str, str]:

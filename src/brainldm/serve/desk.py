@@ -13,13 +13,12 @@ from starlette.exceptions import HTTPException
 
 from brainldm.config import ModelConfig
 from brainldm.pipeline.request import random_seed
-from brainldm.segment.network import Network
 from brainldm.serve.editing import conditions_of
 from brainldm.serve.heads import Library
 from brainldm.serve.limits import Limits
 from brainldm.serve.schema import Asked, Edit, Head, Job, Label, Refusal
 from brainldm.serve.store import Store
-from brainldm.serve.work import check_network, requests_of
+from brainldm.serve.work import requests_of
 from brainldm.serve.worker import Worker
 
 REFUSALS: dict[int | str, dict[str, object]] = {
@@ -41,7 +40,6 @@ class Desk:
         worker: that does jobs.
         config: of the model.
         limits: of what is taken on.
-        network: that labels heads, if any does.
     """
 
     store: Store
@@ -49,7 +47,6 @@ class Desk:
     worker: Worker
     config: ModelConfig
     limits: Limits
-    network: Network | None
 
     def hand_in(self, asked: BaseModel, key: str | None, id: str | None = None) -> tuple[Job, bool]:
         """Put a job into the queue; what the model cannot do is refused at once.
@@ -66,7 +63,6 @@ class Desk:
         if isinstance(asked, Asked):
             requests_of(asked, self.config, self.limits, seed)
         if isinstance(asked, Label):
-            check_network(self.network)
             self.head(asked.head)
         if isinstance(asked, Edit):
             conditions_of(asked, self.head(asked.head), self.config)

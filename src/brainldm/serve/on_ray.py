@@ -41,7 +41,7 @@ class Equipment:
     model: Model
     library: Library
     limits: Limits
-    network: Network | None
+    network: Network
 
     def work(self) -> Work:
         """With the model loaded; errors as `BrainLDM.load`, or a folder that is not seen here."""

@@ -70,7 +70,7 @@ class Server:
             port = listener.getsockname()[1]
             library = Library(self.folder.absolute())
             hands = self._hands(library, network)
-            app = application(hands, self.model.config(), library, self.limits, network)
+            app = application(hands, self.model.config(), library, self.limits)
             guard = Guard(app, self._hosts(port), token or None, self.limits)
             config = uvicorn.Config(
                 guard,
@@ -85,7 +85,7 @@ class Server:
             say(f"{address}?token={token}" if token else address, token)
             uvicorn.Server(config).run(sockets=[listener])
 
-    def _hands(self, library: Library, network: Network | None) -> Sequence[Hand]:
+    def _hands(self, library: Library, network: Network) -> Sequence[Hand]:
         """What does the jobs."""
         if not self.ray:
             model = BrainLDM.load(self.model)

@@ -75,20 +75,6 @@ def requests_of(asked: Asked, config: ModelConfig, limits: Limits, seed: int) ->
     return match_requests(config, conditions, [seed] * len(conditions), sampling=sampling)
 
 
-def check_network(network: Network | None) -> Network:
-    """What labels heads.
-
-    Raises:
-        UsageError: there is nothing.
-    """
-    if network is None:
-        raise UsageError(
-            "This server has no segmenter: expected one to label heads with. Start it with "
-            "--segmenter DIR, a folder that `brainldm train segmenter` wrote."
-        )
-    return network
-
-
 def _found(find: Find, id: str) -> Head:
     try:
         return find(id)
@@ -104,7 +90,7 @@ class Work:
         choice: which it is.
         library: where heads go.
         limits: of what is done.
-        network: that labels heads, if there is one.
+        network: that labels heads.
     """
 
     def __init__(
@@ -113,7 +99,7 @@ class Work:
         choice: Model,
         library: Library,
         limits: Limits,
-        network: Network | None,
+        network: Network,
     ) -> None:
         self.model, self.choice, self.library, self.limits = model, choice, library, limits
         self.network = network
@@ -186,16 +172,15 @@ class Work:
         )
 
     def _label(self, asked: Label, find: Find, progress: Progress) -> tuple[Head, ...]:
-        network = check_network(self.network)
         progress(0, 1, "label")
         head = _found(find, asked.head)
-        labelled = self.library.label(head, network)
+        labelled = self.library.label(head, self.network)
         progress(1, 1, "label")
         return (labelled,)
 
     def _scan(self, job: Job, asked: Scan, progress: Progress) -> tuple[Head, ...]:
         file = self.library.uploads / Path(asked.file).name
-        total = 5 if self.network else 3
+        total = 5  # with labels of both heads
         progress(0, total, "read")
         scan = read_scan(Found(asked.name or "scan", file, ()))
         progress(1, total, "register")
@@ -225,12 +210,11 @@ class Work:
         heads = [first, second]
         for i, volume in enumerate((prepared, reconstruction)):
             self.library.write(heads[i], volume)
-        if self.network:
-            for i, head in enumerate(heads):
-                progress(3 + i, total, "label")
-                heads[i] = self.library.label(head, self.network)
+        for i, head in enumerate(heads):
+            progress(3 + i, total, "label")
+            heads[i] = self.library.label(head, self.network)
         file.unlink(missing_ok=True)
-        progress(total, total, "reconstruct")
+        progress(total, total, "label")
         return tuple(heads)
 
     def _placed(self, scan: Volume) -> tuple[Volume, list[str]]:

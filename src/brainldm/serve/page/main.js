@@ -55,7 +55,6 @@ async function begin() {
     tell("");
     takes(await post("/v1/jobs", { kind: "sweep", ...controls.asked(), ...sweep() }));
   });
-  at("labels").hidden = !model.labels;
   on(at("labels"), "click", async () => {
     const wanted = !viewer.labelled;
     const missing = wanted ? viewer.heads.filter((head) => head.quality === null) : [];
