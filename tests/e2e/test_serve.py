@@ -240,7 +240,9 @@ def test_a_second_server_in_the_same_folder_and_on_the_same_port(
 
 @pytest.mark.slow  # registration
 def test_a_scan_is_registered_and_reconstructed(tmp_path: Path) -> None:
-    grid = Grid.of((96, 128, 96), np.diag([2.0, 2, 2, 1]) + np.eye(4, k=3) * -90)
+    affine = np.diag([2.0, 2, 2, 1])
+    affine[:3, 3] = -95, -140, -80
+    grid = Grid.of((96, 128, 96), affine)
     head = picture(draw_subject(template_anatomy(2.0), 1), grid, "t1w")
     pose = np.eye(4)
     pose[:3, :3] = Rotation.from_euler("xyz", (8, -5, 12), degrees=True).as_matrix()
