@@ -22,6 +22,7 @@ from brainldm.prepare.subjects import Subject
 from brainldm.register.images import correct_bias, moved
 from brainldm.register.kept import load_reference
 from brainldm.register.place import Place
+from brainldm.register.rigid import outline
 from brainldm.register.whole import Wholeness
 from brainldm.segment.ants import Ants
 
@@ -95,8 +96,8 @@ def _prepare(task: Task) -> Provenance:
         incomplete=bool(whole.faults),
         notes=(*(str(each.message) for each in said), *_remarks(whole, subject), *doubts),
     )
-    outline = load_reference().volume("outline").resample(settings.grid)
-    task.folder.add(subject.label, image, provenance, figure(image, outline.array > 0.5))
+    brain = outline(image, load_reference()).resample(settings.grid)
+    task.folder.add(subject.label, image, provenance, figure(image, brain.array > 0.5))
     return provenance
 
 
