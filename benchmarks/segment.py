@@ -85,8 +85,10 @@ def main() -> None:
         real(network, arguments.scan)
     if arguments.heads or arguments.subjects:
         heads = Heads.of(arguments.label_maps, names, arguments.jobs)
-        dice(network, heads, arguments.heads)
-        volumes(network, heads, arguments.subjects, arguments.size)
+        if arguments.heads:
+            dice(network, heads, arguments.heads)
+        if arguments.subjects:
+            volumes(network, heads, arguments.subjects, arguments.size)
     cost(arguments.segmenter)
 
 
