@@ -2,7 +2,7 @@
 #   make demo          a synthetic head in demo-output/
 #   make serve         a page to make heads in and look at them
 #   make test          lint, types, documentation, and every test but the slow ones
-#   make test-quick    lint, types, and the tests of single rooms: four minutes
+#   make test-quick    lint, types, and the tests of single rooms: two minutes
 #   make test-slow     the tests that take minutes each
 #   make fuzz          every reader on damaged files, ten minutes (MINUTES=10)
 #   make coverage      what the tests of `make test` run through; pages in build/coverage/
