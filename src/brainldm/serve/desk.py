@@ -36,14 +36,14 @@ class Desk:
 
     Args:
         store: of jobs and heads.
-        library: of files.
+        shelf: the library of files.
         worker: that does jobs.
         config: of the model.
         limits: of what is taken on.
     """
 
     store: Store
-    library: Library
+    shelf: Library
     worker: Worker
     config: ModelConfig
     limits: Limits

@@ -39,20 +39,20 @@ class Equipment:
     """What a worker needs; travels between machines."""
 
     model: Model
-    library: Library
+    shelf: Library
     limits: Limits
     network: Network
 
     def work(self) -> Work:
         """With the model loaded; errors as `BrainLDM.load`, or a folder that is not seen here."""
-        folder = self.library.folder
+        folder = self.shelf.folder
         if not (folder / LOCK).exists():
             raise StorageError(
                 f"The worker on {socket.gethostname()} does not see {folder}. Expected a folder on "
                 "a file system that all machines of the cluster share."
             )
         model = BrainLDM.load(self.model)
-        return Work(model, self.model, self.library, self.limits, self.network)
+        return Work(model, self.model, self.shelf, self.limits, self.network)
 
 
 class _JobWorker:

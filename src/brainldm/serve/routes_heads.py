@@ -51,7 +51,7 @@ def delete(desk: AtDesk, id: str) -> None:
     """With its files."""
     head = desk.head(id)
     desk.store.drop(id)
-    desk.library.drop(head)
+    desk.shelf.drop(head)
 
 
 @router.get(
@@ -64,7 +64,7 @@ def volume(desk: AtDesk, id: str) -> FileResponse:
     """Gzipped, in MNI152 space."""
     head = desk.head(id)
     return FileResponse(
-        desk.library.file(head, "volume"), media_type="application/gzip", filename=head.file
+        desk.shelf.file(head, "volume"), media_type="application/gzip", filename=head.file
     )
 
 
@@ -76,7 +76,7 @@ def volume(desk: AtDesk, id: str) -> FileResponse:
 )
 def sidecar(desk: AtDesk, id: str) -> FileResponse:
     """As BIDS has it, with conditions and provenance."""
-    path = desk.library.file(desk.head(id), "sidecar")
+    path = desk.shelf.file(desk.head(id), "sidecar")
     return FileResponse(path, media_type="application/json")
 
 
@@ -88,7 +88,7 @@ def sidecar(desk: AtDesk, id: str) -> FileResponse:
 )
 def thumbnail(desk: AtDesk, id: str) -> FileResponse:
     """Three slices (PNG)."""
-    path = desk.library.file(desk.head(id), "thumbnail")
+    path = desk.shelf.file(desk.head(id), "thumbnail")
     return FileResponse(path, media_type="image/png")
 
 
@@ -100,14 +100,14 @@ def thumbnail(desk: AtDesk, id: str) -> FileResponse:
 )
 def labels(desk: AtDesk, id: str) -> FileResponse:
     """A gzipped NIfTI on the head's own grid."""
-    path = desk.library.file(_labelled(desk, id), "labels")
+    path = desk.shelf.file(_labelled(desk, id), "labels")
     return FileResponse(path, media_type="application/gzip", filename=path.name)
 
 
 @router.get("/heads/{id}/structures", summary="What is labelled in a head", responses=UNLABELLED)
 def structures(desk: AtDesk, id: str) -> list[Structure]:
     """Numbers, names, colours and volumes."""
-    return desk.library.structures(_labelled(desk, id))
+    return desk.shelf.structures(_labelled(desk, id))
 
 
 def _labelled(desk: AtDesk, id: str) -> Head:
@@ -134,6 +134,6 @@ def export(
             f"An export of {len(id)} heads: expected {desk.limits.heads} at most. Copy the "
             "library's folder instead."
         )
-    content = desk.library.export([desk.head(each) for each in dict.fromkeys(id)])
+    content = desk.shelf.export([desk.head(each) for each in dict.fromkeys(id)])
     name = {"Content-Disposition": 'attachment; filename="brainldm-heads.zip"'}
     return Response(content, media_type="application/zip", headers=name)

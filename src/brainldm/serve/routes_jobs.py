@@ -77,7 +77,7 @@ async def send(
     if suffix is None:
         raise UsageError(f"The file is {name!r}: expected a name that ends in .nii.gz or .mgz.")
     id = new_id()
-    file = desk.library.uploads / f"{id}{suffix}"
+    file = desk.shelf.uploads / f"{id}{suffix}"
     try:
         with file.open("xb") as out:
             async for piece in request.stream():
@@ -185,5 +185,5 @@ def animation(desk: AtDesk, id: str) -> Response:
     if len(heads) < 2:
         raise HTTPException(404, f"Job {id} has {len(heads)} heads: expected two or more.")
     name = f'attachment; filename="sweep-{id[:8]}.gif"'
-    content = desk.library.animation(heads)
+    content = desk.shelf.animation(heads)
     return Response(content, media_type="image/gif", headers={"Content-Disposition": name})

@@ -101,7 +101,7 @@ class Work:
         limits: Limits,
         network: Network,
     ) -> None:
-        self.model, self.choice, self.library, self.limits = model, choice, library, limits
+        self.model, self.choice, self.shelf, self.limits = model, choice, library, limits
         self.network = network
         self._preview: Preview | None = None
 
@@ -129,7 +129,7 @@ class Work:
             return self._label(asked, find, progress)
         if isinstance(asked, Edit):
             head = _found(find, asked.head)
-            return (edited(job, asked, head, self.model, self.library, progress),)
+            return (edited(job, asked, head, self.model, self.shelf, progress),)
         return self._heads(job, asked, progress, show)
 
     def _heads(self, job: Job, asked: Asked, progress: Progress, show: Show) -> tuple[Head, ...]:
@@ -143,7 +143,7 @@ class Work:
         volumes = self.model.stream(requests, sampling, progress=progress, watch=watch)
         for number, volume in enumerate(volumes):
             head = self._synthetic(job, number, volume, asked, sampling)
-            self.library.write(head, volume)
+            self.shelf.write(head, volume)
             heads.append(head)
         return tuple(heads)
 
@@ -174,12 +174,12 @@ class Work:
     def _label(self, asked: Label, find: Find, progress: Progress) -> tuple[Head, ...]:
         progress(0, 1, "label")
         head = _found(find, asked.head)
-        labelled = self.library.label(head, self.network)
+        labelled = self.shelf.label(head, self.network)
         progress(1, 1, "label")
         return (labelled,)
 
     def _scan(self, job: Job, asked: Scan, progress: Progress) -> tuple[Head, ...]:
-        file = self.library.uploads / Path(asked.file).name
+        file = self.shelf.uploads / Path(asked.file).name
         total = 5  # with labels of both heads
         progress(0, total, "read")
         scan = read_scan(Found(asked.name or "scan", file, ()))
@@ -209,10 +209,10 @@ class Work:
         )
         heads = [first, second]
         for i, volume in enumerate((prepared, reconstruction)):
-            self.library.write(heads[i], volume)
+            self.shelf.write(heads[i], volume)
         for i, head in enumerate(heads):
             progress(3 + i, total, "label")
-            heads[i] = self.library.label(head, self.network)
+            heads[i] = self.shelf.label(head, self.network)
         file.unlink(missing_ok=True)
         progress(total, total, "label")
         return tuple(heads)
