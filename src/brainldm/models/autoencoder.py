@@ -15,7 +15,7 @@ from torch import Tensor, nn
 from torch.nn import functional as F
 
 from brainldm.config import AutoencoderConfig
-from brainldm.models.layers import Conv, upsample
+from brainldm.models.layers import Conv, upsampled
 from brainldm.models.norm import GroupNorm
 from brainldm.models.sizes import check_sides
 
@@ -63,28 +63,7 @@ class Upsample(nn.Module):
 
     def forward(self, x: Float[Tensor, "b c x y z"]) -> Float[Tensor, "b c 2*x 2*y 2*z"]:
         """(B, C, X, Y, Z) -> (B, C, 2X, 2Y, 2Z)."""
-        if x.device.type == "cpu":
-            conv = self.postconv.conv
-            return F.conv_transpose3d(x, folded(conv.weight), conv.bias, stride=2, padding=1)
-        y: Tensor = self.postconv(upsample(x))
-        return y
-
-
-def folded(weight: Float[Tensor, "o i 3 3 3"]) -> Float[Tensor, "i o 4 4 4"]:
-    """The kernels of the strided transposed convolution that is upsampling and a 3 x 3 x 3 one.
-
-    Voxels that are the same are multiplied once: 27/8 times fewer operations.
-
-    Args:
-        weight: (O, I, 3, 3, 3).
-
-    Returns:
-        (I, O, 4, 4, 4).
-    """
-    kernel = F.pad(weight.flip(2, 3, 4), (1,) * 6)
-    for axis in (2, 3, 4):
-        kernel = kernel.narrow(axis, 0, 4) + kernel.narrow(axis, 1, 4)
-    return kernel.transpose(0, 1)
+        return upsampled(x, self.postconv)
 
 
 class Stack(nn.Module):

@@ -37,6 +37,37 @@ def upsample(x: Float[Tensor, "b c x y z"]) -> Float[Tensor, "b c 2*x 2*y 2*z"]:
     return F.interpolate(x, scale_factor=2.0, mode="nearest")
 
 
+def upsampled(x: Float[Tensor, "b c x y z"], conv: Conv) -> Float[Tensor, "b o 2*x 2*y 2*z"]:
+    """A convolution that keeps the grid, after nearest-neighbour upsampling by two.
+
+    Args:
+        x: (B, C, X, Y, Z).
+        conv: 3 x 3 x 3.
+    """
+    if x.device.type == "cpu":
+        weight, bias = conv.conv.weight, conv.conv.bias
+        return F.conv_transpose3d(x, folded(weight), bias, stride=2, padding=1)
+    y: Tensor = conv(upsample(x))
+    return y
+
+
+def folded(weight: Float[Tensor, "o i 3 3 3"]) -> Float[Tensor, "i o 4 4 4"]:
+    """The kernels of the strided transposed convolution that is upsampling and a 3 x 3 x 3 one.
+
+    Voxels that are the same are multiplied once: 27/8 times fewer operations.
+
+    Args:
+        weight: (O, I, 3, 3, 3).
+
+    Returns:
+        (I, O, 4, 4, 4).
+    """
+    kernel = F.pad(weight.flip(2, 3, 4), (1,) * 6)
+    for axis in (2, 3, 4):
+        kernel = kernel.narrow(axis, 0, 4) + kernel.narrow(axis, 1, 4)
+    return kernel.transpose(0, 1)
+
+
 def downsample(x: Float[Tensor, "b c x y z"]) -> Float[Tensor, "b c x//2 y//2 z//2"]:
     """The mean of each 2 x 2 x 2 voxels: (B, C, 2X, 2Y, 2Z) -> (B, C, X, Y, Z)."""
     return F.avg_pool3d(x.float(), 2).to(x.dtype)  # not made for half precision on the CPU

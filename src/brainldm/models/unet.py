@@ -17,7 +17,7 @@ from torch.nn import functional as F
 
 from brainldm.config import UNetConfig
 from brainldm.models.attention import SpatialTransformer
-from brainldm.models.layers import Conv, downsample, upsample, zero
+from brainldm.models.layers import Conv, downsample, upsample, upsampled, zero
 from brainldm.models.norm import GroupNorm
 from brainldm.models.sizes import check_sides
 
@@ -76,10 +76,12 @@ class ResBlock(nn.Module):
         """x (B, in_channels, X, Y, Z), time (B, 4 * channels[0]) after its SiLU."""
         h = self.norm1(x, silu=True)
         if self.resample == "up":
-            x, h = upsample(x), upsample(h)
+            x, h = upsample(x), upsampled(h, self.conv1)
         elif self.resample == "down":
-            x, h = downsample(x), downsample(h)
-        h = self.conv1(h) + self.time_emb_proj(time)[:, :, None, None, None]
+            x, h = downsample(x), self.conv1(downsample(h))
+        else:
+            h = self.conv1(h)
+        h = h + self.time_emb_proj(time)[:, :, None, None, None]
         h = self.conv2(self.norm2(h, silu=True))
         y: Tensor = self.skip_connection(x) + h
         return y
