@@ -15,7 +15,6 @@ import os
 import subprocess
 import sys
 from collections.abc import Callable, Iterator
-from dataclasses import dataclass
 from pathlib import Path
 
 import numpy as np
@@ -23,19 +22,16 @@ from numpy.typing import NDArray
 from scipy import ndimage
 from scipy.spatial.transform import Rotation
 
-from brainldm.checkpoint.fetch import cache_dir
 from brainldm.errors import DataError
 from brainldm.image.volume import Volume
 from brainldm.segment.labelled import Labelled
 from brainldm.segment.network import Network
 from brainldm.segment.overlap import overlaps
 from brainldm.segment.structures import GROUPS, NUMBERS, STRUCTURES
-from brainldm.simulate.anatomy import Anatomy
-from brainldm.simulate.head import SimulatedHead, simulate
-from brainldm.simulate.priors import Priors, read_priors
+from brainldm.simulate.head import SimulatedHead
+from brainldm.simulate.heads import Heads
 from brainldm.simulate.render import NOISE
 from brainldm.simulate.run import grid_of
-from brainldm.simulate.sources import find_sources, load_anatomy, prepare_sources
 from brainldm.simulate.tissues import TISSUES
 
 FIRST_SEED = 300_000  # no subject that anything was trained on
@@ -45,25 +41,6 @@ REAL = {"lateral ventricles": 19.4, "white matter": 479, "cortex": 585, "brain":
 INSIDE = {each.number for each in TISSUES if each.kind in ("brain", "ventricle", "fluid")}
 
 Seen = tuple[Volume, NDArray[np.int16]]
-
-
-@dataclass(frozen=True)
-class Heads:
-    """Where held-out heads come from."""
-
-    anatomies: list[Anatomy]
-    priors: Priors | None
-
-    @classmethod
-    def of(cls, label_maps: Path | None, names: tuple[str, ...], jobs: int) -> Heads:
-        sources = find_sources(label_maps, only=names)
-        files = prepare_sources(sources, cache_dir() / "anatomies", jobs, lambda a, b: None)
-        anatomies = [load_anatomy(files[each.name], each.name) for each in sources]
-        return cls(anatomies, read_priors(label_maps) if label_maps else None)
-
-    def head(self, number: int, size: float = 1.0) -> SimulatedHead:
-        anatomy = self.anatomies[number % len(self.anatomies)]
-        return simulate(anatomy, FIRST_SEED + number, grid_of(size), priors=self.priors)
 
 
 def main() -> None:
@@ -127,15 +104,20 @@ def both_sides(found: NDArray[np.int16], truth: NDArray[np.int16]) -> dict[str, 
     return {name: (sides[0][name] + sides[1][name]) / 2 for name in sides[0].keys() & sides[1]}
 
 
+def head_of(heads: Heads, number: int, size: float = 1.0) -> SimulatedHead:
+    """One that nothing was trained on."""
+    return heads.head(FIRST_SEED + number, grid_of(size))
+
+
 def plain(heads: Heads, number: int, size: float = 1.0) -> Seen:
     """As `brainldm simulate` makes it."""
-    head = heads.head(number, size)
+    head = head_of(heads, number, size)
     return Volume(head.image.numpy(), grid_of(size).matrix), head.labels
 
 
 def thick(heads: Heads, number: int) -> Seen:
     """Slices of 5 mm."""
-    head, grid = heads.head(number), grid_of(1)
+    head, grid = head_of(heads, number), grid_of(1)
     depth = head.clean.shape[2] // 5
     clean = head.clean.numpy()[:, :, : 5 * depth].reshape(*grid.shape[:2], depth, 5).mean(-1)
     affine = grid.matrix @ np.diag([1, 1, 5, 1.0])
@@ -145,13 +127,13 @@ def thick(heads: Heads, number: int) -> Seen:
 
 def thrice(heads: Heads, number: int) -> Seen:
     """Three times the noise."""
-    head = heads.head(number)
+    head = head_of(heads, number)
     return Volume(noisy(head.clean.numpy(), 3 * NOISE, number), grid_of(1).matrix), head.labels
 
 
 def turned(heads: Heads, number: int) -> Seen:
     """Turned by 30 degrees about an axis between the three."""
-    head, grid = heads.head(number), grid_of(1)
+    head, grid = head_of(heads, number), grid_of(1)
     turn = Rotation.from_rotvec(np.radians(30) * np.ones(3) / np.sqrt(3)).as_matrix()
     middle = (np.array(grid.shape) - 1) / 2
     shift = middle - turn @ middle
@@ -162,7 +144,7 @@ def turned(heads: Heads, number: int) -> Seen:
 
 def stripped(heads: Heads, number: int) -> Seen:
     """Without what is outside the skull's inside."""
-    head = heads.head(number)
+    head = head_of(heads, number)
     inside = np.isin(head.labels, list(INSIDE - {0}))
     return Volume(np.where(inside, head.image.numpy(), 0), grid_of(1).matrix), head.labels
 
@@ -206,7 +188,7 @@ def measured(
 ) -> Iterator[tuple[float, ...] | None]:
     """True and measured ventricles and brain; None where the measure is refused."""
     for number in range(count):
-        head = heads.head(number, size)
+        head = head_of(heads, number, size)
         volume = Volume(head.image.numpy(), grid_of(size).matrix)
         try:
             found = network.measure(volume).volumes

@@ -103,7 +103,28 @@ def test_heads_on_the_way_to_another(tmp_path: Path, cli: Cli) -> None:
     assert ages == pytest.approx([60, 80])
     refused(cli(*edit, *other, "--number", "1"), "expected 2 or more")
     refused(cli(*edit, "--age", "70", "--number", "3"), "--number is for --mask")
-    refused(cli(*edit, "--age", "70", "--seed", "3"), "--seed is for --mask alone")
+    refused(cli(*edit, "--age", "70", "--seed", "3"), "--seed is for --mask and")
+
+
+def test_thick_slices_are_made_fine(tmp_path: Path, cli: Cli) -> None:
+    model = write_tame_model(tmp_path)
+    whole = ball(BrainLDM.from_pretrained(model))
+    seen = (whole.array[:, :, ::2] + whole.array[:, :, 1::2]) / 2
+    affine = whole.affine @ np.diag([1, 1, 2, 1.0])
+    affine[:3, 3] = (whole.affine @ [0, 0, 0.5, 1])[:3]
+    Volume(seen, affine).save(tmp_path / "thick.nii.gz")
+    Volume(whole.array, whole.affine).save(tmp_path / "fine.nii.gz")
+    made = {"space": MNI152, "intensity": {"scale": [0, 1]}}
+    for name in ("thick", "fine"):
+        (tmp_path / f"{name}.json").write_text(json.dumps({"brainldm": made}))
+    finer = ("--super-resolve", "--model", str(model), *KNOWN, "--steps", "3")
+    result = cli("edit", "thick.nii.gz", *finer, "--seed", "5", "--number", "2", "--out", "fine")
+    assert result.code == 0, result.err
+    for seed in (5, 6):
+        found = Volume.load(tmp_path / "fine" / f"thick_super-resolved_seed-{seed}.nii.gz")
+        assert found.grid.equals(whole.grid)
+    refused(cli("edit", "fine.nii.gz", *finer), "as fine as the model's grid")
+    refused(cli("edit", "thick.nii.gz", *finer, "--age", "+5"), "and --super-resolve: expected one")
 
 
 def test_what_stands_nowhere_is_asked_for(head: Path, tmp_path: Path, cli: Cli) -> None:

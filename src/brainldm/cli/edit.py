@@ -17,7 +17,7 @@ from brainldm.files import make_folder, refuse_existing
 if TYPE_CHECKING:
     from brainldm.config import ModelConfig
     from brainldm.edit.inverted import Inverted
-    from brainldm.edit.jobs import Change, Fill, Interpolate, Job
+    from brainldm.edit.jobs import Change, Fill, Interpolate, Job, SuperResolve
     from brainldm.edit.writing import Edited
 
 CHANGE = "Change (75 is what it is to be, +10 or -5 the difference; several with commas)"
@@ -36,6 +36,7 @@ class Edit(ScanOptions):
         "brainldm edit scan.nii.gz --age +10 --known sex=F --known age=61 --out edited",
         "brainldm edit heads/brain_seed-3_T1w.nii.gz --ventricular-volume-ml +10,+20 --out edited",
         "brainldm edit scan.nii.gz --mask lesion.nii.gz --known sex=F --known age=61 --out filled",
+        "brainldm edit thick.nii.gz --super-resolve --known sex=F --known age=61 --out fine",
     )
 
     age: Annotated[
@@ -79,6 +80,14 @@ class Edit(ScanOptions):
             "elsewhere.",
         ),
     ] = None
+    super_resolve: Annotated[
+        bool,
+        typer.Option(
+            "--super-resolve",
+            help="Make a scan of thick slices, or of a part of the head, as fine and as whole as "
+            "the model, on its grid.",
+        ),
+    ] = False
     other: Annotated[
         Path | None,
         typer.Option(
@@ -91,8 +100,8 @@ class Edit(ScanOptions):
         typer.Option(
             parser=integer,
             metavar="INTEGER",
-            help="Number of heads: with --mask with the seeds SEED, SEED + 1, ..., 1 if left out; "
-            "with --with on the way, both ends included, 5 if left out.",
+            help="Number of heads: with --mask and --super-resolve with the seeds SEED, SEED + 1, "
+            "..., 1 if left out; with --with on the way, both ends included, 5 if left out.",
         ),
     ] = None
     seed: Annotated[
@@ -100,7 +109,7 @@ class Edit(ScanOptions):
         typer.Option(
             parser=integer,
             metavar="INTEGER",
-            help="Seed for what is filled with --mask; a random one if left out.",
+            help="Seed for what --mask and --super-resolve draw; a random one if left out.",
         ),
     ] = None
     out: Out = Path(".")
@@ -136,21 +145,27 @@ class Edit(ScanOptions):
             for name, given in (
                 ("a change of conditions", changes),
                 ("--mask", self.mask),
+                ("--super-resolve", self.super_resolve),
                 ("--with", self.other),
             )
             if given
         ]
         if len(wanted) > 1:
             raise UsageError(f"Got {' and '.join(wanted)}: expected one of them at a time.")
-        if self.seed is not None and not self.mask:
-            raise UsageError("--seed is for --mask alone: nothing else is drawn. Leave it out.")
-        if self.number is not None and not (self.mask or self.other):
+        draws = self.mask or self.super_resolve
+        if self.seed is not None and not draws:
             raise UsageError(
-                "--number is for --mask and --with: expected several values of a condition "
-                "instead, such as --age 50,60,70."
+                "--seed is for --mask and --super-resolve: nothing else is drawn. Leave it out."
+            )
+        if self.number is not None and not (draws or self.other):
+            raise UsageError(
+                "--number is for --mask, --super-resolve and --with: expected several values of a "
+                "condition instead, such as --age 50,60,70."
             )
         if self.mask:
             return self._fill(config, self.mask)
+        if self.super_resolve:
+            return self._super_resolve(config)
         return (
             self._interpolate(config, self.other) if self.other else self._change(config, changes)
         )
@@ -171,6 +186,19 @@ class Edit(ScanOptions):
         from brainldm.edit.inpaint import enlarged
         from brainldm.edit.jobs import Fill
         from brainldm.image.volume import Volume
+
+        seeds = self._seeds()
+        known = self.known_of(self.file, config, self.known)
+        hole = enlarged(Volume.load(mask), Volume.load(self.file))
+        return Fill(known, hole, seeds)
+
+    def _super_resolve(self, config: ModelConfig) -> SuperResolve:
+        from brainldm.edit.jobs import SuperResolve
+
+        seeds = self._seeds()
+        return SuperResolve(self.known_of(self.file, config, self.known), seeds)
+
+    def _seeds(self) -> list[int]:
         from brainldm.pipeline.request import random_seed
         from brainldm.sampling.noise import check_seeds
 
@@ -178,10 +206,7 @@ class Edit(ScanOptions):
         if number < 1:
             raise UsageError(f"--number is {number}: expected a number of heads, 1 or more.")
         first = random_seed() if self.seed is None else self.seed
-        seeds = check_seeds(range(first, first + number))
-        known = self.known_of(self.file, config, self.known)
-        hole = enlarged(Volume.load(mask), Volume.load(self.file))
-        return Fill(known, hole, seeds)
+        return check_seeds(range(first, first + number))
 
     def _interpolate(self, config: ModelConfig, other: Path) -> Interpolate:
         from brainldm.edit.interpolate import check_number
@@ -214,8 +239,9 @@ class Edit(ScanOptions):
         edited.finish(facts(inverted), inverted.doubts)
         for doubt in (*inverted.original.notes, *inverted.doubts):
             typer.echo(f"Warning: {doubt}", err=True)
+        head = "result" if self.super_resolve else "scan"
         typer.echo(
-            f"The autoencoder gives the scan back with {inverted.floor_psnr:.1f} dB; the noise "
+            f"The autoencoder gives the {head} back with {inverted.floor_psnr:.1f} dB; the noise "
             f"that gives it back has a root mean square of {inverted.noise_rms:.2f} (1 where the "
             "model knows such heads)"
         )

@@ -75,7 +75,7 @@ class Edit(_Record):
     """What a model changed in a head, and how far that can be trusted.
 
     Args:
-        kind: counterfactual, inpainting or interpolation.
+        kind: counterfactual, inpainting, super-resolution or interpolation.
         known: conditions of the head as it was, and where each is from.
         like: native (the scan's own voxels) or model (as the model decodes it).
         steps: of the walk up to the noise and down again.
@@ -84,6 +84,8 @@ class Edit(_Record):
         noise_rms: of the noise that gives the scan back; 1 for a head that the model knows.
         floor_psnr: of the autoencoder alone against the scan on the model's grid, dB.
         trip_psnr: of the scan sent up to the noise and down again, dB.
+        disagreement: the root mean square of what is left between the result, as the scanner would
+            see it, and the scan, on the model's scale of intensities.
         seed: of what was filled in.
         doubts: why it is not to be trusted.
     """
@@ -98,6 +100,7 @@ class Edit(_Record):
     noise_rms: FiniteFloat | None = None
     floor_psnr: FiniteFloat | None = None
     trip_psnr: FiniteFloat | None = None
+    disagreement: FiniteFloat | None = None
     seed: int | None = None
     doubts: tuple[str, ...] = ()
 

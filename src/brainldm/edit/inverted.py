@@ -116,7 +116,6 @@ class Inverted:
             )
         return found
 
-    @torch.inference_mode()
     def walk(
         self,
         people: Sequence[Conditions],
@@ -127,7 +126,7 @@ class Inverted:
         skip: int = 0,
         progress: Progress | None = None,
     ) -> Float[Tensor, "b c i j k"]:
-        """Walk down under other conditions.
+        """Walk down under other conditions, as `walk_down`.
 
         Args:
             people: conditions of each latent.
@@ -137,26 +136,17 @@ class Inverted:
             skip: steps at the noisy end that are left out.
             progress: called after each step.
         """
-        model = self.model
-        contexts = torch.from_numpy(model.ranges.normalise(people, extrapolate)).to(model.device)
-        start = self.inversion.noise if noise is None else noise.to(model.device)
-        start = start.expand(len(people), -1, -1, -1, -1)
-        size, latents = model.networks.batch, []
-        for first in range(0, len(people), size):
-            rows = slice(first, first + size)
-            latents.append(
-                sample(
-                    denoiser(model.networks.predict, contexts[rows]),
-                    start[rows],
-                    schedule=model.schedule,
-                    solver=solver or DDIM(),
-                    steps=self.steps,
-                    skip=skip,
-                    prediction=model.config.schedule.prediction,
-                    on_step=partial(_told, progress, first, len(contexts[rows]), len(people)),
-                )
-            )
-        return torch.cat(latents)
+        start = self.inversion.noise if noise is None else noise
+        return walk_down(
+            self.model,
+            people,
+            start.expand(len(people), -1, -1, -1, -1),
+            steps=self.steps,
+            extrapolate=extrapolate,
+            solver=solver,
+            skip=skip,
+            progress=progress,
+        )
 
     def picture(self, latent: Float[Tensor, "1 c i j k"]) -> Float[np.ndarray, "x y z"]:
         """A latent decoded, in [0, 1]."""
@@ -201,6 +191,50 @@ class Inverted:
                 "search ended; take more steps"
             )
         return tuple(found)
+
+
+@torch.inference_mode()
+def walk_down(
+    model: BrainLDM,
+    people: Sequence[Conditions],
+    noise: Float[Tensor, "b c i j k"],
+    *,
+    steps: int,
+    extrapolate: bool = False,
+    solver: Solver | None = None,
+    skip: int = 0,
+    progress: Progress | None = None,
+) -> Float[Tensor, "b c i j k"]:
+    """Walk noise down, as many latents at a time as the model's memory allows.
+
+    Args:
+        model: in whose latent space.
+        people: conditions of each latent.
+        noise: to start from.
+        steps: of the walk.
+        extrapolate: accept conditions outside the model's ranges.
+        solver: in place of plain DDIM.
+        skip: steps at the noisy end that are left out.
+        progress: called after each step, which counts as many for the walk up.
+    """
+    contexts = torch.from_numpy(model.ranges.normalise(people, extrapolate)).to(model.device)
+    start = noise.to(model.device)
+    size, latents = model.networks.batch, []
+    for first in range(0, len(people), size):
+        rows = slice(first, first + size)
+        latents.append(
+            sample(
+                denoiser(model.networks.predict, contexts[rows]),
+                start[rows],
+                schedule=model.schedule,
+                solver=solver or DDIM(),
+                steps=steps,
+                skip=skip,
+                prediction=model.config.schedule.prediction,
+                on_step=partial(_told, progress, first, len(contexts[rows]), len(people)),
+            )
+        )
+    return torch.cat(latents)
 
 
 def _told(

@@ -16,6 +16,7 @@ from brainldm.edit.interpolate import between
 from brainldm.edit.inverted import Inverted
 from brainldm.edit.known import Known
 from brainldm.edit.original import Original
+from brainldm.edit.superresolve import super_resolve
 from brainldm.edit.writing import tag
 from brainldm.errors import UsageError
 from brainldm.image.volume import Volume
@@ -137,6 +138,39 @@ class Fill(Job):
             progress=progress,
         )
         return inverted, original.volume, results
+
+
+@dataclass(frozen=True)
+class SuperResolve(Job):
+    """Thick slices, or a part of a head, made fine and whole.
+
+    Args:
+        known: of the person.
+        seeds: one for each result.
+    """
+
+    known: Known
+    seeds: Sequence[int]
+
+    @property
+    def tags(self) -> list[str]:
+        """The seeds."""
+        return [f"super-resolved_seed-{seed}" for seed in self.seeds]
+
+    def make(
+        self, model: BrainLDM, original: Original, walk: Walk, progress: Progress | None
+    ) -> Results:
+        """Make it fine."""
+        before, inverted, results = super_resolve(
+            model,
+            original,
+            self.known,
+            self.seeds,
+            steps=walk.steps,
+            extrapolate=walk.extrapolate,
+            progress=progress,
+        )
+        return inverted, before, results
 
 
 @dataclass(frozen=True)

@@ -18,6 +18,7 @@ from brainldm.edit.interpolate import between, check_number
 from brainldm.edit.inverted import STEPS, Inverted
 from brainldm.edit.known import Known, complete, written
 from brainldm.edit.original import Original
+from brainldm.edit.superresolve import super_resolve as super_resolved
 from brainldm.errors import UsageError
 from brainldm.image.volume import Volume
 from brainldm.pipeline.brain import BrainLDM
@@ -103,6 +104,34 @@ def inpaint(
             original,
             known,
             hole,
+            numbers,
+            steps=steps or STEPS,
+            extrapolate=extrapolate,
+            progress=shown,
+        )
+        return list(volumes)
+
+
+def super_resolve(
+    model: BrainLDM,
+    volume: Volume,
+    conditions: Person | None = None,
+    *,
+    seeds: Sequence[int] | None = None,
+    motion: Float[Array, "4 4"] | None = None,
+    steps: int | None = None,
+    extrapolate: bool = False,
+    progress: Progress | bool | None = None,
+) -> list[Volume]:
+    """As `BrainLDM.super_resolve`."""
+    original = Original.of(volume, motion)
+    known = known_of(model, original, conditions)
+    numbers = check_seeds([random_seed()] if seeds is None else seeds)
+    with bars(progress) as shown:
+        _, _, volumes = super_resolved(
+            model,
+            original,
+            known,
             numbers,
             steps=steps or STEPS,
             extrapolate=extrapolate,

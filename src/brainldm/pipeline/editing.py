@@ -140,6 +140,46 @@ class Editing:
         )
         return volumes
 
+    def super_resolve(
+        self,
+        volume: Volume,
+        conditions: Person | None = None,
+        *,
+        seeds: Sequence[int] | None = None,
+        motion: Float[Array, "4 4"] | None = None,
+        steps: int | None = None,
+        extrapolate: bool = False,
+        progress: Progress | bool | None = None,
+    ) -> list[Volume]:
+        """A scan of thick slices, or of a part of the head, as fine and as whole as the model.
+
+        Args:
+            volume: the scan; its slices touch.
+            conditions: of the person.
+            seeds: one for each result; a random one if None.
+            motion: to MNI152 space.
+            steps: of the walk.
+            extrapolate: accept conditions outside the model's ranges.
+            progress: shows how far it is.
+
+        Returns:
+            A volume on the model's grid for each seed, of which a scanner would see the scan.
+
+        Raises:
+            UsageError: a scan that is as fine as the model's grid, and sees all of it.
+        """
+        volumes: list[Volume] = _run().super_resolve(
+            self,
+            volume,
+            conditions,
+            seeds=seeds,
+            motion=motion,
+            steps=steps,
+            extrapolate=extrapolate,
+            progress=progress,
+        )
+        return volumes
+
     def interpolate(
         self,
         first: Any,
