@@ -83,7 +83,7 @@ def with_lora() -> nn.Module:
 def test_lora_starts_at_the_model_and_merges_into_it() -> None:
     before = output(unet(3), 1, 0.3, 0.8)
     network = with_lora()
-    assert difference(output(network, 1, 0.3, 0.8), before) == 0
+    assert difference(output(network, 1, 0.3, 0.8), before) < 1e-5
     with torch.no_grad():
         for parameter in network.parameters():
             if parameter.requires_grad:

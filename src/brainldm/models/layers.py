@@ -44,9 +44,10 @@ def upsampled(x: Float[Tensor, "b c x y z"], conv: Conv) -> Float[Tensor, "b o 2
         x: (B, C, X, Y, Z).
         conv: 3 x 3 x 3.
     """
-    if x.device.type == "cpu":
-        weight, bias = conv.conv.weight, conv.conv.bias
-        return F.conv_transpose3d(x, folded(weight), bias, stride=2, padding=1)
+    inner = conv.conv
+    # Not where something else stands in its place, such as a layer with low-rank changes.
+    if x.device.type == "cpu" and type(inner) is nn.Conv3d:
+        return F.conv_transpose3d(x, folded(inner.weight), inner.bias, stride=2, padding=1)
     y: Tensor = conv(upsample(x))
     return y
 
