@@ -35,7 +35,7 @@ from brainldm.workers import Progress
 SKIPPED = 1 / 3
 """Of the steps, at the noisy end: the scan itself says what a head looks like from afar."""
 MOSTLY = 0.9
-"""Of the grid, that a scan must see for that."""
+"""Of the grid, that a scan must see for that; one that is fine as well is refused."""
 DAMPING, ITERATIONS = 0.01, 20
 """What a change costs, over what a disagreement does; and of the search for the smallest."""
 ROUNDS = 5
@@ -67,7 +67,7 @@ class Measurement:
             image: the same on the model's grid, as `Original.on` gives it.
 
         Raises:
-            UsageError: the scan is as fine as the grid, and sees all of it.
+            UsageError: the scan is as fine as the grid, and sees nearly all of it.
             DataError: it does not touch the grid.
         """
         scan, grid = original.volume, image.grid
@@ -76,10 +76,11 @@ class Measurement:
         seen = torch.from_numpy((scan.array - low) / (high - low)).float()
         counts = (projection(torch.ones(grid.shape)) > WITHIN).float()
         found = cls(projection, seen, counts)
-        if max(scan.grid.spacing) <= NEARLY * max(grid.spacing) and found.share > WITHIN:
+        if max(scan.grid.spacing) <= NEARLY * max(grid.spacing) and found.share > MOSTLY:
             raise UsageError(
-                f"The scan, {scan.grid}, is as fine as the model's grid, {grid}, and sees all of "
-                "it: expected thick slices, or a part of a head. There is nothing to add."
+                f"The scan, {scan.grid}, is as fine as the model's grid, {grid}, and sees "
+                f"{found.share:.0%} of it: expected thick slices, or a part of a head. There is "
+                "nothing to add."
             )
         return found
 

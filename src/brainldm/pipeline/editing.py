@@ -166,7 +166,7 @@ class Editing:
             A volume on the model's grid for each seed, of which a scanner would see the scan.
 
         Raises:
-            UsageError: a scan that is as fine as the model's grid, and sees all of it.
+            UsageError: a scan that is as fine as the model's grid, and sees nearly all of it.
         """
         volumes: list[Volume] = _run().super_resolve(
             self,
