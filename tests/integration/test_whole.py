@@ -46,6 +46,25 @@ def test_whole_heads_pass(seed: int, heads: dict[int, Volume], reference: Refere
 
 
 @pytest.mark.parametrize("seed", SEEDS)
+@pytest.mark.parametrize("stripped", [False, True])
+def test_thick_slices_hide_the_bone_and_are_not_taken_for_stripped(
+    seed: int, stripped: bool, heads: dict[int, Volume], reference: Reference
+) -> None:
+    head = heads[seed].array
+    if stripped:
+        brain = ndimage.binary_closing(reference.grey + reference.white > 0.5, iterations=4)
+        mask = replace(reference.volume("head"), array=brain).resample(GRID).array > 0.5
+        head = head * mask
+    x, y, _ = head.shape
+    thick = head[:, :, :78].reshape(x, y, 26, 3).mean(-1)
+    affine = GRID.matrix @ np.diag([1, 1, 3, 1.0])
+    affine[:3, 3] = (GRID.matrix @ [0, 0, 1, 1])[:3]
+    found = wholeness(Volume(thick, affine), reference)
+    assert found.stripped == stripped
+    assert found.bone is None
+
+
+@pytest.mark.parametrize("seed", SEEDS)
 @pytest.mark.parametrize("margin", [0, 2, 4])
 def test_skull_stripped_heads(
     seed: int, margin: int, heads: dict[int, Volume], reference: Reference

@@ -31,6 +31,8 @@ LEAST_BRAIN = 0.95
 """Of the template's brain, what is there: 1 in whole heads."""
 MOST_CUT = 0.1
 """Of rays from the brain upwards, those that leave the field of view within the head."""
+THICK_MM = 3.0
+"""Voxels that are larger blur bone and scalp into one."""
 RAYS = 400
 SKULL_MM, SCALP_MM = 14, 8
 """How deep below the skin bone ends, and where the scalp does, at most and in mm."""
@@ -41,7 +43,7 @@ class Wholeness:
     """How much of a head is there, each from 0 to 1; what the field of view excludes is None.
 
     Args:
-        bone: of rays upwards, those that meet scalp, bone and brain.
+        bone: of rays upwards, those that meet scalp, bone and brain; None of thick slices too.
         beyond: of what is far outside the brain, what is bright.
         face: of the face, what is bright.
         brain: of the brain, what is bright and within the field of view.
@@ -123,7 +125,8 @@ def _upwards(head: Volume) -> tuple[float | None, float]:
             cut += 1
         elif skin:
             met.append(_has_bone(profile[: skin + 1][::-1]))
-    return (float(np.mean(met)) if len(met) > RAYS / 10 else None), cut / RAYS
+    shown = len(met) > RAYS / 10 and max(head.grid.spacing) <= THICK_MM
+    return (float(np.mean(met)) if shown else None), cut / RAYS
 
 
 def _has_bone(inwards: Float[Array, " n"]) -> bool:
