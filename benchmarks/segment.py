@@ -22,6 +22,7 @@ from numpy.typing import NDArray
 from scipy import ndimage
 from scipy.spatial.transform import Rotation
 
+from brainldm.cli.options import names
 from brainldm.errors import DataError
 from brainldm.image.volume import Volume
 from brainldm.segment.labelled import Labelled
@@ -56,12 +57,12 @@ def main() -> None:
     parser.add_argument("--jobs", type=int, default=2)
     arguments = parser.parse_args()
     network = Network.of(arguments.segmenter)
-    names = tuple(name for name in arguments.leave_out.split(",") if name)
-    print(f"{network.identity}; held out: {', '.join(names) or 'nothing'}\n")
+    held_out = names(arguments.leave_out)
+    print(f"{network.identity}; held out: {', '.join(held_out) or 'nothing'}\n")
     if arguments.scan:
         real(network, arguments.scan)
     if arguments.heads or arguments.subjects:
-        heads = Heads.of(arguments.label_maps, names, arguments.jobs)
+        heads = Heads.of(arguments.label_maps, held_out, arguments.jobs)
         if arguments.heads:
             dice(network, heads, arguments.heads)
         if arguments.subjects:

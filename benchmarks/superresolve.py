@@ -19,6 +19,7 @@ import numpy as np
 import torch
 
 from brainldm import BrainLDM, Volume
+from brainldm.cli.options import names
 from brainldm.edit.inverted import STEPS
 from brainldm.edit.known import Known
 from brainldm.edit.original import Original
@@ -44,7 +45,7 @@ def main() -> None:
     parser.add_argument("--thick", type=int, nargs="+", default=[2, 3], help="slices, in voxels")
     asked = parser.parse_args()
     model = BrainLDM.from_pretrained(asked.model)
-    heads = Heads.of(asked.label_maps, tuple(name for name in asked.only.split(",") if name))
+    heads = Heads.of(asked.label_maps, names(asked.only))
     kinds = [(thick, part) for thick in asked.thick for part in (1.0, PART)]
     found: dict[tuple[int, float], list[list[float]]] = {kind: [] for kind in kinds}
     for seed in range(FIRST_SEED, FIRST_SEED + asked.heads):

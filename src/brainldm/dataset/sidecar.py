@@ -82,7 +82,8 @@ class Edit(_Record):
         kept: the share of voxels that are the scan's, bit for bit.
         farthest_mm: that anything moved.
         noise_rms: of the noise that gives the scan back; 1 for a head that the model knows.
-        floor_psnr: of the autoencoder alone against the scan on the model's grid, dB.
+        floor_psnr: of the autoencoder alone against the scan on the model's grid, or against the
+            result of a super-resolution, dB.
         trip_psnr: of the scan sent up to the noise and down again, dB.
         disagreement: the root mean square of what is left between the result, as the scanner would
             see it, and the scan, on the model's scale of intensities.

@@ -13,6 +13,7 @@ from brainldm.conditions import Conditions
 from brainldm.dataset.sidecar import MNI152, Registration, Source, edited_sidecar
 from brainldm.edit.difference import Difference
 from brainldm.edit.inverted import Inverted
+from brainldm.image.fit import scaled_from
 from brainldm.image.volume import Volume
 from brainldm.metrics.similarity import psnr
 from brainldm.workers import Progress
@@ -68,7 +69,8 @@ def _volume(
         said = metadata(inverted, "counterfactual", asked, {**measured, "like": like}, MNI152)
         return Volume(images[1], grid.matrix, said, scaled=True)
     difference = Difference.between(*images, grid)
-    changed = difference.within(original, scale_of(inverted))
+    low, high = scaled_from(inverted.image)
+    changed = difference.within(original, high - low)
     found = {
         "like": like,
         "kept": round(changed.kept, 4),
@@ -77,12 +79,6 @@ def _volume(
     said = metadata(inverted, "counterfactual", asked, {**measured, **found})
     volume = original.volume
     return Volume(changed.array, volume.affine, said, volume.scaled)
-
-
-def scale_of(inverted: Inverted) -> float:
-    """The scan's intensities for 1 of the model's."""
-    low, high = (inverted.image.metadata or {}).get("intensity_scaled_from", (0.0, 1.0))
-    return float(high - low)
 
 
 def metadata(

@@ -20,12 +20,13 @@ from scipy import ndimage
 from torch import Tensor
 from torch.nn import functional as F
 
-from brainldm.edit.counterfactual import metadata, scale_of
+from brainldm.edit.counterfactual import metadata
 from brainldm.edit.inverted import STEPS, Inverted
 from brainldm.edit.known import Known
 from brainldm.edit.membrane import membrane
 from brainldm.edit.original import Original
 from brainldm.errors import DataError
+from brainldm.image.fit import scaled_from
 from brainldm.image.grid import Grid
 from brainldm.image.volume import Volume
 from brainldm.pipeline.brain import BrainLDM
@@ -165,8 +166,8 @@ def _blended(
 ) -> Float[Array, "x y z"]:
     """The scan with the decoded image in the hole, without a seam; all else is as it was."""
     scan = original.volume.array
-    low = (inverted.image.metadata or {}).get("intensity_scaled_from", (0.0, 1.0))[0]
-    decoded = image.array * scale_of(inverted) + low
+    low, high = scaled_from(inverted.image)
+    decoded = image.array * (high - low) + low
     near = ndimage.binary_dilation(hole)
     voxels = original.to_voxels_of(image.grid)
     at = voxels[:3, :3] @ np.stack(np.nonzero(near)) + voxels[:3, 3:]

@@ -150,10 +150,7 @@ class Inverted:
 
     def picture(self, latent: Float[Tensor, "1 c i j k"]) -> Float[np.ndarray, "x y z"]:
         """A latent decoded, in [0, 1]."""
-        decoded: Float[np.ndarray, "x y z"] = (
-            self.model.decode(latent)[0, 0].clamp(0, 1).cpu().numpy()
-        )
-        return decoded
+        return picture(self.model, latent)
 
     @cached_property
     def reconstruction(self) -> Float[np.ndarray, "x y z"]:
@@ -191,6 +188,12 @@ class Inverted:
                 "search ended; take more steps"
             )
         return tuple(found)
+
+
+def picture(model: BrainLDM, latent: Float[Tensor, "1 c i j k"]) -> Float[np.ndarray, "x y z"]:
+    """A latent decoded, in [0, 1]."""
+    decoded: Float[np.ndarray, "x y z"] = model.decode(latent)[0, 0].clamp(0, 1).cpu().numpy()
+    return decoded
 
 
 @torch.inference_mode()

@@ -10,6 +10,7 @@ from __future__ import annotations
 
 from collections.abc import Callable, Iterator, Sequence
 from dataclasses import dataclass, field, replace
+from functools import cached_property
 
 import torch
 from jaxtyping import Float
@@ -18,11 +19,11 @@ from torch import Tensor
 
 from brainldm.dataset.sidecar import MNI152
 from brainldm.edit.counterfactual import metadata
-from brainldm.edit.inverted import STEPS, Inverted, walk_down
+from brainldm.edit.inverted import STEPS, Inverted, picture, walk_down
 from brainldm.edit.known import Known
 from brainldm.edit.original import Original
 from brainldm.errors import UsageError
-from brainldm.image.grid import Grid
+from brainldm.image.fit import scaled_from
 from brainldm.image.volume import Volume
 from brainldm.pipeline.brain import BrainLDM
 from brainldm.sampling.noise import NoiseSource
@@ -72,7 +73,7 @@ class Measurement:
         """
         scan, grid = original.volume, image.grid
         projection = Projection.of(scan.grid, grid, original.motion)
-        low, high = (image.metadata or {}).get("intensity_scaled_from", (0.0, 1.0))
+        low, high = scaled_from(image)
         seen = torch.from_numpy((scan.array - low) / (high - low)).float()
         counts = (projection(torch.ones(grid.shape)) > WITHIN).float()
         found = cls(projection, seen, counts)
@@ -84,23 +85,28 @@ class Measurement:
             )
         return found
 
+    @cached_property
+    def weight(self) -> Float[Tensor, "x y z"]:
+        """How much the scan sees of each of the grid's voxels."""
+        everywhere = torch.ones(self.projection.volume.shape)
+        return self.projection.adjoint(self.counts * self.projection(everywhere))
+
     @property
     def share(self) -> float:
         """Of the grid's voxels, that the scan sees."""
-        return float((self.projection.adjoint(self.counts) > 0).float().mean())
+        return float((self.weight > 0).float().mean())
 
     def agreeing(self, image: Float[Tensor, "x y z"]) -> Float[Tensor, "x y z"]:
         """The nearest image that agrees with the scan."""
         back = self.projection.adjoint
         missing = back(self.counts * (self.seen - self.projection(image)))
-        weight = back(self.counts * self.projection(torch.ones_like(image)))
-        damping = DAMPING * float(weight.max())
+        damping = DAMPING * float(self.weight.max())
         change = torch.zeros_like(image)
         conjugate_gradients(
             lambda x: back(self.counts * self.projection(x)) + damping * x,
             missing,
             change,
-            weight + damping,
+            self.weight + damping,
             most=ITERATIONS,
         )
         return image + change
@@ -181,7 +187,8 @@ def super_resolve(
         skip=skip,
         progress=progress,
     )
-    results = [measurement.bounded(_decoded(model, latent)).numpy() for latent in latents]
+    decoded = (torch.from_numpy(picture(model, latent[None])) for latent in latents)
+    results = [measurement.bounded(image).numpy() for image in decoded]
     first = Volume(results[0], model.affine, scaled=True)
     inverted = Inverted.of(
         model, original, known, steps=steps, extrapolate=extrapolate, image=first
@@ -193,19 +200,14 @@ def _agreeing(model: BrainLDM, measurement: Measurement, x0: Tensor) -> Tensor:
     """Latents whose images agree; what encoding a decoded image changes is left out of it."""
     changed = []
     for latent in x0:
-        before = _decoded(model, latent)
-        after = measurement.agreeing(before)
-        a, b = (_encoded(model, each, measurement.projection.volume) for each in (before, after))
+        before = torch.from_numpy(picture(model, latent[None]))
+        after = measurement.agreeing(before).clamp(0, 1)
+        a, b = (
+            model.encode(Volume(each.numpy(), model.affine, scaled=True))
+            for each in (before, after)
+        )
         changed.append(latent[None] + (b - a).to(latent))
     return torch.cat(changed)
-
-
-def _encoded(model: BrainLDM, image: Tensor, grid: Grid) -> Tensor:
-    return model.encode(Volume(image.clamp(0, 1).numpy(), grid.matrix, scaled=True))
-
-
-def _decoded(model: BrainLDM, latent: Float[Tensor, "c i j k"]) -> Float[Tensor, "x y z"]:
-    return model.decode(latent[None])[0, 0].float().clamp(0, 1).cpu()
 
 
 def _volumes(

@@ -51,3 +51,9 @@ def fit_to_grid(volume: Volume, grid: Grid) -> Volume:
     }
     fitted = np.clip((array.astype(np.float64) - low) / (high - low), 0, 1).astype(np.float32)
     return Volume(fitted, grid.matrix, metadata, scaled=True)
+
+
+def scaled_from(fitted: Volume) -> tuple[float, float]:
+    """The intensities that became 0 and 1 in what `fit_to_grid` gave, or 0 and 1 themselves."""
+    low, high = (fitted.metadata or {}).get("intensity_scaled_from", (0.0, 1.0))
+    return float(low), float(high)
