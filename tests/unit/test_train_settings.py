@@ -169,6 +169,9 @@ def test_a_malformed_change_is_shown(change: str) -> None:
         ("a: [1\n", "Cannot read the preset .*mine.yaml"),
         ("\xff", "Cannot read the preset .*mine.yaml"),
         ("autoencoder: {}\n", "autoencoder.network: Field required"),
+        ("autoencoder:\n", "mine.yaml has no section autoencoder"),
+        ("", "mine.yaml is not a preset"),
+        ("diffusion: {}\n", "mine.yaml has no section autoencoder: .*got diffusion"),
         ("autoencoder: 3\ndiffusion: {}\n", "autoencoder: Input should be a valid dict"),
     ],
 )
@@ -178,6 +181,15 @@ def test_a_file_that_is_no_preset(content: str | None, message: str, tmp_path: P
         file.write_bytes(content.encode("latin-1"))
     with pytest.raises(UsageError, match=message):
         load_settings(str(file), AutoencoderSettings)
+
+
+def test_a_preset_of_one_stage(tmp_path: Path) -> None:
+    settings = load_settings("tiny", AutoencoderSettings)
+    file = tmp_path / "mine.yaml"
+    file.write_text(f"autoencoder:\n{indent(to_yaml(settings), '  ')}\n")
+    assert load_settings(str(file), AutoencoderSettings) == settings
+    with pytest.raises(UsageError, match=r"has no section diffusion: .*got autoencoder"):
+        load_settings(str(file), DiffusionSettings)
 
 
 def test_a_change_of_a_section_that_is_no_mapping(tmp_path: Path) -> None:
@@ -197,7 +209,7 @@ def test_the_settings_of_the_segmenter_are_a_section_of_their_own(tmp_path: Path
     file = tmp_path / "mine.yaml"
     file.write_text(f"segmenter:\n{indent(to_yaml(settings), '  ')}\n")
     assert load_settings(str(file), SegmenterSettings) == settings
-    with pytest.raises(UsageError, match="segmenter: Field required"):
+    with pytest.raises(UsageError, match=r"no section segmenter: .*autoencoder, diffusion"):
         load_settings("tiny", SegmenterSettings)
     with pytest.raises(UsageError, match=r"scans\.gama.*gamma"):
         load_settings(str(SEGMENTER), SegmenterSettings, ["scans.gama=1"])

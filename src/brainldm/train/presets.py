@@ -51,8 +51,13 @@ def load_settings(preset: str, stage: type[Stage], changes: Sequence[str] = ()) 
     """
     section, whole = SECTIONS[stage]
     content = _read(preset, whole)
+    if content.get(section) is None:
+        raise UsageError(
+            f"{preset} has no section {section}: expected the settings of that stage, and got "
+            f"{', '.join(map(str, content)) or 'nothing'}."
+        )
     for change in changes:
-        _apply(content.setdefault(section, {}), change)
+        _apply(content[section], change)
     try:
         settings: Stage = getattr(whole.model_validate(content), section)
     except ValidationError as error:

@@ -206,7 +206,7 @@ class DiffusionSettings(_HeadStage):
 
 
 class Preset(Settings):
-    """Both stages."""
+    """Both stages, or one of them."""
 
-    autoencoder: AutoencoderSettings
-    diffusion: DiffusionSettings
+    autoencoder: AutoencoderSettings | None = None
+    diffusion: DiffusionSettings | None = None
