@@ -63,7 +63,8 @@ class Learner:
             {"params": [p for p in learning if id(p) not in slow], "pace": 1.0},
             {"params": [p for p in learning if id(p) in slow], "pace": GENTLE},
         ]
-        optimiser = torch.optim.AdamW([group for group in groups if group["params"]], lr=0.0)
+        groups = [group for group in groups if group["params"]]
+        optimiser = torch.optim.AdamW(groups, lr=0.0, fused=True)
         prepared, wrapped = accelerator.prepare(network, optimiser)
         return cls(prepared, wrapped, averages)
 
