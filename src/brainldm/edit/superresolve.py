@@ -74,7 +74,8 @@ class Measurement:
         scan, grid = original.volume, image.grid
         projection = Projection.of(scan.grid, grid, original.motion)
         low, high = scaled_from(image)
-        seen = torch.from_numpy((scan.array - low) / (high - low)).float()
+        # No image in [0, 1] agrees with what is brighter: the scale ends at a percentile.
+        seen = torch.from_numpy((scan.array - low) / (high - low)).float().clamp(0, 1)
         counts = (projection(torch.ones(grid.shape)) > WITHIN).float()
         found = cls(projection, seen, counts)
         if max(scan.grid.spacing) <= NEARLY * max(grid.spacing) and found.share > MOSTLY:
