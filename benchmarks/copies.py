@@ -1,6 +1,6 @@
 """Planted copies: how many are found at 5 % false alarms, on simulated heads.
 
-    python benchmarks/copies.py            # 200 training scans, 400 held out, 60 copied; minutes
+    python benchmarks/copies.py --label-maps DIR    # 200 training scans, 400 held out, 60 copied
 
 Copies of training scans, exact, shifted by up to 6 mm, and with new noise (a deviation of 0.05,
 more than twice the scans' own), stand for generated heads. Held-out scans, none of which is a
@@ -11,25 +11,26 @@ from __future__ import annotations
 
 import argparse
 import json
+import sys
 from pathlib import Path
 
 import numpy as np
 
+sys.path.insert(0, str(Path(__file__).resolve().parents[1]))
+from benchmarks.heads import FIRST_HEAD, add_options, heads_of
 from brainldm.checkpoint import load_config
 from brainldm.evaluate.copies import ALARMS, nearest
 from brainldm.evaluate.measures import embedding
 from brainldm.image.grid import Grid
 from brainldm.image.volume import Volume
-from brainldm.register.kept import load_template
-from brainldm.simulate.template_head import simulate
 
 SHIFT_MM, NOISE = 6.0, 0.05
-FIRST_HELD_OUT = 100_000
 
 
 def main() -> None:
     """Plant, look, and print the shares found."""
     parser = argparse.ArgumentParser(description=__doc__)
+    add_options(parser)
     parser.add_argument("--training", type=int, default=200)
     parser.add_argument("--held-out", type=int, default=400)
     parser.add_argument("--copied", type=int, default=60)
@@ -39,9 +40,10 @@ def main() -> None:
     grid = Grid.of(demo.shape, demo.affine)
     affine = np.array(grid.affine)
     rng = np.random.default_rng(0)
+    heads = heads_of(arguments)
 
     def head(seed: int) -> np.ndarray:
-        return simulate(seed, load_template(), grid).image.numpy()
+        return heads.head(seed, grid).image.numpy()
 
     def look(image: np.ndarray) -> np.ndarray:
         return embedding(Volume(image, affine))
@@ -62,8 +64,8 @@ def main() -> None:
         if seed < arguments.copied:
             for name, plant in plants.items():
                 copies[name].append(look(plant(image)))
-    end = FIRST_HELD_OUT + arguments.held_out
-    held_out = np.stack([look(head(seed)) for seed in range(FIRST_HELD_OUT, end)])
+    end = FIRST_HEAD + arguments.held_out
+    held_out = np.stack([look(head(seed)) for seed in range(FIRST_HEAD, end)])
 
     block = np.stack(training)
     others = nearest([held_out], lambda: [block])[0]

@@ -1,6 +1,7 @@
 """Edited heads against true counterfactuals: the same simulated head with other volumes.
 
-    python benchmarks/edit.py --heads 6 --others 30    # a quarter of an hour on two cores
+    brainldm simulate --label-maps DIR --only NAME,NAME --seed 100000 --twins --out DATA
+    python benchmarks/edit.py --data DATA --heads 6    # a quarter of an hour on two cores
 
 Each head is edited to the volumes of its twin, which differs from it in nothing else, and compared
 with the twin: PSNR in dB where the two differ by more than CHANGED and where they do not, and the
@@ -16,8 +17,8 @@ volumes that are measured, for
 Slope and r are those of the measured change of volumes on the true one. Identity is the share of
 edited heads that are nearer, by correlation, to their own original than to any other head.
 
-Heads are those of the template that the demo model was trained on, with seeds it has not seen, or
-those of a data set that `brainldm simulate --twins` made (--data), measured by a segmenter.
+Heads are those of a data set that `brainldm simulate --twins` made of anatomies that the model has
+not learned from; a segmenter measures them.
 """
 
 from __future__ import annotations
@@ -25,7 +26,7 @@ from __future__ import annotations
 import argparse
 import json
 import time
-from collections.abc import Callable, Iterator
+from collections.abc import Iterator
 from dataclasses import dataclass, replace
 from pathlib import Path
 
@@ -35,21 +36,14 @@ from scipy import ndimage
 
 from brainldm import BrainLDM, Conditions, Volume
 from brainldm.dataset.participants import read_people
-from brainldm.dataset.prepared import read_prepared
+from brainldm.dataset.prepared import PreparedData, read_prepared
 from brainldm.edit.difference import Difference
 from brainldm.edit.inverted import STEPS, Inverted
 from brainldm.edit.known import Known
 from brainldm.edit.original import Original
-from brainldm.register.kept import load_template
 from brainldm.segment.network import Network
-from brainldm.segment.rule import Simulated
-from brainldm.simulate.template_head import simulate
 
-FIRST_HEAD = 100_000
-"""Which training has not seen."""
 CHANGED = 0.08
-NAMES = ("ventricular_volume_ml", "brain_volume_ml")
-Measure = Callable[[np.ndarray], tuple[float, float]]
 
 
 @dataclass(frozen=True)
@@ -62,22 +56,19 @@ class Pair:
     after: Conditions
 
 
-def template_pairs(model: BrainLDM, heads: int) -> Iterator[Pair]:
-    template = load_template()
-    for seed in range(FIRST_HEAD, FIRST_HEAD + heads):
-        first, second = (simulate(seed, template, model.grid, twin) for twin in (False, True))
-        yield Pair(first.image.numpy(), second.image.numpy(), first.conditions, second.conditions)
-
-
-def data_pairs(folder: Path, heads: int) -> Iterator[Pair]:
-    data, people = read_prepared(folder), read_people(folder / "participants.tsv")
+def pairs_of(folder: Path, data: PreparedData, heads: int) -> Iterator[Pair]:
+    people = read_people(folder / "participants.tsv")
     place = {subject: i for i, subject in enumerate(data.subjects)}
-    both = [s for s in data.subjects if f"{s}twin" in place][:heads]
-    for subject in both:
+    for subject in subjects_of(data)[:heads]:
         names = subject, f"{subject}twin"
         images = [data.image(place[name])[0].numpy() for name in names]
         found = [people.find([name]) for name in names]
         yield Pair(*images, *(Conditions.of(dict(p.known)) for p in found if p))
+
+
+def subjects_of(data: PreparedData) -> list[str]:
+    """Those that have a twin."""
+    return [subject for subject in data.subjects if f"{subject}twin" in data.subjects]
 
 
 def variants(
@@ -115,22 +106,22 @@ def changed(pair: Pair) -> np.ndarray:
 def main() -> None:
     parser = argparse.ArgumentParser(description=__doc__.splitlines()[0])
     parser.add_argument("--heads", type=int, default=6)
-    parser.add_argument("--others", type=int, default=30)
     parser.add_argument("--steps", type=int, default=STEPS)
     parser.add_argument("--model", default="demo")
-    parser.add_argument("--data", type=Path)
+    parser.add_argument("--data", type=Path, required=True)
     parser.add_argument("--segmenter", type=Path)
     parser.add_argument("--out", type=Path, default=Path("build/edit"))
     asked = parser.parse_args()
     asked.out.mkdir(parents=True, exist_ok=True)
     model = BrainLDM.from_pretrained(asked.model)
-    measure = measurer(model, asked)
-    pairs = (
-        data_pairs(asked.data, asked.heads) if asked.data else template_pairs(model, asked.heads)
-    )
+    network, data = Network.of(asked.segmenter), read_prepared(asked.data)
+
+    def measure(image: np.ndarray) -> tuple[float, float]:
+        return network.measure(Volume(image, model.affine)).volumes
+
     rows: dict[str, list[list[float]]] = {}
-    results, originals, rms, seconds = [], [], [], []
-    for place, pair in enumerate(pairs):
+    results, rms, seconds = [], [], []
+    for place, pair in enumerate(pairs_of(asked.data, data, asked.heads)):
         begun = time.monotonic()
         made, inverted = variants(model, pair, asked.steps, asked.out / f"{place}.npz")
         seconds.append(time.monotonic() - begun)
@@ -143,26 +134,12 @@ def main() -> None:
             row = [psnr(image, pair.twin, region), psnr(image, pair.twin, ~region)]
             rows.setdefault(name, []).append([*row, *change, *wanted])
         results.append(made["deformation + residual"])
-        originals.append(pair.head)
         (asked.out / "rows.json").write_text(json.dumps(rows))
     report(rows, rms, seconds)
-    if not asked.data:
-        template = load_template()
-        more = range(FIRST_HEAD + asked.heads, FIRST_HEAD + asked.heads + asked.others)
-        originals += [simulate(seed, template, model.grid).image.numpy() for seed in more]
-        close = np.corrcoef([each.ravel() for each in (*results, *originals)])
-        own = close[: len(results), len(results) :].argmax(axis=1) == np.arange(len(results))
-        print(f"identity: {own.sum()} of {len(own)} among {len(originals)} heads")
-
-
-def measurer(model: BrainLDM, asked: argparse.Namespace) -> Measure:
-    """What measures ventricles and brain of an image on the model's grid."""
-    by = (
-        Network.of(asked.segmenter)
-        if asked.data
-        else Simulated.learned(model.grid, asked.out / "rule.npz", lambda done, total: None)
-    )
-    return lambda image: by.measure(Volume(image, model.affine)).volumes
+    originals = [data.image(data.subjects.index(each))[0].numpy() for each in subjects_of(data)]
+    close = np.corrcoef([each.ravel() for each in (*results, *originals)])
+    own = close[: len(results), len(results) :].argmax(axis=1) == np.arange(len(results))
+    print(f"identity: {own.sum()} of {len(own)} among {len(originals)} heads")
 
 
 def report(rows: dict[str, list[list[float]]], rms: list[float], seconds: list[float]) -> None:

@@ -1,7 +1,7 @@
 """Whether the figures of `brainldm evaluate` move the right way, and what they cost.
 
-    python benchmarks/evaluation.py --work build/evaluation     # an hour on two cores
-    python benchmarks/evaluation.py --work build/evaluation --heads 40
+    python benchmarks/evaluation.py --label-maps DIR --only NAME,NAME     # an hour on two cores
+    python benchmarks/evaluation.py --label-maps DIR --only NAME,NAME --heads 40
 
 Sets of equal size against one real set of simulated heads: other simulated heads, the demo
 model's, the demo model's with 4 steps, simulated heads blurred and with noise; then labels
@@ -23,22 +23,21 @@ import numpy as np
 from scipy import ndimage
 
 sys.path.insert(0, str(Path(__file__).resolve().parents[1]))
-from benchmarks.heads import write_heads
+from benchmarks.heads import FIRST_HEAD, add_options
 from brainldm import BrainLDM
-from brainldm.checkpoint import load_config
+from brainldm.cli.options import names as names_of
 from brainldm.conditions import Conditions
 from brainldm.evaluate import conditioning
 from brainldm.evaluate.extractors import Extractor
 from brainldm.evaluate.measures import Measuring, measure
 from brainldm.evaluate.sets import common_grid, find_heads
-from brainldm.image.grid import Grid
 from brainldm.image.volume import Volume
 from brainldm.metrics.distances import coverage, fid, mmd
 from brainldm.metrics.resampling import against_floor
 from brainldm.segment.segmenter import segmenter
+from brainldm.simulate.run import simulate_data_set
 from brainldm.workers import spread
 
-REAL = 100_000
 FEW_STEPS = 4
 BLURS_MM, NOISES = (4.0, 6.0), (0.1, 0.3)
 
@@ -81,15 +80,21 @@ def noisy(volume: Volume, deviation: float) -> np.ndarray:
 def main() -> None:
     """Make the sets, measure them, print the tables."""
     parser = argparse.ArgumentParser(description=__doc__)
+    add_options(parser)
     parser.add_argument("--heads", type=int, default=100, help="of each set")
     parser.add_argument("--jobs", type=int, default=2)
     parser.add_argument("--work", type=Path, default=Path("build/evaluation"))
     arguments = parser.parse_args()
     n, work = arguments.heads, arguments.work
-    demo = load_config("demo")
-    grid = Grid.of(demo.shape, demo.affine)
-    write_heads(work / "real", range(REAL, REAL + n), grid)
-    write_heads(work / "other-real", range(REAL + n, REAL + 2 * n), grid)
+    for name, seed in (("real", FIRST_HEAD), ("other-real", FIRST_HEAD + n)):
+        simulate_data_set(
+            work / name,
+            n,
+            label_maps=arguments.label_maps,
+            only=names_of(arguments.only),
+            seed=seed,
+            jobs=arguments.jobs,
+        )
     generate(work / "demo", n)
     generate(work / "demo-few-steps", n, sampler="ddim", steps=FEW_STEPS)
     spoiled = {f"blurred, {mm:g} mm": partial(blurred, mm=mm) for mm in BLURS_MM}
@@ -101,9 +106,8 @@ def main() -> None:
     heads = {name: find_heads(work / name, name, scaled=True) for name in ("real", *names)}
     grid = common_grid({"real": heads["real"], "generated": heads["demo"]}, False)
     cache = work / "cache"
-    rule = segmenter("simulated", grid, cache, lambda done, total: None)
     plain = Measuring(grid, Extractor(), cache / "plain", None, "cpu")
-    full = Measuring(grid, plain.extractor, cache / "volumes", rule, "cpu")
+    full = Measuring(grid, plain.extractor, cache / "volumes", segmenter("network"), "cpu")
     volumes = {}
     features = {}
     for name, scans in heads.items():

@@ -13,20 +13,16 @@ import argparse
 import json
 import os
 import shutil
-import sys
 import time
 from collections.abc import Callable
 from pathlib import Path
 
-sys.path.insert(0, str(Path(__file__).resolve().parents[1]))
-from benchmarks.heads import write_heads
-from brainldm.config import published_config
 from brainldm.evaluate.extractors import Extractor
 from brainldm.evaluate.measures import Measuring, measure
 from brainldm.evaluate.pairs import compare_pairs
 from brainldm.evaluate.sets import common_grid, find_heads
-from brainldm.image.grid import Grid
 from brainldm.segment.segmenter import segmenter
+from brainldm.simulate.run import simulate_data_set
 from brainldm.workers import spread
 
 SCANS, PAIRS = 1000, 1000
@@ -40,8 +36,7 @@ def main() -> None:
     parser.add_argument("--work", type=Path, default=Path("build/evaluation-cost"))
     arguments = parser.parse_args()
     work, n, jobs = arguments.work, arguments.heads, arguments.jobs
-    config = published_config()
-    write_heads(work / "heads", range(n), Grid.of(config.shape, config.affine))
+    simulate_data_set(work / "heads", n, voxel_size=1, jobs=jobs)
     heads = find_heads(work / "heads", "real", scaled=True)
     grid = common_grid({"real": heads}, False)
     pairs = [(a, b) for i, a in enumerate(heads) for b in heads[i + 1 :]]
@@ -50,7 +45,7 @@ def main() -> None:
         shutil.rmtree(work / "cache", ignore_errors=True)
         folder = work / "cache" / name
         folder.mkdir(parents=True)
-        measures = segmenter(name, grid, folder, lambda done, total: None)
+        measures = segmenter(name)
         how = Measuring(grid, Extractor(), folder, measures, "cpu")
         seconds[f"a scan, volumes: {name}"] = _pace(
             n,

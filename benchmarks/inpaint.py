@@ -1,6 +1,6 @@
 """Lesions filled against what was there: PSNR in the mask, beside a membrane across it.
 
-    python benchmarks/inpaint.py --heads 4    # some minutes on two cores
+    python benchmarks/inpaint.py --label-maps DIR --only NAME,NAME --heads 4    # some minutes
 
 Balls in simulated heads that the demo model has not seen are set to the intensity of fluid, and
 filled. Printed as means over heads and places: PSNR in dB within the enlarged mask against the head
@@ -12,20 +12,21 @@ texture, the deviation within the mask over that of the truth.
 from __future__ import annotations
 
 import argparse
+import sys
+from pathlib import Path
 
 import numpy as np
 import torch
 
+sys.path.insert(0, str(Path(__file__).resolve().parents[1]))
+from benchmarks.heads import FIRST_HEAD, add_options, heads_of
 from brainldm import BrainLDM, Volume
 from brainldm.edit.inpaint import enlarged, inpaint
 from brainldm.edit.inverted import STEPS
 from brainldm.edit.known import Known
 from brainldm.edit.membrane import membrane
 from brainldm.edit.original import Original
-from brainldm.register.kept import load_template
-from brainldm.simulate.template_head import simulate
 
-FIRST_HEAD = 100_000
 PLACES = ((-34.0, 0.0, 30.0), (30.0, -40.0, 24.0), (26.0, 22.0, 12.0))
 """In mm of MNI152 space."""
 RADII = (6.0, 12.0)
@@ -34,13 +35,14 @@ FLUID = 0.2
 
 def main() -> None:
     parser = argparse.ArgumentParser(description=__doc__.splitlines()[0])
+    add_options(parser)
     parser.add_argument("--heads", type=int, default=4)
     parser.add_argument("--steps", type=int, default=STEPS)
     asked = parser.parse_args()
-    model, template = BrainLDM.from_pretrained("demo"), load_template()
+    model, heads = BrainLDM.from_pretrained("demo"), heads_of(asked)
     found: dict[tuple[float, str], list[tuple[float, float]]] = {}
     for seed in range(FIRST_HEAD, FIRST_HEAD + asked.heads):
-        head = simulate(seed, template, model.grid)
+        head = heads.head(seed, model.grid)
         truth = head.image.numpy()
         place = np.array(PLACES[seed % len(PLACES)])[:, None, None, None]
         far = np.sqrt(((model.grid.points() - place) ** 2).sum(axis=0))

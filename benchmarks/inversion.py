@@ -1,8 +1,8 @@
 """Ways up from a scan to its noise: evaluations of the network, and what the way back loses.
 
-    python benchmarks/inversion.py --heads 3    # some minutes on two cores
+    python benchmarks/inversion.py --label-maps DIR --only NAME,NAME --heads 3    # some minutes
 
-Simulated heads that the demo model was not trained on are encoded, sent up and down again under
+Simulated heads that the demo model has not learned from are encoded, sent up and down again under
 their conditions. Printed for each way, as means over heads: evaluations on the way up and down, the
 error of the latent that comes back over its norm, the PSNR of the image in dB beside that of the
 autoencoder alone, the root mean square of the noise, which would be 1, and how far measured
@@ -17,6 +17,7 @@ ventricles change for 1 mL asked for, when the noise is walked down under other 
 from __future__ import annotations
 
 import argparse
+import sys
 from collections.abc import Callable, Sequence
 from dataclasses import dataclass, field
 from pathlib import Path
@@ -25,17 +26,17 @@ import numpy as np
 import torch
 from torch import Tensor
 
+sys.path.insert(0, str(Path(__file__).resolve().parents[1]))
+from benchmarks.heads import FIRST_HEAD, add_options, heads_of
 from brainldm import BrainLDM, Conditions, Volume
 from brainldm.metrics.similarity import psnr
-from brainldm.register.kept import load_template
 from brainldm.sampling import inversion
 from brainldm.sampling.guidance import denoiser
 from brainldm.sampling.predictions import pick_prediction
 from brainldm.sampling.schedules import CLEAN, NoiseLevel
-from brainldm.segment.rule import Simulated
-from brainldm.simulate.template_head import simulate
+from brainldm.segment.network import Network
+from brainldm.simulate.heads import Heads
 
-FIRST_HEAD = 9000
 MORE_ML = 20.0
 GAMMA = 1.0
 """Of BDIA: 1 is the fully symmetric scheme."""
@@ -192,13 +193,12 @@ WAYS: dict[str, tuple[Callable, Callable]] = {
 
 
 @torch.inference_mode()
-def compare(heads: int, steps: Sequence[int], ways: Sequence[str], cache: Path) -> None:
+def compare(heads: Heads, number: int, steps: Sequence[int], ways: Sequence[str]) -> None:
     """Print the table."""
-    model, template = BrainLDM.from_pretrained("demo", dtype="float32"), load_template()
-    rule = Simulated.learned(model.grid, cache / "rule.npz", lambda done, total: None)
+    model, network = BrainLDM.from_pretrained("demo", dtype="float32"), Network.of()
     rows: dict[tuple[str, int], list[list[float]]] = {}
-    for seed in range(FIRST_HEAD, FIRST_HEAD + heads):
-        head = simulate(seed, template, model.grid)
+    for seed in range(FIRST_HEAD, FIRST_HEAD + number):
+        head = heads.head(seed, model.grid)
         volume = Volume(head.image.numpy(), model.affine, scaled=True)
         z0 = model.encode(volume)
         person = head.conditions
@@ -210,7 +210,7 @@ def compare(heads: int, steps: Sequence[int], ways: Sequence[str], cache: Path) 
             return model.decode(z)[0, 0].clamp(0, 1).numpy()
 
         def measured(array: np.ndarray, grid=model.grid) -> float:
-            return rule.measure(Volume(array, grid.matrix)).ventricular_volume_ml
+            return network.measure(Volume(array, grid.matrix)).ventricular_volume_ml
 
         decoded = image(z0)
         floor, before = psnr(decoded, volume.array), measured(decoded)
@@ -245,10 +245,9 @@ def compare(heads: int, steps: Sequence[int], ways: Sequence[str], cache: Path) 
 
 if __name__ == "__main__":
     parser = argparse.ArgumentParser(description=__doc__.splitlines()[0])
+    add_options(parser)
     parser.add_argument("--heads", type=int, default=3)
     parser.add_argument("--steps", type=int, nargs="+", default=[16])
     parser.add_argument("--ways", nargs="+", default=list(WAYS), choices=list(WAYS))
-    parser.add_argument("--cache", type=Path, default=Path("build/inversion"))
     arguments = parser.parse_args()
-    arguments.cache.mkdir(parents=True, exist_ok=True)
-    compare(arguments.heads, arguments.steps, arguments.ways, arguments.cache)
+    compare(heads_of(arguments), arguments.heads, arguments.steps, arguments.ways)

@@ -21,10 +21,9 @@ import torch
 
 sys.path.insert(0, str(Path(__file__).resolve().parents[1]))
 from benchmarks import plain_ssim
+from benchmarks.heads import add_options, heads_of
 from brainldm.image.grid import Grid
 from brainldm.metrics.similarity import four_g_r_ssim, pyramid, scales_that_fit
-from brainldm.register.kept import load_template
-from brainldm.simulate.template_head import simulate
 
 SIZES = {"reduced": ((80, 112, 80), 2.0), "full": ((160, 224, 160), 1.0)}
 
@@ -40,6 +39,7 @@ def timed(work: Callable[[], object]) -> float:
 def main() -> None:
     """Print seconds per pair, the ratio and the largest difference, and write them as JSON."""
     parser = argparse.ArgumentParser(description=__doc__)
+    add_options(parser)
     parser.add_argument("--size", choices=SIZES, default="full")
     parser.add_argument("--pairs", type=int, default=2)
     parser.add_argument("--repeats", type=int, default=3)
@@ -52,9 +52,8 @@ def main() -> None:
         for i in range(3)
     )
     grid = Grid(shape, (*affine, (0.0, 0.0, 0.0, 1.0)))
-    heads = torch.stack(
-        [simulate(seed, load_template(), grid).image for seed in range(2 * arguments.pairs)]
-    )
+    simulated = heads_of(arguments)
+    heads = torch.stack([simulated.head(seed, grid).image for seed in range(2 * arguments.pairs)])
     a, b = heads[::2], heads[1::2]
     scales = scales_that_fit(shape)
 

@@ -1,6 +1,6 @@
 """Fewer steps, honestly: solvers, spacings and numbers of steps, on the demo model.
 
-    python benchmarks/steps.py --out build/steps    # half an hour on two cores
+    python benchmarks/steps.py --label-maps DIR --only NAME,NAME --out build/steps    # an hour
 
 Every setting starts from the same noise and conditions. Written and printed for each of them, with
 the standard error over heads of its difference from DDIM at 50 steps:
@@ -18,6 +18,7 @@ from __future__ import annotations
 
 import argparse
 import csv
+import sys
 from collections.abc import Sequence
 from dataclasses import dataclass
 from pathlib import Path
@@ -30,16 +31,17 @@ from matplotlib import pyplot as plt
 from torch import Tensor
 from torch.nn import functional as F
 
+sys.path.insert(0, str(Path(__file__).resolve().parents[1]))
+from benchmarks.heads import add_options, heads_of
 from brainldm import BrainLDM, Conditions
-from brainldm.demo.figures import HELD_OUT, RULE_HEADS
-from brainldm.image.grid import Grid
-from brainldm.register.kept import load_template
+from brainldm.demo.figures import HELD_OUT
+from brainldm.image.volume import Volume
 from brainldm.sampling.guidance import denoiser
 from brainldm.sampling.loop import sample
 from brainldm.sampling.noise import NoiseSource
 from brainldm.sampling.solvers import DDIM, DPMSolverPP2M, Solver, UniPC
-from brainldm.segment.rule import VolumeRule
-from brainldm.simulate.template_head import simulate
+from brainldm.segment.network import Network
+from brainldm.simulate.heads import Heads
 
 SOLVERS: tuple[Solver, ...] = (
     DDIM(),
@@ -69,7 +71,7 @@ class Outcome:
 class Sweep:
     """The model, what it is asked for, and what its heads are compared with."""
 
-    def __init__(self, heads: int) -> None:
+    def __init__(self, heads: int, simulated: Heads) -> None:
         self.model = BrainLDM.from_pretrained("demo")
         seeds = range(5000, 5000 + heads)
         self.people = [self.model.ranges.complete(Conditions(), seed)[0] for seed in seeds]
@@ -77,13 +79,9 @@ class Sweep:
             [(p.ventricular_volume_ml, p.brain_volume_ml) for p in self.people], float
         )
         self.noise = NoiseSource(list(seeds)).draw(self.model.config.latent.shape)
-        template = load_template()
-        grid = Grid.of(self.model.config.shape, self.model.config.affine)
-        self.rule = VolumeRule.learn(
-            (simulate(seed, template, grid) for seed in RULE_HEADS), grid, template.intracranial_ml
-        )
+        self.network = Network.of()
         self.simulated = torch.stack(
-            [features(simulate(seed, template, grid).clean) for seed in HELD_OUT]
+            [features(simulated.head(seed, self.model.grid).clean) for seed in HELD_OUT]
         )
         self.fine = self.solve(*FINE)
 
@@ -110,7 +108,8 @@ class Sweep:
     def measure(self, z: Tensor) -> Outcome:
         """Decode latents and measure them."""
         images = [self.model.decode(each[None])[0, 0].clamp(0, 1).cpu() for each in z]
-        volumes = np.array([self.rule.measure(image.numpy()) for image in images])
+        heads = [Volume(image.numpy(), self.model.affine) for image in images]
+        volumes = np.array([self.network.measure(head).volumes for head in heads])
         error = np.abs(volumes - self.asked)
         distance = (z - self.fine).flatten(1).norm(dim=1) / self.fine.flatten(1).norm(dim=1)
         flat = torch.stack(images).flatten(1)
@@ -169,11 +168,12 @@ def compare(outcome: Outcome, reference: Outcome) -> dict[str, float]:
 def main() -> None:
     """Sweep, print, and write `steps.csv` and `steps.svg`."""
     parser = argparse.ArgumentParser(description=__doc__.splitlines()[0])
+    add_options(parser)
     parser.add_argument("--heads", type=int, default=20)
     parser.add_argument("--out", type=Path, default=Path("build/steps"))
     arguments = parser.parse_args()
     arguments.out.mkdir(parents=True, exist_ok=True)
-    sweep = Sweep(arguments.heads)
+    sweep = Sweep(arguments.heads, heads_of(arguments))
     reference = sweep.measure(sweep.solve(*REFERENCE))
     rows: list[dict[str, Any]] = []
     for solver in SOLVERS:

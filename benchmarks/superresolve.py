@@ -12,24 +12,24 @@ all seeds.
 from __future__ import annotations
 
 import argparse
+import sys
 import time
 from pathlib import Path
 
 import numpy as np
 import torch
 
+sys.path.insert(0, str(Path(__file__).resolve().parents[1]))
+from benchmarks.heads import FIRST_HEAD, add_options, heads_of
 from brainldm import BrainLDM, Volume
-from brainldm.cli.options import names
 from brainldm.edit.inverted import STEPS
 from brainldm.edit.known import Known
 from brainldm.edit.original import Original
 from brainldm.edit.superresolve import Measurement, super_resolve
 from brainldm.image.grid import Grid
 from brainldm.metrics.similarity import psnr
-from brainldm.simulate.heads import Heads
 from brainldm.unires.projection import Projection
 
-FIRST_SEED = 400_000  # no subject that anything was trained on
 PART = 0.7
 """Of the slices, from the crown."""
 
@@ -37,18 +37,17 @@ PART = 0.7
 def main() -> None:
     parser = argparse.ArgumentParser(description=__doc__.splitlines()[0])
     parser.add_argument("--model", default="demo")
-    parser.add_argument("--label-maps", type=Path)
-    parser.add_argument("--only", default="")
+    add_options(parser)
     parser.add_argument("--heads", type=int, default=4)
     parser.add_argument("--seeds", type=int, default=2)
     parser.add_argument("--steps", type=int, default=STEPS)
     parser.add_argument("--thick", type=int, nargs="+", default=[2, 3], help="slices, in voxels")
     asked = parser.parse_args()
     model = BrainLDM.from_pretrained(asked.model)
-    heads = Heads.of(asked.label_maps, names(asked.only))
+    heads = heads_of(asked)
     kinds = [(thick, part) for thick in asked.thick for part in (1.0, PART)]
     found: dict[tuple[int, float], list[list[float]]] = {kind: [] for kind in kinds}
-    for seed in range(FIRST_SEED, FIRST_SEED + asked.heads):
+    for seed in range(FIRST_HEAD, FIRST_HEAD + asked.heads):
         head = heads.head(seed, model.grid)
         clean = head.clean.numpy()
         whole = model.reconstruct(Volume(head.image.numpy(), model.affine, scaled=True)).array

@@ -46,7 +46,6 @@ def test_bad_input_on_the_command_line(model: Path, tmp_path: Path, cli: Cli) ->
         ((*good, tmp_path / "o", "--tolerance", "brain_volume_ml=3"), "nothing is measured"),
         ((*good, tmp_path / "o", "--tolerance", "x"), "expected NAME=VALUE"),
         ((*good, tmp_path / "o", "--measure", "eyes"), "No segmentation is 'eyes'"),
-        ((*good, tmp_path / "o", "--measure", "simulated"), "expects the demo model's grid"),
         ((*good, tmp_path / "o", "--cores-per-worker", "2"), "is for --ray"),
         ((*good, tmp_path / "o", "--steps", "0"), "steps"),
         (("merge", "--out", foreign), "holds no cohort"),

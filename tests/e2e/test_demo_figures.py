@@ -1,4 +1,4 @@
-"""The script that measures the demo model, on a few heads and few steps."""
+"""The figures of the demo model, on a few heads and few steps."""
 
 from __future__ import annotations
 
@@ -8,19 +8,27 @@ from pathlib import Path
 
 import pytest
 
-from brainldm import BrainLDM
+from brainldm import BrainLDM, Volume
 from brainldm.demo import figures as demo
+from brainldm.register.kept import load_template
+from brainldm.segment.network import Network
+from brainldm.simulate.heads import Heads
+from brainldm.simulate.template import NAME, template_anatomy
+from tests.template_head import simulate
 
 
 @pytest.mark.slow
 def test_figures_of_a_few_heads(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
-    monkeypatch.setattr(demo, "RULE_HEADS", range(10))
     monkeypatch.setattr(demo, "HELD_OUT", range(100_000, 100_004))
     monkeypatch.setattr(demo, "GENERATED", range(4))
     monkeypatch.setattr(demo, "SWEPT", range(1000, 1002))
     model = BrainLDM.from_pretrained("demo", device="cpu")
     monkeypatch.setattr(model, "generate", functools.partial(model.generate, steps=10))
-    figures = demo.evaluate(model, tmp_path / "figures")
+    template_anatomy(2.0).save(tmp_path / "anatomy.npz")
+    heads = Heads(((NAME, tmp_path / "anatomy.npz"),), None)
+    image = simulate(1, load_template(), model.grid).image
+    scan = Volume(image.numpy(), model.affine, scaled=True)
+    figures = demo.evaluate(model, heads, Network.of(), tmp_path / "figures", scan)
     written = json.loads((tmp_path / "figures" / "figures.json").read_text())
     assert [f["value"] for f in written["figures"]] == [f.value for f in figures]
     assert written["model"] == model.hash

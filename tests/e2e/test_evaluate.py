@@ -12,10 +12,13 @@ import nibabel as nib
 import numpy as np
 import pytest
 
-from benchmarks.heads import write_heads
 from brainldm.checkpoint import load_config
+from brainldm.conditions import STANDARD
 from brainldm.image.grid import Grid
+from brainldm.image.volume import Volume
+from brainldm.register.kept import load_template
 from tests.conftest import Cli
+from tests.template_head import simulate
 
 HEADS = 12
 
@@ -25,7 +28,7 @@ def heads(tmp_path_factory: pytest.TempPathFactory) -> Path:
     """Folders of heads at 4 mm: simulated `real` ones, and other versions of them."""
     folder = tmp_path_factory.mktemp("heads")
     demo = load_config("demo")
-    write_heads(folder / "real", range(HEADS), Grid.of(demo.shape, demo.affine).coarser(2))
+    write_heads(folder / "real", Grid.of(demo.shape, demo.affine).coarser(2))
     for name, power in (("generated", 1.1), ("training", 0.9)):
         shutil.copytree(folder / "real", folder / name)
         for file in (folder / name).glob("*.nii.gz"):
@@ -34,6 +37,19 @@ def heads(tmp_path_factory: pytest.TempPathFactory) -> Path:
         table = folder / name / "participants.tsv"
         table.write_text(table.read_text().replace("sub-", f"sub-{name}"))
     return folder
+
+
+def write_heads(folder: Path, grid: Grid) -> None:
+    """Simulated heads, flat in a folder, with their table."""
+    folder.mkdir()
+    rows = [("participant_id", *STANDARD)]
+    for seed in range(HEADS):
+        head = simulate(seed, load_template(), grid)
+        name = f"sub-{seed:06d}"
+        Volume(head.image.numpy(), grid.matrix).save(folder / f"{name}_T1w.nii.gz")
+        rows.append((name, *(str(head.conditions.given[each]) for each in STANDARD)))
+    table = "".join("\t".join(row) + "\n" for row in rows)
+    (folder / "participants.tsv").write_text(table)
 
 
 @pytest.fixture

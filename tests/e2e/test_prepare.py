@@ -17,8 +17,8 @@ from brainldm.image.volume import Volume
 from brainldm.register.images import moved
 from brainldm.register.kept import load_template
 from brainldm.simulate.scanner import as_scanned, draw_pose
-from brainldm.simulate.template_head import SimulatedHead, simulate
 from tests.conftest import Cli
+from tests.template_head import SimulatedHead, simulate
 
 CONFIG = load_config("demo")
 GRID = Grid.of(CONFIG.shape, CONFIG.affine)

@@ -13,8 +13,8 @@ from brainldm.image.grid import Grid
 from brainldm.image.volume import Volume
 from brainldm.register.kept import load_template
 from brainldm.simulate.scanner import as_scanned
-from brainldm.simulate.template_head import simulate
 from tests.conftest import Cli
+from tests.template_head import simulate
 
 CONFIG = load_config("demo")
 GRID = Grid.of(CONFIG.shape, CONFIG.affine)

@@ -26,7 +26,7 @@ from brainldm.pipeline.request import Request
 from brainldm.pipeline.sample import Sample
 from brainldm.register.kept import load_template
 from brainldm.segment.measures import Measures
-from brainldm.simulate.template_head import simulate
+from tests.template_head import simulate
 from tests.toy import write_toy_model
 
 DEMO = load_config("demo")

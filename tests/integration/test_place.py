@@ -13,7 +13,7 @@ from brainldm.register.images import moved
 from brainldm.register.kept import load_reference, load_template
 from brainldm.register.reference import Reference
 from brainldm.register.rigid import BRAIN_CENTRE, check_place
-from brainldm.simulate.template_head import simulate
+from tests.template_head import simulate
 
 DEMO = load_config("demo")
 GRID = Grid.of(DEMO.shape, DEMO.affine)

@@ -11,8 +11,8 @@ from brainldm.register.kept import load_template
 from brainldm.register.template import Template
 from brainldm.simulate.subject import TEMPLATE_INTRACRANIAL_ML, own_volumes
 from brainldm.simulate.template import template_anatomy
-from brainldm.simulate.template_head import SimulatedHead, simulate
 from brainldm.simulate.tissues import place
+from tests.template_head import SimulatedHead, simulate
 
 DEMO = load_config("demo")
 GRID = Grid.of(DEMO.shape, DEMO.affine)

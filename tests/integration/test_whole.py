@@ -17,7 +17,7 @@ from brainldm.prepare.scan import _refuse
 from brainldm.register.kept import load_reference, load_template
 from brainldm.register.reference import Reference
 from brainldm.register.whole import Wholeness, wholeness
-from brainldm.simulate.template_head import simulate
+from tests.template_head import simulate
 
 DEMO = load_config("demo")
 GRID = Grid.of(DEMO.shape, DEMO.affine)

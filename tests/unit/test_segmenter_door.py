@@ -9,7 +9,6 @@ import pytest
 
 from brainldm.cohort.gate import Checking, Gate
 from brainldm.errors import DataError, UsageError
-from brainldm.image.grid import Grid
 from brainldm.image.volume import Volume
 from brainldm.segment import network
 from brainldm.segment.measures import Measures
@@ -18,8 +17,6 @@ from brainldm.segment.segmenter import check_segmentation, identity_of, segmente
 from brainldm.segment.weights import Description, save_segmenter
 from brainldm.train.segmenter import architecture, new_segmenter
 from tests.segmenters import settings
-
-GRID = Grid.of((8, 8, 8), np.eye(4))
 
 
 @pytest.fixture
@@ -32,9 +29,9 @@ def folder(tmp_path: Path) -> Path:
 
 
 def test_a_folder_is_a_kind(folder: Path) -> None:
-    found = segmenter(str(folder), GRID, Path("cache"), lambda done, total: None)
+    found = segmenter(str(folder))
     assert found == Network.of(folder)
-    check_segmentation(str(folder), GRID)
+    check_segmentation(str(folder))
     assert identity_of(str(folder)) == Network.of(folder).identity
     assert identity_of("ants") == "ants"
 
@@ -42,9 +39,9 @@ def test_a_folder_is_a_kind(folder: Path) -> None:
 def test_the_one_that_ships_is_a_kind(folder: Path, monkeypatch: pytest.MonkeyPatch) -> None:
     monkeypatch.setattr(network, "SHIPPED", folder / "none")
     with pytest.raises(UsageError, match="There is no segmenter in"):
-        check_segmentation("network", GRID)
+        check_segmentation("network")
     monkeypatch.setattr(network, "SHIPPED", folder)
-    found = segmenter("network", GRID, Path("cache"), lambda done, total: None)
+    found = segmenter("network")
     assert found == Network.of(folder)
 
 
@@ -70,9 +67,9 @@ def test_a_head_is_labelled_once_in_one_place(
 
 def test_what_is_no_kind_is_refused(tmp_path: Path) -> None:
     with pytest.raises(UsageError, match="or the folder of a segmenter"):
-        check_segmentation("synthseg", GRID)
+        check_segmentation("synthseg")
     with pytest.raises(UsageError, match="There is no segmenter in"):
-        check_segmentation(str(tmp_path), GRID)
+        check_segmentation(str(tmp_path))
 
 
 def test_a_record_says_which_weights_measured(folder: Path) -> None:

@@ -73,10 +73,9 @@ class Run(ModelOptions, SamplingOptions):
     measure: Annotated[
         str,
         typer.Option(
-            metavar="network|ants|simulated|DIR|none",
+            metavar="network|ants|DIR|none",
             help="Measurement of the ventricles and the brain of every volume: by the segmenter "
-            "that ships, with ANTsPy (a minute each), by a rule that holds for the demo model "
-            "alone, or by a segmenter in a folder.",
+            "that ships, with ANTsPy (a minute each), or by a segmenter in a folder.",
             rich_help_panel=CHECKS,
         ),
     ] = "none"

@@ -9,7 +9,7 @@ from typing import Annotated, ClassVar
 import typer
 
 from brainldm.cli.command import add
-from brainldm.cli.options import ComputingOptions, ModelName
+from brainldm.cli.options import ComputingOptions, ModelName, Segmenter, names
 
 
 @dataclass(frozen=True, kw_only=True)
@@ -19,9 +19,27 @@ class Figures(ComputingOptions):
     Prints each figure beside what it should be.
     """
 
-    examples: ClassVar[tuple[str, ...]] = ("brainldm demo figures",)
+    examples: ClassVar[tuple[str, ...]] = (
+        "brainldm demo figures --label-maps label-maps --only training_seg_02,training_seg_19",
+    )
 
     model: ModelName = "demo"
+    label_maps: Annotated[
+        Path | None,
+        typer.Option(
+            metavar="DIR",
+            help="Folder of label maps to simulate heads from; the MNI152 template if left out.",
+        ),
+    ] = None
+    only: Annotated[
+        str,
+        typer.Option(metavar="NAMES", help="Names of those that the model has not learned from."),
+    ] = ""
+    scan: Annotated[
+        Path | None,
+        typer.Option(metavar="FILE", help="Prepared scan of a person, to be reconstructed too."),
+    ] = None
+    segmenter: Segmenter = None
     out: Annotated[
         Path,
         typer.Option(
@@ -35,11 +53,18 @@ class Figures(ComputingOptions):
     def run(self) -> None:
         """Measure it."""
         from brainldm.demo.figures import evaluate
+        from brainldm.image.volume import Volume
         from brainldm.pipeline.brain import BrainLDM
         from brainldm.pipeline.choice import Model
+        from brainldm.segment.network import Network
+        from brainldm.simulate.heads import Heads
 
+        scan = Volume.load(self.scan) if self.scan else None
+        network = Network.of(self.segmenter)
         # The figures are the model's, whatever precision the processor would choose.
-        evaluate(BrainLDM.load(Model(source=self.model, dtype="float32")), self.out, typer.echo)
+        model = BrainLDM.load(Model(source=self.model, dtype="float32"))
+        heads = Heads.of(self.label_maps, names(self.only))
+        evaluate(model, heads, network, self.out, scan, typer.echo)
         typer.echo(f"Wrote figures.json, heads.csv and contact-sheet.png in {self.out.resolve()}")
 
 

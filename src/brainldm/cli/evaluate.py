@@ -121,10 +121,9 @@ class Evaluate(ComputingOptions):
     segmentation: Annotated[
         str | None,
         typer.Option(
-            metavar="network|ants|simulated|DIR|none",
+            metavar="network|ants|DIR|none",
             help="Method that measures volumes: the segmenter that ships, ANTsPy (a minute each), "
-            "a rule that holds for the demo model's heads alone, or a segmenter in a folder; "
-            "network if left out, and none with --quick.",
+            "or a segmenter in a folder; network if left out, and none with --quick.",
             rich_help_panel=MEASURES,
         ),
     ] = None

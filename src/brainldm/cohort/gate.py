@@ -2,9 +2,8 @@
 
 from __future__ import annotations
 
-from collections.abc import Callable, Mapping
+from collections.abc import Mapping
 from dataclasses import dataclass, field
-from pathlib import Path
 from typing import Any, Literal
 
 import nibabel as nib
@@ -15,7 +14,6 @@ from scipy import ndimage
 from brainldm.cohort.scalp import scalp_faults
 from brainldm.cohort.settings import Checks
 from brainldm.errors import DataError, UsageError
-from brainldm.image.grid import Grid
 from brainldm.image.volume import Volume
 from brainldm.segment.measures import VOLUMES
 from brainldm.segment.segmenter import (
@@ -53,14 +51,14 @@ class Checking:
     measure: str = "none"
     tolerance: Mapping[str, float] = field(default_factory=dict)
 
-    def check(self, grid: Grid) -> None:
-        """Refuse what cannot be done on a grid.
+    def check(self) -> None:
+        """Refuse what cannot be done.
 
         Raises:
             UsageError: no such segmentation, or a tolerance of what is not measured or checked.
             MissingExtraError: what measures is not installed.
         """
-        check_segmentation(self.measure, grid)
+        check_segmentation(self.measure)
         unknown = self.tolerance.keys() - TOLERANCE.keys()
         if unknown:
             raise UsageError(
@@ -84,10 +82,9 @@ class Checking:
             tolerance=None if self.on_failure == "off" else {**TOLERANCE, **self.tolerance},
         )
 
-    def gate(self, grid: Grid, cache: Path, progress: Callable[[int, int], None]) -> Gate:
-        """The gate itself; what measuring needs is made once, in the cache."""
-        measures = segmenter(self.measure, grid, cache, progress)
-        return Gate(self.on_failure, measures, {**TOLERANCE, **self.tolerance})
+    def gate(self) -> Gate:
+        """The gate itself."""
+        return Gate(self.on_failure, segmenter(self.measure), {**TOLERANCE, **self.tolerance})
 
 
 @dataclass(frozen=True)

@@ -25,7 +25,6 @@ from brainldm.cohort.sheet import Sheet
 from brainldm.cohort.watch import Watch
 from brainldm.conditions import ConditionRanges
 from brainldm.errors import UsageError
-from brainldm.image.grid import Grid
 from brainldm.pipeline.choice import Model, Sampling
 from brainldm.segment.network import Network
 from brainldm.workers import Progress
@@ -99,9 +98,8 @@ class Cohort:
             StorageError: a disk that is full. What was made is kept.
         """
         config = self.model.config()
-        grid = Grid.of(config.shape, config.affine)
         self.sampling.check(config)
-        self.checking.check(grid)
+        self.checking.check()
         if self.batch is not None and self.batch < 1:
             raise UsageError(f"The batch is {self.batch}: expected 1 or more.")
         extrapolate = self.sampling.extrapolate
@@ -121,24 +119,20 @@ class Cohort:
                 labels=self.network.identity if self.network else None,
             )
             plan = folder.begin(settings, config, plan)
-            return self._make(folder, plan, grid, engine, progress)
+            return self._make(folder, plan, engine, progress)
 
     def _engine(self) -> Engine:
         return OnRay(self.model, self.ray, self.cores) if self.ray else Local(self.model)
 
     def _make(
-        self, folder: CohortFolder, plan: Plan, grid: Grid, engine: Engine, progress: Progress
+        self, folder: CohortFolder, plan: Plan, engine: Engine, progress: Progress
     ) -> Summary:
         part, batch = self.part, folder.settings.batch
         rows = part.rows(len(plan), batch)
         with folder.journal(part.name) as journal:
             records = folder.records()
             verify(folder, records, rows, progress)
-            gate = self.checking.gate(
-                grid,
-                folder.work / "segmentation",
-                lambda done, total: progress(done, total, "learn to segment"),
-            )
+            gate = self.checking.gate()
             sheet = Sheet(folder, len(plan)) if part.is_whole else None
             shown = frozenset(sheet.rows if sheet else ())
             before = sum(row in records for row in rows)

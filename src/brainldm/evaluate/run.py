@@ -134,12 +134,7 @@ class Evaluation:
             name: volumes_of(name, heads[name], self.volumes) for name in ("generated", "real")
         }
         make_folder(self.cache)
-        measures_volumes = segmenter(
-            "none" if self.volumes else self.segmentation,
-            grid,
-            self.cache,
-            lambda done, total: progress(done, total, "learn to segment"),
-        )
+        measures_volumes = segmenter("none" if self.volumes else self.segmentation)
         how = Measuring(grid, self.extractor, self.cache, measures_volumes, self.device)
         sets = {
             name: measure_scans(

@@ -1,4 +1,4 @@
-"""The heads that the demo model which ships was trained on; `simulate.head` takes their place.
+"""Heads with a whole face, deformed from the template: smoother than those of `brainldm.simulate`.
 
 A head is drawn by pulling the template's maps back through three deformations: the whole head
 (size and shape), the brain within its skull (smaller, with fluid around it) and the ventricles
