@@ -8,8 +8,9 @@
 #   make coverage      what the tests of `make test` run through; pages in build/coverage/
 #   make docs          the site, in build/site/
 #   make packages      wheel and sdist in dist/, each tried in an empty environment
-#   make demo-model    train the demo model from nothing (hours), and measure it
-#   make demo-figures  measure the demo model that ships (half an hour)
+#   make demo-model    train the next demo model from nothing (hours), and measure it; with the autoencoder
+#                      that is trained: make demo-model AUTOENCODER=training/demo-autoencoder
+#   make demo-figures  measure the demo model that ships, on anatomies that it has not seen (half an hour)
 #   make segmenter     train the network that labels heads, from nothing (hours)
 #   make demo-report   the evaluation report of the demo model in the docs (a quarter of an hour)
 
@@ -77,32 +78,39 @@ packages: .venv/.installed-test
 	tar --extract --file dist/*.tar.gz --directory build/packages
 	$(MAKE) --directory build/packages/brainldm-* test-quick
 
+MAPS := build/label-maps
+HELD_OUT := training_seg_02,training_seg_19
+label_maps = BRAINLDM_CACHE=build $(BIN)/brainldm download label-maps
+figures = $(BIN)/brainldm demo figures --label-maps $(MAPS) --only $(HELD_OUT) --out build/demo-figures
+
+AUTOENCODER ?= build/demo-model/autoencoder
 demo-model: .venv/.installed-train
-	BRAINLDM_CACHE=build/demo-model/cache $(BIN)/brainldm download label-maps
-	BRAINLDM_CACHE=build/demo-model/cache $(BIN)/brainldm simulate --label-maps build/demo-model/cache/label-maps \
-	    --leave-out training_seg_02,training_seg_19 --number 540 --twins --jobs 2 --out build/demo-model/heads
-	$(BIN)/brainldm train autoencoder --data build/demo-model/heads --preset src/brainldm/demo/recipe.yaml \
-	    --out build/demo-model/autoencoder
-	$(BIN)/brainldm train diffusion --data build/demo-model/heads --autoencoder build/demo-model/autoencoder \
+	$(label_maps)
+	$(BIN)/brainldm simulate --label-maps $(MAPS) --leave-out $(HELD_OUT) --number 324 --twins --jobs 2 \
+	    --out build/demo-model/heads
+	test -e $(AUTOENCODER)/autoencoder.json || $(BIN)/brainldm train autoencoder --data build/demo-model/heads \
+	    --preset src/brainldm/demo/recipe.yaml --out $(AUTOENCODER)
+	$(BIN)/brainldm train diffusion --data build/demo-model/heads --autoencoder $(AUTOENCODER) \
 	    --preset src/brainldm/demo/recipe.yaml --out build/demo-model/model
-	$(BIN)/brainldm demo figures --model build/demo-model/model --out build/demo-figures
+	$(figures) --model build/demo-model/model
 
 demo-figures: .venv/.installed-train
-	$(BIN)/brainldm demo figures --out build/demo-figures
+	$(label_maps)
+	$(figures)
 
 segmenter: .venv/.installed-train
-	BRAINLDM_CACHE=build/segmenter/cache $(BIN)/brainldm download label-maps
-	BRAINLDM_CACHE=build/segmenter/cache $(BIN)/brainldm train segmenter \
-	    --label-maps build/segmenter/cache/label-maps --leave-out training_seg_02,training_seg_19 --jobs 2 \
-	    --out build/segmenter/run
+	$(label_maps)
+	$(BIN)/brainldm train segmenter --label-maps $(MAPS) --leave-out $(HELD_OUT) --jobs 2 --out build/segmenter
 
 demo-report: .venv/.installed-test
+	$(label_maps)
 	$(BIN)/brainldm generate --number 100 --seed 0 --overwrite --out build/demo-report/generated
-	$(BIN)/python benchmarks/heads.py --seeds 100000:100100 --out build/demo-report/real
-	$(BIN)/python benchmarks/heads.py --seeds 0:300 --out build/demo-report/training
+	$(BIN)/brainldm simulate --label-maps $(MAPS) --only $(HELD_OUT) --seed 100000 --number 100 --jobs 2 \
+	    --out build/demo-report/real
+	$(BIN)/brainldm simulate --label-maps $(MAPS) --leave-out $(HELD_OUT) --number 300 --jobs 2 \
+	    --out build/demo-report/training
 	$(BIN)/brainldm evaluate --generated build/demo-report/generated --real build/demo-report/real \
-	    --training build/demo-report/training --scaled --model demo --segmentation simulated --jobs 2 \
-	    --out build/demo-report/report
+	    --training build/demo-report/training --scaled --model demo --jobs 2 --out build/demo-report/report
 	mkdir -p docs/demo-report
 	cp build/demo-report/report/report.html build/demo-report/report/report.json docs/demo-report
 
