@@ -3,18 +3,23 @@
 from __future__ import annotations
 
 import io
+from pathlib import Path
 
 import numpy as np
 import pytest
 from PIL import Image
 
+from brainldm import BrainLDM
 from brainldm.checkpoint import load_config
 from brainldm.conditions import Conditions
 from brainldm.demo.figure import Figure
-from brainldm.demo.figures import agreements, side_by_side, table
-from brainldm.errors import DataError
+from brainldm.demo.figures import agreements, evaluate, side_by_side, table
+from brainldm.errors import DataError, UsageError
 from brainldm.image.grid import Grid
 from brainldm.image.volume import Volume
+from brainldm.segment.network import Network
+from brainldm.simulate.heads import Heads
+from tests.toy import PUBLISHED, write_toy_model
 
 DEMO = load_config("demo")
 GRID = Grid.of(DEMO.shape, DEMO.affine)
@@ -56,6 +61,14 @@ def test_the_table_has_what_was_asked_for_beside_what_was_measured() -> None:
     ]
     assert rows[1].endswith(",60.00,30.00,31.00,1450.00,1440.00")
     assert rows[2].endswith(",60.00,30.00,n/a,1450.00,n/a")
+
+
+def test_a_model_of_other_conditions_is_refused(tmp_path: Path) -> None:
+    model = BrainLDM.from_pretrained(write_toy_model(tmp_path / "model", PUBLISHED.conditions[:2]))
+    heads, network = Heads((), None), Network(tmp_path, "")
+    with pytest.raises(UsageError, match=r"no condition brain_volume_ml, ventricular_volume_ml"):
+        evaluate(model, heads, network, tmp_path / "figures")
+    assert not (tmp_path / "figures").exists()
 
 
 def test_the_contact_sheet_has_both_kinds_side_by_side() -> None:

@@ -16,9 +16,9 @@ from pathlib import Path
 import numpy as np
 from numpy.typing import NDArray
 
-from brainldm.conditions import Conditions
+from brainldm.conditions import STANDARD, Conditions
 from brainldm.demo.figure import Figure
-from brainldm.errors import DataError
+from brainldm.errors import DataError, UsageError
 from brainldm.files import make_folder, to_json, write_together
 from brainldm.image.grid import Grid
 from brainldm.image.sheet import contact_sheet
@@ -69,9 +69,16 @@ def evaluate(
         say: called with the line of each figure as it is known.
 
     Raises:
+        UsageError: a model without the four conditions of the published one.
         StorageError: the folder cannot be written.
         DataError: the scan is not one that the model takes, or most heads cannot be measured.
     """
+    missing = set(STANDARD) - {condition.name for condition in model.config.conditions}
+    if missing:
+        raise UsageError(
+            f"The model has no condition {', '.join(sorted(missing))}: expected one with "
+            f"{', '.join(STANDARD)}, which are asked for and measured."
+        )
     make_folder(out)
     figures: list[Figure] = []
 
