@@ -38,9 +38,8 @@ SKIPPED = 1 / 3
 MOSTLY = 0.9
 """Of the grid, that a scan must see for that; one that is fine as well is refused."""
 DAMPING, ITERATIONS = 0.3, 20
-"""What a change costs, over what a disagreement does; and of the search for the smallest. A scan that
-is finer than the grid within its slices shows what no image on the grid can agree with: at 0.01 the
-attempt made speckles of a real one."""
+"""What a change costs, over what a disagreement does; and of the search for the smallest. With
+thick slices that are finer than the grid in their plane, no image agrees: 0.01 made speckles."""
 ROUNDS = 5
 """Of agreeing and clipping by turns; what is clipped then hardly disagrees."""
 WITHIN = 0.99
