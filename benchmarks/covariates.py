@@ -17,10 +17,8 @@ import time
 from pathlib import Path
 
 sys.path.insert(0, str(Path(__file__).resolve().parents[1]))
-from benchmarks.heads import FIRST_HEAD, add_options
-from brainldm.cli.options import names
+from benchmarks.heads import add_options, write_heads
 from brainldm.prepare import prepare
-from brainldm.simulate.run import simulate_data_set
 
 VENTRICLES = (0.10, 2.0)  # relative, or mL
 BRAIN = 0.03
@@ -37,16 +35,8 @@ def main() -> None:
     arguments = parser.parse_args()
     with tempfile.TemporaryDirectory() as scratch:
         folder = arguments.folder or Path(scratch)
-        simulate_data_set(
-            folder / "scans",
-            arguments.subjects,
-            label_maps=arguments.label_maps,
-            only=names(arguments.only),
-            seed=FIRST_HEAD,
-            voxel_size=1,
-            scanned=True,
-            jobs=arguments.jobs,
-        )
+        how = {"voxel_size": 1, "scanned": True, "jobs": arguments.jobs}
+        write_heads(folder / "scans", arguments.subjects, arguments, **how)
         listing = folder / "scans.txt"  # without the table of the true volumes
         scans = sorted(folder.glob("scans/**/*_T1w.nii.gz"))
         listing.write_text("".join(f"{scan.relative_to(folder)}\n" for scan in scans))

@@ -56,8 +56,8 @@ class Pair:
     after: Conditions
 
 
-def pairs_of(folder: Path, data: PreparedData, heads: int) -> Iterator[Pair]:
-    people = read_people(folder / "participants.tsv")
+def pairs_of(data: PreparedData, heads: int) -> Iterator[Pair]:
+    people = read_people(data.folder / "participants.tsv")
     place = {subject: i for i, subject in enumerate(data.subjects)}
     for subject in subjects_of(data)[:heads]:
         names = subject, f"{subject}twin"
@@ -121,7 +121,7 @@ def main() -> None:
 
     rows: dict[str, list[list[float]]] = {}
     results, rms, seconds = [], [], []
-    for place, pair in enumerate(pairs_of(asked.data, data, asked.heads)):
+    for place, pair in enumerate(pairs_of(data, asked.heads)):
         begun = time.monotonic()
         made, inverted = variants(model, pair, asked.steps, asked.out / f"{place}.npz")
         seconds.append(time.monotonic() - begun)

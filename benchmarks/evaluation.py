@@ -23,9 +23,8 @@ import numpy as np
 from scipy import ndimage
 
 sys.path.insert(0, str(Path(__file__).resolve().parents[1]))
-from benchmarks.heads import FIRST_HEAD, add_options
+from benchmarks.heads import FIRST_HEAD, add_options, write_heads
 from brainldm import BrainLDM
-from brainldm.cli.options import names as names_of
 from brainldm.conditions import Conditions
 from brainldm.evaluate import conditioning
 from brainldm.evaluate.extractors import Extractor
@@ -35,7 +34,6 @@ from brainldm.image.volume import Volume
 from brainldm.metrics.distances import coverage, fid, mmd
 from brainldm.metrics.resampling import against_floor
 from brainldm.segment.segmenter import segmenter
-from brainldm.simulate.run import simulate_data_set
 from brainldm.workers import spread
 
 FEW_STEPS = 4
@@ -87,14 +85,7 @@ def main() -> None:
     arguments = parser.parse_args()
     n, work = arguments.heads, arguments.work
     for name, seed in (("real", FIRST_HEAD), ("other-real", FIRST_HEAD + n)):
-        simulate_data_set(
-            work / name,
-            n,
-            label_maps=arguments.label_maps,
-            only=names_of(arguments.only),
-            seed=seed,
-            jobs=arguments.jobs,
-        )
+        write_heads(work / name, n, arguments, seed, jobs=arguments.jobs)
     generate(work / "demo", n)
     generate(work / "demo-few-steps", n, sampler="ddim", steps=FEW_STEPS)
     spoiled = {f"blurred, {mm:g} mm": partial(blurred, mm=mm) for mm in BLURS_MM}

@@ -14,6 +14,7 @@ import pytest
 
 from brainldm.checkpoint import load_config
 from brainldm.conditions import STANDARD
+from brainldm.dataset.tsv import write_row
 from brainldm.image.grid import Grid
 from brainldm.image.volume import Volume
 from brainldm.register.kept import load_template
@@ -42,14 +43,14 @@ def heads(tmp_path_factory: pytest.TempPathFactory) -> Path:
 def write_heads(folder: Path, grid: Grid) -> None:
     """Simulated heads, flat in a folder, with their table."""
     folder.mkdir()
-    rows = [("participant_id", *STANDARD)]
+    rows = [write_row(("participant_id", *STANDARD))]
     for seed in range(HEADS):
         head = simulate(seed, load_template(), grid)
         name = f"sub-{seed:06d}"
         Volume(head.image.numpy(), grid.matrix).save(folder / f"{name}_T1w.nii.gz")
-        rows.append((name, *(str(head.conditions.given[each]) for each in STANDARD)))
-    table = "".join("\t".join(row) + "\n" for row in rows)
-    (folder / "participants.tsv").write_text(table)
+        known = (head.conditions.given[each] for each in STANDARD)
+        rows.append(write_row((name, *known)))
+    (folder / "participants.tsv").write_bytes(b"".join(rows))
 
 
 @pytest.fixture

@@ -9,7 +9,7 @@ from typing import Annotated, ClassVar
 import typer
 
 from brainldm.cli.command import add
-from brainldm.cli.options import ComputingOptions, ModelName, Segmenter, names
+from brainldm.cli.options import ComputingOptions, LabelMaps, ModelName, Segmenter, names
 
 
 @dataclass(frozen=True, kw_only=True)
@@ -24,13 +24,7 @@ class Figures(ComputingOptions):
     )
 
     model: ModelName = "demo"
-    label_maps: Annotated[
-        Path | None,
-        typer.Option(
-            metavar="DIR",
-            help="Folder of label maps to simulate heads from; the MNI152 template if left out.",
-        ),
-    ] = None
+    label_maps: LabelMaps = None
     only: Annotated[
         str,
         typer.Option(metavar="NAMES", help="Names of those that the model has not learned from."),

@@ -129,6 +129,14 @@ DataSet = Annotated[
         help="Data set to write; one that was interrupted is resumed.",
     ),
 ]
+LabelMaps = Annotated[
+    Path | None,
+    typer.Option(
+        metavar="DIR",
+        help="Folder of label maps to take anatomies from; the MNI152 template if left out.",
+    ),
+]
+
 Segmenter = Annotated[
     Path | None,
     typer.Option(

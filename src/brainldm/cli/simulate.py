@@ -3,12 +3,11 @@
 from __future__ import annotations
 
 from dataclasses import dataclass
-from pathlib import Path
 from typing import Annotated, ClassVar, Literal
 
 import typer
 
-from brainldm.cli.options import DataSet, names
+from brainldm.cli.options import DataSet, LabelMaps, names
 
 
 @dataclass(frozen=True, kw_only=True)
@@ -28,13 +27,7 @@ class Simulate:
 
     out: DataSet
     number: Annotated[int, typer.Option(min=1, metavar="INTEGER", help="Number of subjects.")] = 20
-    label_maps: Annotated[
-        Path | None,
-        typer.Option(
-            metavar="DIR",
-            help="Folder of label maps to take anatomies from; the MNI152 template if left out.",
-        ),
-    ] = None
+    label_maps: LabelMaps = None
     only: Annotated[
         str, typer.Option(metavar="NAMES", help="Names of the anatomies to take, with commas.")
     ] = ""

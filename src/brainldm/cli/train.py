@@ -10,7 +10,7 @@ from typing import Annotated, ClassVar
 import typer
 
 from brainldm.cli.command import add
-from brainldm.cli.options import ComputingOptions, integer, names
+from brainldm.cli.options import ComputingOptions, LabelMaps, integer, names
 
 
 @dataclass(frozen=True, kw_only=True)
@@ -182,13 +182,7 @@ class Segmenter(RunOptions):
     )
     resumes: ClassVar[bool] = True
 
-    label_maps: Annotated[
-        Path | None,
-        typer.Option(
-            metavar="DIR",
-            help="Folder of label maps to take anatomies from; the MNI152 template if left out.",
-        ),
-    ] = None
+    label_maps: LabelMaps = None
     leave_out: Annotated[
         str,
         typer.Option(

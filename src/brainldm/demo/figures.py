@@ -44,6 +44,11 @@ FINE = (0.12, 0.2)
 """Cycles per mm: folds of the cortex, and what lies between them."""
 WINDOW_MM = (6.0, 16.0)
 """Inside the skull, between which an image comes to count for its fineness."""
+Limits = tuple[float | None, float | None, float | None]
+"""The least r, the least slope and the largest."""
+VENTRICLES: Limits = (0.97, 0.92, 1.08)
+BRAIN: Limits = (0.95, 0.85, 1.15)
+NO_LIMITS: Limits = (None, None, None)
 COLUMNS = (
     *("seed", "sex", "age", "ventricles_asked_ml", "ventricles_measured_ml"),
     *("brain_asked_ml", "brain_measured_ml"),
@@ -88,7 +93,8 @@ def evaluate(
         figures.extend(new)
 
     if scan:
-        decibels = psnr(model.reconstruct(scan).array, model.prepare(scan).array)
+        real = model.prepare(scan)
+        decibels = psnr(model.reconstruct(real).array, real.array)
         tell(Figure("PSNR of a real scan, reconstructed (dB)", decibels, 27))
     grid, window = model.grid, _window(model.grid)
     simulated = [heads.head(seed, grid) for seed in HELD_OUT]
@@ -110,9 +116,7 @@ def evaluate(
     tell(_fineness("Generated", made, clean, window, grid, (0.75, 1.25)))
     measured = _measure(network, made)
     tell(
-        *agreements(
-            f"{len(made)} generated heads", _volumes(people), measured, _VENTRICLES, _BRAIN
-        ),
+        *agreements(f"{len(made)} generated heads", _volumes(people), measured, VENTRICLES, BRAIN),
         *_leakage(model, network),
         _variety(model, clean),
     )
@@ -128,7 +132,7 @@ def evaluate(
     return figures
 
 
-def mean(values: Sequence[float]) -> float:
+def mean(values: Sequence[float] | NDArray[np.float64]) -> float:
     """The arithmetic mean."""
     return float(np.mean(values))
 
@@ -174,17 +178,12 @@ def _measure(network: Network, volumes: Sequence[Volume]) -> NDArray[np.float64]
     return np.array(rows)
 
 
-_VENTRICLES, _BRAIN = (0.97, 0.92, 1.08), (0.95, 0.85, 1.15)
-"""The least r, the least slope and the largest."""
-_NONE = (None, None, None)
-
-
 def agreements(
     kind: str,
     true: NDArray[np.float64],
     measured: NDArray[np.float64],
-    ventricles: tuple[float | None, float | None, float | None] = _NONE,
-    brain: tuple[float | None, float | None, float | None] = _NONE,
+    ventricles: Limits = NO_LIMITS,
+    brain: Limits = NO_LIMITS,
 ) -> list[Figure]:
     """How measured volumes follow the true ones, or those that were asked for."""
     there = np.isfinite(measured[:, 0])
@@ -200,7 +199,7 @@ def agreements(
             Figure(f"  {what}: r", agree.r, r),
             Figure("  slope", agree.slope, low, high),
             Figure("  root mean square difference (mL)", agree.squared),
-            Figure("  mean difference (mL)", float(np.mean(measured[there, i] - true[there, i]))),
+            Figure("  mean difference (mL)", mean(measured[there, i] - true[there, i])),
         ]
     return figures
 
