@@ -109,8 +109,7 @@ class Diffusion:
         torch.manual_seed(1)
         latents = Latents([torch.randn(HEADS, 1, *self.shape).numpy()])
         encoded = Encoded(latents, 1.0, torch.rand(HEADS, CONDITIONS))
-        learn, names = [(head,) for head in range(HEADS)], ["random"] * HEADS
-        samples = LatentSamples(encoded, learn, names, self.course)
+        samples = LatentSamples(encoded, range(HEADS), (), ["random"] * HEADS, self.course)
         return DiffusionStage(network, samples, self.course, encoded, ())
 
     def loss(self, network: Any, batch: dict[str, Any]) -> Any:

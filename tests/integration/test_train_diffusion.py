@@ -78,14 +78,14 @@ def encode(latents: Tensor, context: Tensor) -> Encoded:
 
 
 def diffusion_stage(
-    model: nn.Module, latents: Tensor, context: Tensor, *changes: str, together: int = 1
+    model: nn.Module, latents: Tensor, context: Tensor, *changes: str
 ) -> DiffusionStage:
     """Latents (N, O, C, X, Y, Z), all but the last two learned from."""
     course = Course(load_settings("tiny", DiffusionSettings, changes))
     names = [f"sub-{i}" for i in range(len(latents))]
     count, encoded = len(latents) - 2, encode(latents, context)
-    learn = [tuple(range(i, i + together)) for i in range(0, count, together)]
-    samples = LatentSamples(encoded, learn, names, course)
+    pairs = [(i, i + 1) for i in range(0, count, 2)]
+    samples = LatentSamples(encoded, range(count), pairs, names, course)
     return DiffusionStage(model, samples, course, encoded, range(count, count + 2))
 
 
@@ -177,12 +177,17 @@ def test_timesteps_cover_the_schedule_within_a_step(power: int, bounds: list[int
             assert t < 1000
 
 
-def test_heads_are_scaled_seen_from_both_sides_and_in_pairs() -> None:
+def test_heads_are_scaled_seen_from_both_sides_and_then_in_pairs() -> None:
     latents, context = torch.randn(10, 2, 1, 4, 4, 4), torch.rand(10, 2)
-    stage = diffusion_stage(Remembers(), latents, context, together=2)
+    changes = (
+        *("training.steps=2", "training.group=person"),
+        "phases=[{share: 0.5}, {share: 0.5, pairs: true}]",
+    )
+    stage = diffusion_stage(Remembers(), latents, context, *changes)
+    assert len(stage.samples(Draw(0, 0, 0, 8))["z0"]) == 1
     seen = []
     for i in range(8):  # 4 pairs, 2 orientations
-        batch = stage.samples(Draw(0, 0, i, 8))
+        batch = stage.samples(Draw(0, 1, i, 8))
         (matches,) = [
             (pair, side)
             for pair in range(4)
@@ -192,7 +197,7 @@ def test_heads_are_scaled_seen_from_both_sides_and_in_pairs() -> None:
         seen.append(matches)
         assert torch.equal(batch["context"], context[2 * matches[0] : 2 * matches[0] + 2])
         assert torch.equal(batch["noise"][0], batch["noise"][1])
-        assert stage.samples.subject(Draw(0, 0, i, 8)) == f"sub-{2 * matches[0]}"
+        assert stage.samples.subject(Draw(0, 1, i, 8)) == f"sub-{2 * matches[0]}"
     assert len(set(seen)) == 8
 
 

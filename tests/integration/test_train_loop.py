@@ -21,8 +21,9 @@ from tests.prepared import write_prepared
 from tests.toy import lively_unet
 
 
-def test_it_learns(tmp_path: Path) -> None:
-    trained = train(Line("training.steps=400"), tmp_path / "state.pt")
+@pytest.mark.parametrize("changes", [(), ("training.optimiser=muon", "training.fall=1")])
+def test_it_learns(changes: tuple[str, ...], tmp_path: Path) -> None:
+    trained = train(Line("training.steps=400", *changes), tmp_path / "state.pt")
     assert (trained.weights["weight"] - 1).abs().max() < 0.02
 
 

@@ -33,9 +33,13 @@ from tests.learning import (
 from tests.prepared import write_prepared
 
 
+@pytest.mark.parametrize("optimiser", ["adamw", "muon"])
 @pytest.mark.parametrize("stop", [0, 7, 9, 10, 59])
-def test_an_interruption_at_any_step_changes_nothing(stop: int, tmp_path: Path) -> None:
-    whole = train(Line(), tmp_path / "whole.pt")
+def test_an_interruption_at_any_step_changes_nothing(
+    stop: int, optimiser: str, tmp_path: Path
+) -> None:
+    chosen = f"training.optimiser={optimiser}"
+    whole = train(Line(chosen), tmp_path / "whole.pt")
 
     def interrupt(step: int, loss: Tensor) -> Tensor:
         if step == stop:
@@ -43,9 +47,11 @@ def test_an_interruption_at_any_step_changes_nothing(stop: int, tmp_path: Path) 
         return loss
 
     with pytest.raises(Interrupted):
-        train(Line(spoil=interrupt), tmp_path / "parts.pt")
+        train(Line(chosen, spoil=interrupt), tmp_path / "parts.pt")
     steps: list[int] = []
-    parts = train(Line(), tmp_path / "parts.pt", lambda done, total, losses: steps.append(done))
+    parts = train(
+        Line(chosen), tmp_path / "parts.pt", lambda done, total, losses: steps.append(done)
+    )
     assert steps[0] == stop // 10 * 10  # it went on from the last state
     assert same(parts.weights, whole.weights)
     assert (tmp_path / "parts.pt").read_bytes() == (tmp_path / "whole.pt").read_bytes()

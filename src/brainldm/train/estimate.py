@@ -71,7 +71,7 @@ def describe_run(
         network: on the meta device.
         inputs: of the network for one sample, likewise, in each phase.
         device_name: where it is to run.
-        count: how many samples there are to learn from.
+        count: how many heads there are to learn from.
         note: stands after the number of parameters.
     """
     training, run = course.settings.training, course.settings.run
@@ -86,7 +86,7 @@ def describe_run(
         samples = span.steps * own.batch_size
         # Backward takes twice the forward pass, and checkpointing one more.
         work += flops * (4 if run.checkpointing else 3) * samples
-        drawn += samples
+        drawn += samples * len(each[0])
         memory = max(memory, _memory(number, activations, dtype, own, run, processes))
         largest = max(largest, activations)
     peak = _peak(device, dtype)

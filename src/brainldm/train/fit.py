@@ -102,9 +102,12 @@ def fit(stage: Stage, accelerator: Accelerator, state: Path, monitor: Monitor) -
 def _learners(stage: Stage, accelerator: Accelerator) -> dict[str, Learner]:
     """All networks of a stage; the first is the model, whose weights may be averaged."""
     averages = any(span.settings.training.ema_decay for span in stage.course.spans)
+    optimiser = stage.course.settings.training.optimiser
     model = next(iter(stage.networks))
     return {
-        name: Learner.of(network, stage.gentle(name), averages and name == model, accelerator)
+        name: Learner.of(
+            network, optimiser, stage.gentle(name), averages and name == model, accelerator
+        )
         for name, network in stage.networks.items()
     }
 

@@ -21,7 +21,8 @@ class LatentSamples(Samples):
 
     Args:
         encoded: all heads.
-        learn: numbers of the heads to learn from; those that share noise and timestep together.
+        learn: numbers of the heads to learn from.
+        pairs: of them, where the settings ask for pairs.
         names: of all heads, for messages.
         course: settings of the stage.
     """
@@ -29,11 +30,13 @@ class LatentSamples(Samples):
     def __init__(
         self,
         encoded: Encoded,
-        learn: Sequence[tuple[int, ...]],
+        learn: Sequence[int],
+        pairs: Sequence[tuple[int, ...]],
         names: Sequence[str],
         course: Course[DiffusionSettings],
     ) -> None:
-        self.encoded, self.learn, self.names, self.course = encoded, learn, names, course
+        self.encoded, self.names, self.course = encoded, names, course
+        self.alone, self.pairs = [(head,) for head in learn], pairs
 
     def __call__(self, draw: Draw) -> Sample:
         """`z0`, `noise` (G, C, X, Y, Z), `t` (G,) and `context` (G, V) of G heads together."""
@@ -62,6 +65,7 @@ class LatentSamples(Samples):
 
     def _which(self, draw: Draw) -> tuple[tuple[int, ...], int]:
         """Heads, and the orientation of them."""
+        together = self.pairs if self.course.at(draw.step).settings.pairs else self.alone
         orientations = self.encoded.latents.orientations
-        orientation, place = divmod(draw.index(len(self.learn) * orientations), len(self.learn))
-        return self.learn[place], orientation
+        orientation, place = divmod(draw.index(len(together) * orientations), len(together))
+        return together[place], orientation

@@ -11,8 +11,10 @@ from torch import Tensor, nn
 from torch.distributed.checkpoint.state_dict import StateDictOptions, get_model_state_dict
 from torch.distributed.fsdp import FSDPModule
 from torch.distributed.tensor import DTensor
+from torch.optim import AdamW
 
-from brainldm.train.loop_settings import Training
+from brainldm.train.loop_settings import Optimiser, Training
+from brainldm.train.muon import Muon
 
 if TYPE_CHECKING:
     from accelerate import Accelerator
@@ -45,14 +47,16 @@ class Learner:
     def of(
         cls,
         network: nn.Module,
+        optimiser: Optimiser,
         gentle: Iterable[nn.Parameter],
         averages: bool,
         accelerator: Accelerator,
     ) -> Self:
-        """Wrap a network, with AdamW (Loshchilov and Hutter 2017, 1711.05101).
+        """Wrap a network, with AdamW (Loshchilov and Hutter 2017, 1711.05101) or Muon.
 
         Args:
             network: whose parameters learn that have a gradient.
+            optimiser: which of the two.
             gentle: those that learn at a tenth of the rate.
             averages: keep an average of the weights.
             accelerator: wraps them.
@@ -64,8 +68,8 @@ class Learner:
             {"params": [p for p in learning if id(p) in slow], "pace": GENTLE},
         ]
         groups = [group for group in groups if group["params"]]
-        optimiser = torch.optim.AdamW(groups, lr=0.0, fused=True)
-        prepared, wrapped = accelerator.prepare(network, optimiser)
+        made = Muon(groups, lr=0.0) if optimiser == "muon" else AdamW(groups, lr=0.0, fused=True)
+        prepared, wrapped = accelerator.prepare(network, made)
         return cls(prepared, wrapped, averages)
 
     def prepare(self, rate: float, training: Training) -> None:

@@ -15,6 +15,7 @@ Weight = Annotated[float, Field(ge=0)]
 Fraction = Annotated[float, Field(ge=0, le=1)]
 Part = Annotated[float, Field(ge=0, lt=1)]
 Shape = tuple[Positive, Positive, Positive]
+Optimiser = Literal["adamw", "muon"]
 
 
 class Settings(BaseModel):
@@ -26,8 +27,11 @@ class Settings(BaseModel):
 class Training(Settings):
     """How long and how fast; all of it decides what the weights become."""
 
-    steps: Positive = Field(description="steps of the optimiser (AdamW)")
+    steps: Positive = Field(description="steps of the optimiser")
     batch_size: Positive = Field(default=1, description="samples a step, of all processes together")
+    optimiser: Optimiser = Field(
+        default="adamw", description="adamw, or muon: weights of layers take orthogonal steps"
+    )
     learning_rate: Rate = Field(description="highest learning rate")
     warmup: Count = Field(
         default=0, description="steps over which the rate rises at the start of a phase"
@@ -85,7 +89,7 @@ class StageSettings(Settings):
 
     fixed: ClassVar[tuple[str, ...]] = (
         *("network", "phases", "run"),
-        *(f"training.{name}" for name in ("steps", "seed", "precision")),
+        *(f"training.{name}" for name in ("steps", "optimiser", "seed", "precision")),
     )
     """What holds for a whole run."""
 

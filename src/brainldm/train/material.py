@@ -16,6 +16,7 @@ from brainldm.train.estimate import check_preset
 from brainldm.train.first_stage import Description, describe_first_stage
 from brainldm.train.groups import groups_of, held_out, pairs
 from brainldm.train.model import check_guidance, check_voxels, model_config
+from brainldm.train.phases import Course
 from brainldm.train.settings import DiffusionSettings
 
 
@@ -96,8 +97,12 @@ class Material:
         latent = LatentConfig(shape=self.config.latent.shape, scale=scale)
         return replace(self, config=self.config.model_copy(update={"latent": latent}))
 
-    def together(self, learn: Sequence[int]) -> list[tuple[int, ...]]:
-        """The heads to learn from: each alone, or pairs of a group."""
-        if not self.settings.pairs:
-            return [(head,) for head in learn]
+    def pairs(self, learn: Sequence[int]) -> list[tuple[int, ...]]:
+        """Of the heads to learn from, where any phase asks for pairs.
+
+        Raises:
+            UsageError: nobody belongs together.
+        """
+        if not any(span.settings.pairs for span in Course(self.settings).spans):
+            return []
         return pairs(learn, groups_of(self.heads, self.settings.training.group))

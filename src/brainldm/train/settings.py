@@ -159,7 +159,7 @@ class DiffusionSettings(_HeadStage):
 
     fixed = (
         *_HeadStage.fixed,
-        *("schedule", "flip", "pairs", "explained_weight", "ranges", "about"),
+        *("schedule", "flip", "explained_weight", "ranges", "about"),
     )
 
     network: UNetSection = Field(description="the U-Net's architecture")

@@ -136,8 +136,7 @@ class TrainDiffusion:
         )
         lack = len(material.covariates.left_out)
         note = f"\nConditions: {names}; {lack} subjects lack one"
-        together = 2 if settings.pairs else 1
-        count = len(material.covariates.index) * (2 if settings.flip else 1) // together
+        count = len(material.covariates.index) * (2 if settings.flip else 1)
         return describe(material.heads, course, network, inputs, self.device, count, note)
 
     def _gather(self) -> Material:
@@ -205,7 +204,7 @@ class TrainDiffusion:
         names = [f"sub-{subject}" for subject in material.heads.subjects]
         return DiffusionStage(
             self._network(material, models),
-            LatentSamples(encoded, material.together(learn), names, course),
+            LatentSamples(encoded, learn, material.pairs(learn), names, course),
             course,
             encoded,
             others,
@@ -239,14 +238,15 @@ def _meta(
     material: Material,
 ) -> tuple[Course[DiffusionSettings], DiffusionUNet, list[tuple[Tensor, ...]]]:
     """The settings, the network and its inputs in each phase, without memory."""
-    unet, together = material.config.unet, 2 if material.settings.pairs else 1
+    unet, course = material.config.unet, Course(material.settings)
+    inputs: list[tuple[Tensor, ...]] = []
     with torch.device("meta"):
         network = DiffusionUNet(unet)
-        z = torch.empty(together, unet.in_channels, *material.config.latent.shape[1:])
-        token = torch.empty(together, 1, unet.context_dim)
-        inputs = (z, torch.empty(together), token)
-    course = Course(material.settings)
-    return course, network, [inputs] * len(course.spans)
+        for span in course.spans:
+            heads = 2 if span.settings.pairs else 1
+            z = torch.empty(heads, unet.in_channels, *material.config.latent.shape[1:])
+            inputs.append((z, torch.empty(heads), torch.empty(heads, 1, unet.context_dim)))
+    return course, network, inputs
 
 
 @dataclass(frozen=True)
