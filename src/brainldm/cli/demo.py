@@ -9,7 +9,7 @@ from typing import Annotated, ClassVar
 import typer
 
 from brainldm.cli.command import add
-from brainldm.cli.options import ComputingOptions, LabelMaps, ModelName, Segmenter, names
+from brainldm.cli.options import ComputingOptions, ModelName, Segmenter, names
 
 
 @dataclass(frozen=True, kw_only=True)
@@ -23,8 +23,10 @@ class Figures(ComputingOptions):
         "brainldm demo figures --label-maps label-maps --only training_seg_02,training_seg_19",
     )
 
+    label_maps: Annotated[
+        Path, typer.Option(metavar="DIR", help="Folder of label maps to take anatomies from.")
+    ]
     model: ModelName = "demo"
-    label_maps: LabelMaps = None
     only: Annotated[
         str,
         typer.Option(metavar="NAMES", help="Names of those that the model has not learned from."),
