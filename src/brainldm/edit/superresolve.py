@@ -31,6 +31,7 @@ from brainldm.sampling.solvers import DDIM, Estimate
 from brainldm.unires.conjugate import conjugate_gradients
 from brainldm.unires.profile import NEARLY
 from brainldm.unires.projection import Projection
+from brainldm.unires.scan import Scan
 from brainldm.workers import Progress
 
 SKIPPED = 1 / 3
@@ -72,7 +73,9 @@ class Measurement:
             UsageError: the scan is as fine as the grid, and sees nearly all of it.
             DataError: it does not touch the grid.
         """
-        scan, grid = original.volume, image.grid
+        grid = image.grid
+        # No image on the grid agrees with what is finer.
+        scan = Scan(original.volume.array, original.volume.grid).paired(min(grid.spacing))
         projection = Projection.of(scan.grid, grid, original.motion)
         low, high = scaled_from(image)
         # No image in [0, 1] agrees with what is brighter: the scale ends at a percentile.
