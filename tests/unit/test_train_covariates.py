@@ -202,9 +202,10 @@ def test_a_range_may_be_given_in_place_of_the_datas() -> None:
     age, score = read.variables
     assert (age.low, age.high, score.low, score.high) == (30, 130, 0, 5)
     assert read.context[:, 0].tolist() == pytest.approx([0.1, 0.33])
+    assert read_covariates(heads, ["age"], (KNOWN,), {"age": (44, 82)}).variables == (KNOWN,)
     for conditions, ranges, known, message in (
-        (["age"], {"score": (0, 9)}, (), "ranges has score: expected conditions .* among age"),
-        (["age"], {"age": (0, 9)}, (KNOWN,), "ranges has age: expected conditions"),
+        (["age"], {"score": (0, 9)}, (), "ranges has score: expected conditions, age"),
+        (["age"], {"age": (0, 9)}, (KNOWN,), "ranges.age is 0 to 9, and the model .* 44 to 82"),
         (["age"], {"age": (90, 30)}, (), "ranges.age is 90 to 30: expected a low and a high"),
         (["sex"], {"sex": (0, 1)}, (), "ranges has sex, which has labels: F, M"),
     ):

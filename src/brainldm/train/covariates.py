@@ -100,11 +100,14 @@ def read_covariates(
             f"{', '.join(names)}. Choose other conditions with --condition."
         )
     ranges = ranges or {}
-    if misplaced := sorted(set(ranges) - (set(names) - set(earlier))):
-        raise UsageError(
-            f"ranges has {misplaced[0]}: expected conditions that do not have a range of the model "
-            f"to start from, among {', '.join(names)}."
-        )
+    for name, ends in ranges.items():
+        if name not in names:
+            raise UsageError(f"ranges has {name}: expected conditions, {', '.join(names)}.")
+        if name in earlier and tuple(ends) != (earlier[name].low, earlier[name].high):
+            raise UsageError(
+                f"ranges.{name} is {ends[0]:g} to {ends[1]:g}, and the model to start from has "
+                f"{earlier[name].low:g} to {earlier[name].high:g}: expected the same, or none."
+            )
     variables = tuple(
         _agree(data, earlier[name], unit)
         if name in earlier
