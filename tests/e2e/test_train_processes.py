@@ -28,8 +28,8 @@ def command(processes: int, *arguments: object, fsdp: bool = False) -> list[str]
     return [sys.executable, *launcher, *map(str, train)]
 
 
-def train(processes: int, *arguments: object, fsdp: bool = False) -> None:
-    done = subprocess.run(
+def run(processes: int, *arguments: object, fsdp: bool = False) -> subprocess.CompletedProcess[str]:
+    return subprocess.run(
         command(processes, *arguments, fsdp=fsdp),
         env={**ENVIRONMENT, **(FSDP if fsdp else {})},
         capture_output=True,
@@ -37,6 +37,10 @@ def train(processes: int, *arguments: object, fsdp: bool = False) -> None:
         timeout=300,
         check=False,
     )
+
+
+def train(processes: int, *arguments: object, fsdp: bool = False) -> None:
+    done = run(processes, *arguments, fsdp=fsdp)
     assert done.returncode == 0, done.stderr
 
 
@@ -67,6 +71,18 @@ def test_two_processes_train_what_one_does(data: Path, tmp_path: Path) -> None:
         one, *others = (tmp_path / f"{stage[0]} {run}" / weights for run in runs)
         for other in others:
             assert difference(one, other) < 1e-5, other
+
+
+def test_muon_is_refused_where_weights_are_shared(data: Path, tmp_path: Path) -> None:
+    arguments = ("autoencoder", "--data", data, "--set", "training.optimiser=muon", "--out")
+    train(2, *arguments, tmp_path / "whole")
+    train(1, *arguments, tmp_path / "one")
+    weights = "autoencoder.safetensors"
+    assert difference(tmp_path / "one" / weights, tmp_path / "whole" / weights) < 1e-5
+    done = run(2, *arguments, tmp_path / "shared", fsdp=True)
+    assert done.returncode != 0
+    assert "needs whole matrices" in done.stderr
+    assert not (tmp_path / "shared" / weights).exists()
 
 
 def test_one_process_goes_on_where_two_were_killed(data: Path, tmp_path: Path) -> None:

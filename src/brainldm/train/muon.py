@@ -38,17 +38,17 @@ class Muon(torch.optim.AdamW):
         for group in self.param_groups:
             for weight in group["params"]:
                 if weight.ndim > 1 and weight.grad is not None:
-                    self._turn(weight, group["lr"], group["weight_decay"])
+                    self._turn(weight, weight.grad, group["lr"], group["weight_decay"])
                     weight.grad = None  # AdamW leaves it alone
         super().step()
 
-    def _turn(self, weight: nn.Parameter, rate: float, decay: float) -> None:
+    def _turn(self, weight: nn.Parameter, gradient: Tensor, rate: float, decay: float) -> None:
         state = self.state[weight]
         if not state:
             state["step"] = torch.zeros(())  # AdamW looks for it when it reads a state
             state["momentum"] = torch.zeros_like(weight)
-        state["momentum"].lerp_(weight.grad, 1 - MOMENTUM)
-        ahead = weight.grad.lerp(state["momentum"], MOMENTUM).flatten(1)  # Nesterov's
+        state["momentum"].lerp_(gradient, 1 - MOMENTUM)
+        ahead = gradient.lerp(state["momentum"], MOMENTUM).flatten(1)  # Nesterov's
         step = orthogonal(ahead) * (RMS * max(ahead.shape) ** 0.5)
         weight.mul_(1 - rate * decay).sub_(step.view_as(weight), alpha=rate)
 
@@ -73,5 +73,5 @@ def orthogonal(matrix: Float[Tensor, "m n"]) -> Float[Tensor, "m n"]:
     for _ in range(ROUNDS):
         factor = a * one + (b * one + c * gram) @ gram
         whole, gram = factor @ whole, factor @ gram @ factor
-    y = whole @ x
+    y: Tensor = whole @ x
     return y if wide is matrix else y.T
