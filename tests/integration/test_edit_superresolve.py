@@ -72,6 +72,16 @@ def test_what_a_part_of_a_head_does_not_show_is_not_changed(model: BrainLDM) -> 
     assert float(change[:, :, 22:].abs().max()) == 0
 
 
+def test_voxels_that_are_finer_than_the_grid_are_averaged(model: BrainLDM) -> None:
+    scan = thick(head(model))
+    fine = scan.affine @ np.diag([0.5, 0.5, 1, 1])
+    fine[:3, 3] = (scan.affine @ [-0.25, -0.25, 0, 1])[:3]
+    twice = Volume(scan.array.repeat(2, 0).repeat(2, 1), fine, scaled=True)
+    once, found = measured(scan, model), measured(twice, model)
+    assert found.projection.image.equals(once.projection.image)
+    assert float((found.seen - once.seen).abs().max()) < 1e-6
+
+
 def test_what_agrees_with_one_head_alone_ends_there() -> None:
     schedule = Schedule.scaled_linear()
     z0 = torch.full((1, 1, 4, 4, 4), 0.3)

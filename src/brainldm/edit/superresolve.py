@@ -40,7 +40,7 @@ MOSTLY = 0.9
 """Of the grid, that a scan must see for that; one that is fine as well is refused."""
 DAMPING, ITERATIONS = 0.3, 20
 """What a change costs, over what a disagreement does; and of the search for the smallest. With
-thick slices that are finer than the grid in their plane, no image agrees: 0.01 made speckles."""
+slices that are a little finer than the grid in their plane, no image agrees: 0.01 makes stripes."""
 ROUNDS = 5
 """Of agreeing and clipping by turns; what is clipped then hardly disagrees."""
 WITHIN = 0.99
