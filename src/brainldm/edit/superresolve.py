@@ -73,13 +73,13 @@ class Measurement:
             UsageError: the scan is as fine as the grid, and sees nearly all of it.
             DataError: it does not touch the grid.
         """
-        grid = image.grid
+        scan, grid = original.volume, image.grid
         # No image on the grid agrees with what is finer.
-        scan = Scan(original.volume.array, original.volume.grid).paired(min(grid.spacing))
-        projection = Projection.of(scan.grid, grid, original.motion)
+        paired = Scan(scan.array, scan.grid).paired(min(grid.spacing))
+        projection = Projection.of(paired.grid, grid, original.motion)
         low, high = scaled_from(image)
         # No image in [0, 1] agrees with what is brighter: the scale ends at a percentile.
-        seen = torch.from_numpy((scan.array - low) / (high - low)).float().clamp(0, 1)
+        seen = torch.from_numpy((paired.array - low) / (high - low)).float().clamp(0, 1)
         counts = (projection(torch.ones(grid.shape)) > WITHIN).float()
         found = cls(projection, seen, counts)
         if max(scan.grid.spacing) <= NEARLY * max(grid.spacing) and found.share > MOSTLY:

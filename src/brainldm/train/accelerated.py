@@ -24,21 +24,21 @@ def accelerated(
     """Accelerate for one run; torchrun, Slurm or `accelerate launch` say how many processes.
 
     Args:
-        training: its precision is used.
+        training: its precision is used, and its optimiser looked at.
         device: "auto", "cpu" or "cuda".
         tracker: "tensorboard", "wandb" or another of Accelerate's; "none" or None for none.
         folder: where the tracker writes, once `init_trackers` is called.
 
     Raises:
-        UsageError: a device that is not there, a precision that it lacks, or a tracker that
-            Accelerate cannot start.
+        UsageError: a device that is not there, a precision that it lacks, a tracker that
+            Accelerate cannot start, or Muon where processes share the weights.
         MissingExtraError: Accelerate or TensorBoard is not installed.
     """
     require("train", "Training", "accelerate")
     from accelerate import Accelerator
     from accelerate.state import AcceleratorState
     from accelerate.tracking import LOGGER_TYPE_TO_CLASS, get_available_trackers
-    from accelerate.utils import ProjectConfiguration
+    from accelerate.utils import DistributedType, ProjectConfiguration
 
     place = pick_device(device)
     dtype = pick_dtype(training.precision, place)
@@ -66,6 +66,11 @@ def accelerated(
             "run.tracker and training.precision."
         ) from error
     try:
+        if training.optimiser == "muon" and accelerator.distributed_type is DistributedType.FSDP:
+            raise UsageError(
+                "training.optimiser is muon, which needs whole matrices, and processes share the "
+                "weights (FSDP): expected adamw, or processes that each have all weights."
+            )
         yield accelerator
     finally:
         accelerator.end_training()

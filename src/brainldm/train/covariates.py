@@ -103,7 +103,7 @@ def read_covariates(
     for name, ends in ranges.items():
         if name not in names:
             raise UsageError(f"ranges has {name}: expected conditions, {', '.join(names)}.")
-        if name in earlier and tuple(ends) != (earlier[name].low, earlier[name].high):
+        if name in earlier and ends != (earlier[name].low, earlier[name].high):
             raise UsageError(
                 f"ranges.{name} is {ends[0]:g} to {ends[1]:g}, and the model to start from has "
                 f"{earlier[name].low:g} to {earlier[name].high:g}: expected the same, or none."

@@ -13,7 +13,6 @@ from torch.distributed.fsdp import FSDPModule
 from torch.distributed.tensor import DTensor
 from torch.optim import AdamW
 
-from brainldm.errors import UsageError
 from brainldm.train.loop_settings import Optimiser, Training
 from brainldm.train.muon import Muon
 
@@ -61,9 +60,6 @@ class Learner:
             gentle: those that learn at a tenth of the rate.
             averages: keep an average of the weights.
             accelerator: wraps them.
-
-        Raises:
-            UsageError: Muon where processes share the weights.
         """
         slow = {id(p) for p in gentle}
         learning = [p for p in network.parameters() if p.requires_grad]
@@ -74,11 +70,6 @@ class Learner:
         groups = [group for group in groups if group["params"]]
         made = Muon(groups, lr=0.0) if optimiser == "muon" else AdamW(groups, lr=0.0, fused=True)
         prepared, wrapped = accelerator.prepare(network, made)
-        if optimiser == "muon" and any(isinstance(p, DTensor) for p in prepared.parameters()):
-            raise UsageError(
-                "training.optimiser is muon, which needs whole matrices, and processes share the "
-                "weights (FSDP): expected adamw, or processes that each have all weights."
-            )
         return cls(prepared, wrapped, averages)
 
     def prepare(self, rate: float, training: Training) -> None:
