@@ -117,7 +117,7 @@ class ConditionRanges:
             if variable.name not in given:
                 value = _draw(variable, seed, index)
                 drawn[variable.name] = (
-                    _normalise(variable, value)
+                    variable.normalise(value)
                     if conditions.normalised and not isinstance(value, str)
                     else value
                 )
@@ -222,7 +222,7 @@ class ConditionRanges:
         if not math.isfinite(number):
             expected = f"expected a finite number, {_expected(variable)}"
             raise UsageError(f"{variable.name} is {number}: {expected}.")
-        context = number if conditions.normalised else _normalise(variable, number)
+        context = number if conditions.normalised else variable.normalise(number)
         if not (extrapolate or 0 <= context <= 1):
             raise UsageError(
                 f"{variable.name} is {_in_both_units(variable, context)}, outside what this model "
@@ -241,16 +241,8 @@ def _expected(variable: Variable) -> str:
 
 
 def _in_both_units(variable: Variable, context: float) -> str:
-    unit = f"{_denormalise(variable, context):.6g} {variable.unit}".rstrip()
+    unit = f"{variable.denormalise(context):.6g} {variable.unit}".rstrip()
     return f"{unit} ({context:.4g} normalised)"
-
-
-def _normalise(variable: Variable, value: float) -> float:
-    return (value - variable.low) / (variable.high - variable.low)
-
-
-def _denormalise(variable: Variable, context: float) -> float:
-    return variable.low + context * (variable.high - variable.low)
 
 
 def _in_units(variable: Variable, context: Sequence[float]) -> str | float:
@@ -262,7 +254,7 @@ def _in_units(variable: Variable, context: Sequence[float]) -> str | float:
         return (variable.labels or ())[int(np.argmax(context))]
     if variable.labels and context[0] in (0, 1):
         return variable.labels[int(context[0])]
-    return _denormalise(variable, context[0])
+    return variable.denormalise(context[0])
 
 
 def _draw(variable: Variable, seed: int, index: int) -> str | float:
@@ -286,7 +278,7 @@ def quantile(variable: Variable, uniform: float) -> str | float:
         place = min(int(np.searchsorted(below, uniform, side="right")), len(below) - 1)
         return (variable.labels or ())[place]
     if distribution.kind == "uniform":
-        return _denormalise(variable, uniform)
+        return variable.denormalise(uniform)
     if distribution.kind == "normal":
         return _truncated(distribution.mean, distribution.sd, variable.low, variable.high, uniform)
     low, high = math.log(variable.low), math.log(variable.high)

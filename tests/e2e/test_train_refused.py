@@ -69,6 +69,7 @@ def test_what_cannot_be_trained_is_refused(runs: Runs, cli: Cli, tmp_path: Path)
     refused(cli(*trained, "--from", runs.second, "--lora", "0"), "--lora is 0")
     refused(cli(*trained, "--from", runs.second, "--condition", "score:kg"), "score is in kg")
     assert cli(*trained, "--lora", "two").code == 2
+    refused(cli(*trained, "--set", "run.segmenter=antz"), "'antz': expected network, ants")
     refused(cli(*trained, "--set", "pairs=true"), "diffusion: ", "pairs needs training.group")
     refused(cli(*trained, "--set", "training.group=height"), "height, which is no column of")
     alone = ("--set", "training.group=score", "--set", "pairs=true")

@@ -2,11 +2,19 @@
 
 from __future__ import annotations
 
+from collections.abc import Mapping
+from typing import ClassVar
+
+import numpy as np
 import pytest
 import torch
 from torch import Tensor
 
-from brainldm.train.fidelity import LAMBDAS, ConditionReader
+from brainldm.errors import DataError
+from brainldm.image.volume import Volume
+from brainldm.segment.measures import VOLUMES, Measures
+from brainldm.train.fidelity import LAMBDAS, ConditionReader, volume_figures
+from tests.toy import toy_config
 
 
 def heads(count: int, seed: int) -> tuple[Tensor, Tensor]:
@@ -72,3 +80,51 @@ def test_conditions_all_alike_are_no_error() -> None:
     same = torch.full((6, 1), 0.5)
     figures = dict(ConditionReader(latents, same).figures(["size"], same, latents))
     assert figures["conditions/size: r, samples"] == 0
+
+
+class FirstVoxels:
+    """A segmenter that reads ventricles and brain in litres off two voxels."""
+
+    identity = "first voxels"
+    errors: ClassVar[Mapping[str, float]] = {"brain_volume_ml": 12.5}
+
+    def measure(self, volume: Volume) -> Measures:
+        """Unless the first voxel is 0."""
+        ventricles, brain = (1000 * float(x) for x in volume.array.ravel()[:2])
+        if not ventricles:
+            raise DataError("no head")
+        return Measures(ventricles, brain)
+
+
+def image(*litres: float) -> Volume:
+    array = np.zeros((2, 2, 2), np.float32)
+    array.ravel()[: len(litres)] = litres
+    return Volume(array, np.eye(4), scaled=True)
+
+
+def test_volumes_asked_for_are_found_in_images_but_for_those_that_are_no_head() -> None:
+    config = toy_config()
+    names = [variable.name for variable in config.conditions]
+    columns = [names.index(name) for name in VOLUMES]
+    context = torch.rand(5, 4, generator=torch.Generator().manual_seed(0))
+    asked = [[config.conditions[c].denormalise(float(row[c])) for c in columns] for row in context]
+    images = [image(v / 1000, b / 2000 + 0.1) for v, b in asked[:4]]
+    figures = volume_figures(config, context, [*images, image()], FirstVoxels())
+    assert figures["volumes/samples without a measure"] == 1
+    assert figures["volumes/ventricular_volume_ml: slope"] == pytest.approx(1, abs=1e-4)
+    assert figures["volumes/ventricular_volume_ml: mean absolute difference (mL)"] < 1e-3
+    assert figures["volumes/brain_volume_ml: r"] == pytest.approx(1, abs=1e-4)
+    assert figures["volumes/brain_volume_ml: slope"] == pytest.approx(0.5, abs=1e-3)
+    off = np.mean([abs(100 - b / 2) for _, b in asked[:4]])
+    found = figures["volumes/brain_volume_ml: mean absolute difference (mL)"]
+    assert found == pytest.approx(off, rel=1e-4)
+    assert figures["volumes/brain_volume_ml: of the segmenter itself (mL)"] == 12.5
+    assert "volumes/ventricular_volume_ml: of the segmenter itself (mL)" not in figures
+
+
+def test_where_no_image_is_a_head_or_no_condition_a_volume_no_agreement_is_claimed() -> None:
+    context = torch.rand(2, 4, generator=torch.Generator().manual_seed(0))
+    none = volume_figures(toy_config(), context, [image(), image()], FirstVoxels())
+    assert none == {"volumes/samples without a measure": 2}
+    others = tuple(v for v in toy_config().conditions if not v.name.endswith("_ml"))
+    assert volume_figures(toy_config(others), context, iter(()), FirstVoxels()) == {}

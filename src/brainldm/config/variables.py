@@ -79,6 +79,14 @@ class Variable(Config):
             return (self.name,)
         return tuple(f"{self.name}={label}" for label in self.labels)
 
+    def normalise(self, value: float) -> float:
+        """What the network sees of a value in the unit."""
+        return (value - self.low) / (self.high - self.low)
+
+    def denormalise(self, context: float) -> float:
+        """The value in the unit that the network sees as a number."""
+        return self.low + context * (self.high - self.low)
+
     @model_validator(mode="after")
     def _check(self) -> Self:
         if not self.low < self.high:

@@ -31,6 +31,7 @@ from brainldm.pipeline.brain import BrainLDM
 from brainldm.register.kept import load_template
 from brainldm.register.reference import Reference
 from brainldm.segment.network import Network
+from brainldm.segment.segmenter import measured
 from brainldm.simulate.heads import Heads
 
 HELD_OUT = range(100_000, 100_030)
@@ -168,14 +169,8 @@ def _volumes(people: Sequence[Conditions]) -> NDArray[np.float64]:
 
 
 def _measure(network: Network, volumes: Sequence[Volume]) -> NDArray[np.float64]:
-    """Both volumes of each in mL, (N, 2); NaN where the network says not to trust them."""
-    rows = []
-    for volume in volumes:
-        try:
-            rows.append(network.measure(volume).volumes)
-        except DataError:
-            rows.append((np.nan, np.nan))
-    return np.array(rows)
+    """Both volumes of each in mL, (N, 2)."""
+    return np.array([measured(network, volume) for volume in volumes])
 
 
 def agreements(

@@ -28,7 +28,7 @@ from brainldm.files import write_together
 from brainldm.image.grid import Grid
 from brainldm.image.reading import image_sha256
 from brainldm.image.volume import Volume
-from brainldm.segment.segmenter import Segmenter
+from brainldm.segment.segmenter import Segmenter, measured
 
 EMBEDDING_MM = 4.0
 """Voxels of the embedding in which copies are looked for."""
@@ -120,15 +120,8 @@ def _look(volume: Volume, how: Measuring) -> dict[str, Any]:
         "features": how.extractor.features(torch.from_numpy(volume.array)).numpy(),
         "embedding": embedding(volume),
         "histogram": histogram(volume.array),
-        "volumes": np.array(_volumes(volume, how.segmenter) if how.segmenter else ()),
+        "volumes": np.array(measured(how.segmenter, volume) if how.segmenter else ()),
     }
-
-
-def _volumes(volume: Volume, segmenter: Segmenter) -> tuple[float, float]:
-    try:
-        return segmenter.measure(volume).volumes
-    except DataError:
-        return float("nan"), float("nan")
 
 
 def _settings(how: Measuring) -> dict[str, str]:

@@ -2,12 +2,13 @@
 
 from __future__ import annotations
 
+import math
 import os
 from collections.abc import Mapping
 from pathlib import Path
 from typing import Protocol
 
-from brainldm.errors import UsageError, require
+from brainldm.errors import DataError, UsageError, require
 from brainldm.image.volume import Volume
 from brainldm.segment.ants import Ants
 from brainldm.segment.measures import Measures
@@ -49,6 +50,14 @@ def segmenter(kind: str) -> Segmenter | None:
     if kind == "ants":
         return Ants()
     return None
+
+
+def measured(segmenter: Segmenter, volume: Volume) -> tuple[float, float]:
+    """`Measures.volumes` in mL; NaN where the segmenter says not to trust them."""
+    try:
+        return segmenter.measure(volume).volumes
+    except DataError:
+        return math.nan, math.nan
 
 
 def network_of(kind: str) -> Network:

@@ -236,9 +236,7 @@ def _labels(
 
 def _scaled(data: PreparedData, variable: Variable, index: Sequence[int]) -> list[list[float]]:
     if not variable.labels:
-        width = variable.high - variable.low
-        numbers = (_number(data, variable.name, i) for i in index)
-        return [[(number - variable.low) / width for number in numbers]]
+        return [[variable.normalise(_number(data, variable.name, i)) for i in index]]
     cells = [str(data.columns[variable.name][i]) for i in index]
     for i, cell in zip(index, cells, strict=True):
         if cell not in variable.labels:

@@ -1,15 +1,20 @@
-"""Whether samples follow their conditions, read off their latents."""
+"""Whether samples follow their conditions: read off their latents, and measured in images."""
 
 from __future__ import annotations
 
-from collections.abc import Iterator, Sequence
+from collections.abc import Iterable, Iterator, Sequence
 
+import numpy as np
 import torch
 from jaxtyping import Float
 from torch import Tensor
 
+from brainldm.config import ModelConfig
+from brainldm.image.volume import Volume
 from brainldm.metrics.agreement import agreement
 from brainldm.metrics.ridge import ridge
+from brainldm.segment.measures import VOLUMES
+from brainldm.segment.segmenter import Segmenter, measured
 
 LAMBDAS = torch.logspace(-4, 2, 13, dtype=torch.float64)
 """Strengths of the ridge penalty to choose from, in units of the mean variance of a head."""
@@ -67,3 +72,39 @@ class ConditionReader:
                 agree = agreement(truth[:, i].cpu(), found[:, i].cpu())
                 yield f"conditions/{name}: r, {which}", agree.r
                 yield f"conditions/{name}: slope, {which}", agree.slope
+
+
+def volume_figures(
+    config: ModelConfig,
+    context: Float[Tensor, "s v"],
+    images: Iterable[Volume],
+    segmenter: Segmenter,
+) -> dict[str, float]:
+    """How the volumes that were asked for are found again in samples, in mL.
+
+    Args:
+        config: of the model.
+        context: what was asked for.
+        images: the samples; they are not looked at where no condition is a volume.
+        segmenter: measures them.
+
+    Returns:
+        Pearson's r, slope and mean absolute difference of each volume, beside the segmenter's own
+        on held-out heads, and how many samples it does not trust its measures of.
+    """
+    columns = [name for variable in config.conditions for name in variable.columns]
+    volumes = [variable for variable in config.conditions if variable.name in VOLUMES]
+    if not volumes:
+        return {}
+    found = np.array([measured(segmenter, image) for image in images])
+    there = np.isfinite(found[:, 0])
+    figures = {"volumes/samples without a measure": float((~there).sum())}
+    for variable in volumes if there.any() else ():
+        name = f"volumes/{variable.name}"
+        asked = variable.denormalise(context[:, columns.index(variable.name)].numpy()[there])
+        agree = agreement(asked, found[there, VOLUMES.index(variable.name)])
+        figures |= {f"{name}: r": agree.r, f"{name}: slope": agree.slope}
+        figures[f"{name}: mean absolute difference (mL)"] = agree.absolute
+        if variable.name in segmenter.errors:
+            figures[f"{name}: of the segmenter itself (mL)"] = segmenter.errors[variable.name]
+    return figures

@@ -73,6 +73,10 @@ class Running(Settings):
         default=16, description="heads that stage 2 generates in a validation"
     )
     sample_steps: Positive = Field(default=16, description="denoising steps for these")
+    segmenter: str = Field(
+        default="network",
+        description="measures them, where volumes are conditions: network, none, or a folder",
+    )
     voxel_mm: Rate | None = Field(
         default=None, description="size of the voxels that the settings are for; null: any"
     )

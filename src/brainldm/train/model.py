@@ -15,6 +15,7 @@ from brainldm.dataset.prepared import PreparedData
 from brainldm.errors import UsageError
 from brainldm.models.sizes import check_sides
 from brainldm.models.unet import DiffusionUNet
+from brainldm.segment.segmenter import segmenter
 from brainldm.train.checkpointing import checkpoint_blocks
 from brainldm.train.covariates import Covariates
 from brainldm.train.diffusion import Teacher, learn_all_but_idle
@@ -218,7 +219,9 @@ def new_sampler(
     asked = encoded.context[_some(learn, settings.run.samples)]
     z0 = torch.stack([encoded.z0(head) for head in read_from])
     reader = ConditionReader(z0, encoded.context[read_from])
-    return Sampler(config, first.network, asked, settings.run.sample_steps, reader)
+    run = settings.run
+    measures = segmenter(run.segmenter)
+    return Sampler(config, first.network, asked, run.sample_steps, reader, measures)
 
 
 def _some(indices: Sequence[int], count: int) -> list[int]:

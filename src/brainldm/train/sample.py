@@ -1,4 +1,7 @@
-"""Samples of a model in training: a picture, and whether they follow their conditions."""
+"""Samples of a model in training: a picture, and whether they follow their conditions.
+
+All conditions are read off latents; those that are volumes are measured in images as well.
+"""
 
 from __future__ import annotations
 
@@ -9,13 +12,15 @@ from torch import Tensor, nn
 
 from brainldm.config import ModelConfig
 from brainldm.image.slices import draw_slices
+from brainldm.image.volume import Volume
 from brainldm.models.autoencoder import AutoencoderKL
 from brainldm.models.unet import with_context
 from brainldm.sampling.loop import sample
 from brainldm.sampling.noise import NoiseSource
 from brainldm.sampling.schedules import Schedule
 from brainldm.sampling.solvers import DEFAULT_SAMPLER, pick_solver
-from brainldm.train.fidelity import ConditionReader
+from brainldm.segment.segmenter import Segmenter
+from brainldm.train.fidelity import ConditionReader, volume_figures
 from brainldm.train.stage import Findings
 
 BATCH = 4
@@ -31,6 +36,7 @@ class Sampler:
         context: the conditions of the heads, (S, V).
         steps: of denoising.
         reader: of conditions.
+        segmenter: measures volumes; None measures none.
     """
 
     def __init__(
@@ -40,9 +46,11 @@ class Sampler:
         context: Float[Tensor, "s v"],
         steps: int,
         reader: ConditionReader,
+        segmenter: Segmenter | None,
     ) -> None:
         self.config, self.autoencoder = config, autoencoder
-        self.context, self.steps, self.reader = context, steps, reader
+        self.context, self.steps = context, steps
+        self.reader, self.segmenter = reader, segmenter
 
     @torch.no_grad()
     def __call__(self, network: nn.Module) -> Findings:
@@ -50,13 +58,19 @@ class Sampler:
         device = next(network.parameters()).device
         starts = range(0, len(self.context), BATCH)
         z = torch.cat([self._generate(network, start, device) for start in starts])
-        image = self.autoencoder.to(device).decode(z[:1].to(device) / self.config.latent.scale)
-        array = image[0, 0].float().cpu().numpy()
         names = [column for variable in self.config.conditions for column in variable.columns]
-        return Findings(
-            dict(self.reader.figures(names, self.context, z)),
-            {"sample": draw_slices(array, np.array(self.config.affine))},
-        )
+        figures = dict(self.reader.figures(names, self.context, z))
+        self.autoencoder.to(device)
+        first = self._decode(z[0], device)
+        if self.segmenter:
+            images = (self._decode(latent, device) for latent in z)
+            figures |= volume_figures(self.config, self.context, images, self.segmenter)
+        return Findings(figures, {"sample": draw_slices(first.array, first.affine)})
+
+    def _decode(self, latent: Float[Tensor, "c i j k"], device: torch.device) -> Volume:
+        image = self.autoencoder.decode(latent[None].to(device) / self.config.latent.scale)
+        array = image[0, 0].float().clamp(0, 1).cpu().numpy()
+        return Volume(array, np.array(self.config.affine), scaled=True)
 
     def _generate(
         self, network: nn.Module, start: int, device: torch.device

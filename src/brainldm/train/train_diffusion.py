@@ -14,6 +14,7 @@ from torch import Tensor, nn
 from brainldm.checkpoint import LoadedModel, load_model, save_model
 from brainldm.errors import UsageError
 from brainldm.models.unet import DiffusionUNet
+from brainldm.segment.segmenter import check_segmentation
 from brainldm.train.accelerated import accelerated
 from brainldm.train.card import model_card
 from brainldm.train.diffusion import DiffusionStage, explained_weight
@@ -146,6 +147,7 @@ class TrainDiffusion:
             )
         if self.lora is not None:
             check_lora(self.lora)
+        check_segmentation(self.settings.run.segmenter)
         autoencoder, name = self._autoencoder, Path(self.out).resolve().name
         return Material.gather(
             self.data, self.settings, name, autoencoder, self.source, self.conditions
