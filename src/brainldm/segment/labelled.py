@@ -19,6 +19,7 @@ from brainldm.image.grid import Grid
 from brainldm.image.labels import LabelImage
 from brainldm.image.plausible import refuse_ct
 from brainldm.image.volume import Volume
+from brainldm.models.device import pick_dtype
 from brainldm.models.segmenter import SegmentationNetwork, from_blocks
 from brainldm.segment.measures import Measures
 from brainldm.segment.quality import Quality, expected_dice, faults, find_cuts
@@ -97,7 +98,9 @@ def label(volume: Volume, network: SegmentationNetwork) -> Labelled:
     x_, y_, z_ = (-side % network.factor for side in view.grid.shape)
     device = next(network.parameters()).device
     image = F.pad(torch.from_numpy(view.image)[None, None], (0, z_, 0, y_, 0, x_))
-    scores = network(image.to(device)).cpu()
+    dtype = pick_dtype("auto", device)
+    with torch.autocast(device.type, dtype, enabled=dtype != torch.float32):
+        scores = network(image.to(device)).float().cpu()
     likeliest = _likeliest(scores)[:x, :y, :z]
     inside, second = _brain(likeliest)
     if not inside.any():
@@ -108,9 +111,11 @@ def label(volume: Volume, network: SegmentationNetwork) -> Labelled:
     box = _around(inside)
     probabilities = _probabilities(scores, box)
     where = ndimage.binary_dilation(inside[box], iterations=MARGIN)
-    volumes, score = _counted(probabilities, np.where(where, likeliest[box], 0), where)
-    probabilities[0, torch.from_numpy(~where)] = 2.0  # what hangs apart is no brain
-    labels = _on_grid(probabilities, view.grid, box, volume.grid)
+    structures = np.where(where, likeliest[box], 0)  # what hangs apart is no brain
+    volumes, score = _counted(probabilities, structures, where)
+    probabilities[0, torch.from_numpy(~where)] = 2.0
+    numbers = NUMBERS[structures, (probabilities[-1] > 0.5).long().numpy()]
+    labels = _on_grid(numbers, probabilities, view.grid, box, volume.grid)
     sure = Labelled(LabelImage(labels, volume.affine), volumes, Quality(score, ()))
     whole, brain = sure.total("brain", "ventricle", "fluid"), sure.total("brain")
     found = tuple(faults(score, whole, brain, second, find_cuts(inside)))
@@ -180,47 +185,69 @@ def _probabilities(
 ) -> Float[Tensor, "k i j l"]:
     """Of the structures, and, last, of the right side, within a box of voxels."""
     x, y, z = (slice(side.start // 2, (side.stop + 1) // 2) for side in box)
-    parts = []
-    for _, part in _slabs(scores[:, :, x, y, z]):
-        both = torch.cat([part[..., :-1].softmax(-1), part[..., -1:].sigmoid()], dim=-1)
-        parts.append(from_blocks(both.flatten(-2).movedim(-1, 0)[None])[0])
-    within = [slice(side.start % 2, side.start % 2 + side.stop - side.start) for side in box]
-    return torch.cat(parts, dim=1)[:, *within].contiguous()
+    within = scores[:, :, x, y, z]
+    count, sides = scores.shape[1] // 8, within.shape[2:]
+    blocks = torch.empty(count, *(n for side in sides for n in (side, 2)))
+    for part, rows in _slabs(within):
+        both = torch.cat([rows[..., :-1].softmax(-1), rows[..., -1:].sigmoid()], dim=-1)
+        apart = both.view(*both.shape[:3], 2, 2, 2, count)
+        blocks[:, part] = apart.permute(6, 0, 3, 1, 4, 2, 5)
+    voxels = blocks.view(count, *(2 * side for side in sides))
+    inner = [slice(side.start % 2, side.start % 2 + side.stop - side.start) for side in box]
+    return voxels[:, *inner].contiguous()
 
 
 def _on_grid(
-    probabilities: Float[Tensor, "k i j l"], seen: Grid, box: tuple[slice, slice, slice], grid: Grid
+    numbers: Int16[Array, "i j l"],
+    probabilities: Float[Tensor, "k i j l"],
+    seen: Grid,
+    box: tuple[slice, slice, slice],
+    grid: Grid,
 ) -> Int16[Array, "x y z"]:
     """The numbers of the likeliest structures on another grid (trilinear probabilities)."""
     result = np.zeros(grid.shape, np.int16)
     to_box = grid.to_voxels_of(seen)
     to_box[:3, 3] -= [side.start for side in box]
-    sides = probabilities.shape[1:]
-    aligned = np.abs(to_box - np.rint(to_box)).max() < ALIGNED
-    if aligned:
-        numbers = _numbers(probabilities)
-        rounded = np.rint(to_box)
+    rounded = np.rint(to_box)
+    if np.abs(to_box - rounded).max() < ALIGNED:
         ndimage.affine_transform(
             numbers, rounded[:3, :3], rounded[:3, 3], grid.shape, result, order=0
         )
         return result
+    known, one = torch.from_numpy(numbers), torch.from_numpy(_of_one(numbers))
+    last = torch.tensor(numbers.shape) - 1
     matrix = torch.from_numpy(to_box).float()
     lines = [torch.arange(side, dtype=torch.float32) for side in grid.shape]
     for start in range(0, grid.shape[0], SLAB):
         rows = lines[0][start : start + SLAB]
-        unit = torch.empty((len(rows), *grid.shape[1:], 3))
-        for axis, side in enumerate(sides):
-            a, b, c, d = matrix[axis]
-            place = (a * rows + d)[:, None, None] + (b * lines[1])[:, None] + c * lines[2]
-            unit[..., 2 - axis] = place * (2 / (side - 1)) - 1
-        there = (unit.abs() <= 1).all(dim=-1)
-        if not there.any():
-            continue
-        read = F.grid_sample(
-            probabilities[None], unit[there][None, None, None], align_corners=True
-        )[0, :, 0, 0]
-        result[start : start + len(rows)][there.numpy()] = _numbers(read)
+        place = torch.empty((len(rows), *grid.shape[1:], 3))
+        for axis, (a, b, c, d) in enumerate(matrix[:3]):
+            y, z = (b * lines[1])[:, None], c * lines[2]
+            place[..., axis] = (a * rows + d)[:, None, None] + y + z
+        there = ((place >= 0) & (place <= last)).all(dim=-1)
+        place = place[there]
+        cell = tuple(place.long().minimum(last - 1).unbind(-1))
+        found, mixed = known[cell], ~one[cell]
+        if mixed.any():
+            unit = (place[mixed] * (2 / last) - 1).flip(-1)
+            read = F.grid_sample(probabilities[None], unit[None, None, None], align_corners=True)
+            found[mixed] = torch.from_numpy(_numbers(read[0, :, 0, 0]))
+        result[start : start + len(rows)][there.numpy()] = found.numpy()
     return result
+
+
+def _of_one(numbers: Int16[Array, "i j k"]) -> Bool[Array, "a b c"]:
+    """Where all eight corners of a cell have one number: what is likeliest at each of them is so
+    at any mean of them, and need not be interpolated.
+    """
+    low = high = numbers
+    for axis in range(3):
+        here = [slice(None)] * axis
+        before, after = (*here, slice(None, -1)), (*here, slice(1, None))
+        low = np.minimum(low[before], low[after])
+        high = np.maximum(high[before], high[after])
+    same: Bool[Array, "a b c"] = low == high
+    return same
 
 
 def _numbers(probabilities: Float[Tensor, "k ..."]) -> NDArray[np.int16]:
