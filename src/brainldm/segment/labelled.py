@@ -187,12 +187,11 @@ def _probabilities(
     x, y, z = (slice(side.start // 2, (side.stop + 1) // 2) for side in box)
     within = scores[:, :, x, y, z]
     count, sides = scores.shape[1] // 8, within.shape[2:]
-    blocks = torch.empty(count, *(n for side in sides for n in (side, 2)))
+    voxels = torch.empty(count, *(2 * side for side in sides))
     for part, rows in _slabs(within):
         both = torch.cat([rows[..., :-1].softmax(-1), rows[..., -1:].sigmoid()], dim=-1)
-        apart = both.view(*both.shape[:3], 2, 2, 2, count)
-        blocks[:, part] = apart.permute(6, 0, 3, 1, 4, 2, 5)
-    voxels = blocks.view(count, *(2 * side for side in sides))
+        blocks = both.flatten(-2).movedim(-1, 0)[None]
+        voxels[:, 2 * part.start : 2 * part.stop] = from_blocks(blocks)[0]
     inner = [slice(side.start % 2, side.start % 2 + side.stop - side.start) for side in box]
     return voxels[:, *inner].contiguous()
 

@@ -96,6 +96,7 @@ def volume_figures(
     volumes = [variable for variable in config.conditions if variable.name in VOLUMES]
     if not volumes:
         return {}
+    own = segmenter.errors
     found = np.array([measured(segmenter, image) for image in images])
     there = np.isfinite(found[:, 0])
     figures = {"volumes/samples without a measure": float((~there).sum())}
@@ -105,6 +106,6 @@ def volume_figures(
         agree = agreement(asked, found[there, VOLUMES.index(variable.name)])
         figures |= {f"{name}: r": agree.r, f"{name}: slope": agree.slope}
         figures[f"{name}: mean absolute difference (mL)"] = agree.absolute
-        if variable.name in segmenter.errors:
-            figures[f"{name}: of the segmenter itself (mL)"] = segmenter.errors[variable.name]
+        if variable.name in own:
+            figures[f"{name}: of the segmenter itself (mL)"] = own[variable.name]
     return figures

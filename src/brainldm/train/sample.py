@@ -5,6 +5,8 @@ All conditions are read off latents; those that are volumes are measured in imag
 
 from __future__ import annotations
 
+from itertools import chain
+
 import numpy as np
 import torch
 from jaxtyping import Float
@@ -61,10 +63,11 @@ class Sampler:
         names = [column for variable in self.config.conditions for column in variable.columns]
         figures = dict(self.reader.figures(names, self.context, z))
         self.autoencoder.to(device)
-        first = self._decode(z[0], device)
+        images = (self._decode(latent, device) for latent in z)
+        first = next(images)
         if self.segmenter:
-            images = (self._decode(latent, device) for latent in z)
-            figures |= volume_figures(self.config, self.context, images, self.segmenter)
+            every = chain([first], images)
+            figures |= volume_figures(self.config, self.context, every, self.segmenter)
         return Findings(figures, {"sample": draw_slices(first.array, first.affine)})
 
     def _decode(self, latent: Float[Tensor, "c i j k"], device: torch.device) -> Volume:
