@@ -52,6 +52,7 @@ def accelerated(
             f"run.tracker is {log_with}, which is not installed: install its package, or choose "
             "another one, or none."
         )
+    torch.backends.cudnn.benchmark = True  # shapes stay the same for thousands of steps
     AcceleratorState._reset_state()  # of an earlier run in this program
     try:
         accelerator = Accelerator(

@@ -7,6 +7,7 @@ from collections import deque
 from collections.abc import Iterable, Iterator, Sequence
 from concurrent.futures import Future, ThreadPoolExecutor
 from dataclasses import dataclass
+from typing import Any
 
 import torch
 from torch import Tensor
@@ -87,19 +88,29 @@ def feed(
         device: of the batches.
     """
     # One thread each: the teams of two of OpenMP's pools would keep each other from the cores.
-    pool = ThreadPoolExecutor(workers, initializer=torch.set_num_threads, initargs=(1,))
-    pending: deque[list[list[Future[Sample]]]] = deque()
+    alone: dict[str, Any] = {"initializer": torch.set_num_threads, "initargs": (1,)}
+    pool = ThreadPoolExecutor(workers, **alone)
+    stacker = ThreadPoolExecutor(1, **alone)
+    pending: deque[Future[list[Batch]]] = deque()
     try:
         for draws in steps:
-            pending.append([[pool.submit(samples, draw) for draw in each] for each in draws])
+            read = [[pool.submit(samples, draw) for draw in each] for each in draws]
+            pending.append(stacker.submit(_stack, read, device))
             if len(pending) > AHEAD:
-                yield [_stack(futures, device) for futures in pending.popleft()]
+                yield pending.popleft().result()
         while pending:
-            yield [_stack(futures, device) for futures in pending.popleft()]
+            yield pending.popleft().result()
     finally:
         pool.shutdown(cancel_futures=True)
+        stacker.shutdown(cancel_futures=True)
 
 
-def _stack(futures: Sequence[Future[Sample]], device: torch.device) -> Batch:
-    samples = [future.result() for future in futures]
-    return {key: torch.stack([each[key] for each in samples]).to(device) for key in samples[0]}
+def _stack(read: Sequence[Sequence[Future[Sample]]], device: torch.device) -> list[Batch]:
+    batches = []
+    for futures in read:
+        samples = [future.result() for future in futures]
+        whole = {key: torch.stack([each[key] for each in samples]) for key in samples[0]}
+        if device.type == "cuda":  # so that it need not wait for what the device computes
+            whole = {key: tensor.pin_memory() for key, tensor in whole.items()}
+        batches.append({k: tensor.to(device, non_blocking=True) for k, tensor in whole.items()})
+    return batches

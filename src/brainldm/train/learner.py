@@ -93,8 +93,8 @@ class Learner:
     @torch.no_grad()
     def average(self, decay: float) -> None:
         """Let the last step into the average (Ho et al. 2020, 2006.11239)."""
-        for mean, parameter in zip(self.mean, self.parameters, strict=bool(self.mean)):
-            mean.lerp_(parameter, 1 - decay)
+        if self.mean:
+            torch._foreach_lerp_(self.mean, self.parameters, 1 - decay)
 
     @contextlib.contextmanager
     def averaged(self) -> Iterator[None]:

@@ -5,6 +5,7 @@ PyTorch's own takes matrices alone, and no convolutions.
 
 from __future__ import annotations
 
+from collections import defaultdict
 from collections.abc import Iterable
 from typing import Any
 
@@ -36,42 +37,48 @@ class Muon(torch.optim.AdamW):
     def step(self, closure: None = None) -> None:  # type: ignore[override]
         """Take a step; gradients of weights are forgotten on the way."""
         for group in self.param_groups:
+            alike = defaultdict(list)
             for weight in group["params"]:
                 if weight.ndim > 1 and weight.grad is not None:
-                    self._turn(weight, weight.grad, group["lr"], group["weight_decay"])
-                    weight.grad = None  # AdamW leaves it alone
+                    alike[weight.flatten(1).shape].append(weight)
+            for weights in alike.values():  # together: a GPU takes as long for one
+                self._turn(weights, group["lr"], group["weight_decay"])
         super().step()
 
-    def _turn(self, weight: nn.Parameter, gradient: Tensor, rate: float, decay: float) -> None:
-        state = self.state[weight]
-        if not state:
-            state["step"] = torch.zeros(())  # AdamW looks for it when it reads a state
-            state["momentum"] = torch.zeros_like(weight)
-        state["momentum"].lerp_(gradient, 1 - MOMENTUM)
-        ahead = gradient.lerp(state["momentum"], MOMENTUM).flatten(1)  # Nesterov's
-        step = orthogonal(ahead) * (RMS * max(ahead.shape) ** 0.5)
-        weight.mul_(1 - rate * decay).sub_(step.view_as(weight), alpha=rate)
+    def _turn(self, weights: list[nn.Parameter], rate: float, decay: float) -> None:
+        aheads = []
+        for weight in weights:
+            state, gradient = self.state[weight], weight.grad
+            weight.grad = None  # AdamW leaves it alone
+            if not state:
+                state["step"] = torch.zeros(())  # AdamW looks for it when it reads a state
+                state["momentum"] = torch.zeros_like(weight)
+            state["momentum"].lerp_(gradient, 1 - MOMENTUM)
+            aheads.append(gradient.lerp(state["momentum"], MOMENTUM).flatten(1))  # Nesterov's
+        steps = orthogonal(torch.stack(aheads)) * (RMS * max(aheads[0].shape) ** 0.5)
+        for weight, step in zip(weights, steps, strict=True):
+            weight.mul_(1 - rate * decay).sub_(step.view_as(weight), alpha=rate)
 
 
-def orthogonal(matrix: Float[Tensor, "m n"]) -> Float[Tensor, "m n"]:
+def orthogonal(matrix: Float[Tensor, "*b m n"]) -> Float[Tensor, "*b m n"]:
     """About the nearest matrix whose singular values are 1, by Newton and Schulz's iteration.
 
     Its rounds are polynomials in the matrix of inner products, which is smaller.
 
     Args:
-        matrix: (M, N).
+        matrix: (M, N), or several.
 
     Returns:
-        (M, N), of singular values between about 0.7 and 1.2 where they were not tiny.
+        The same shape, of singular values between about 0.7 and 1.2 where they were not tiny.
     """
     a, b, c = QUINTIC
-    wide = matrix if matrix.shape[0] <= matrix.shape[1] else matrix.T
-    x = wide / wide.norm().clamp(min=TINY)
-    gram = x @ x.T
-    one = torch.eye(len(x), dtype=x.dtype, device=x.device)
+    wide = matrix if matrix.shape[-2] <= matrix.shape[-1] else matrix.mT
+    x = wide / wide.norm(dim=(-2, -1), keepdim=True).clamp(min=TINY)
+    gram = x @ x.mT
+    one = torch.eye(x.shape[-2], dtype=x.dtype, device=x.device)
     whole = one
     for _ in range(ROUNDS):
         factor = a * one + (b * one + c * gram) @ gram
         whole, gram = factor @ whole, factor @ gram @ factor
     y: Tensor = whole @ x
-    return y if wide is matrix else y.T
+    return y if wide is matrix else y.mT
