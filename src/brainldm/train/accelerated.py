@@ -52,6 +52,8 @@ def accelerated(
             f"run.tracker is {log_with}, which is not installed: install its package, or choose "
             "another one, or none."
         )
+    # What stays in float32 need not be more exact than the rest.
+    torch.backends.cuda.matmul.allow_tf32 = precision != "no"
     torch.backends.cudnn.benchmark = True  # shapes stay the same for thousands of steps
     AcceleratorState._reset_state()  # of an earlier run in this program
     try:

@@ -39,7 +39,7 @@ class Learner:
     def __init__(self, network: nn.Module, optimiser: Any, averages: bool) -> None:
         self.network = network
         self.optimiser = optimiser
-        self.parameters = [p for p in network.parameters() if p.requires_grad]
+        self.parameters: list[Tensor] = [p for p in network.parameters() if p.requires_grad]
         # Clones keep the way in which weights are shared among processes (FSDP).
         self.mean = [p.detach().clone() for p in self.parameters] if averages else []
 

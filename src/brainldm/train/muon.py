@@ -6,7 +6,7 @@ PyTorch's own takes matrices alone, and no convolutions.
 from __future__ import annotations
 
 from collections import defaultdict
-from collections.abc import Iterable
+from collections.abc import Iterable, Sequence
 from typing import Any
 
 import torch
@@ -40,23 +40,25 @@ class Muon(torch.optim.AdamW):
             alike = defaultdict(list)
             for weight in group["params"]:
                 if weight.ndim > 1 and weight.grad is not None:
-                    alike[weight.flatten(1).shape].append(weight)
+                    alike[weight.flatten(1).shape].append((weight, weight.grad))
+                    weight.grad = None  # AdamW leaves it alone
             for weights in alike.values():  # together: a GPU takes as long for one
                 self._turn(weights, group["lr"], group["weight_decay"])
         super().step()
 
-    def _turn(self, weights: list[nn.Parameter], rate: float, decay: float) -> None:
+    def _turn(
+        self, weights: Sequence[tuple[nn.Parameter, Tensor]], rate: float, decay: float
+    ) -> None:
         aheads = []
-        for weight in weights:
-            state, gradient = self.state[weight], weight.grad
-            weight.grad = None  # AdamW leaves it alone
+        for weight, gradient in weights:
+            state = self.state[weight]
             if not state:
                 state["step"] = torch.zeros(())  # AdamW looks for it when it reads a state
                 state["momentum"] = torch.zeros_like(weight)
             state["momentum"].lerp_(gradient, 1 - MOMENTUM)
             aheads.append(gradient.lerp(state["momentum"], MOMENTUM).flatten(1))  # Nesterov's
         steps = orthogonal(torch.stack(aheads)) * (RMS * max(aheads[0].shape) ** 0.5)
-        for weight, step in zip(weights, steps, strict=True):
+        for (weight, _), step in zip(weights, steps, strict=True):
             weight.mul_(1 - rate * decay).sub_(step.view_as(weight), alpha=rate)
 
 

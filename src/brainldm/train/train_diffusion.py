@@ -231,7 +231,7 @@ class TrainDiffusion:
             weights = merge_lora(network).state_dict()
         dtype = getattr(torch, material.settings.run.weights)
         return [
-            {name: tensor.to(dtype) for name, tensor in state.items()}
+            {name: tensor.to("cpu", dtype) for name, tensor in state.items()}
             for state in (models.first.network.state_dict(), weights)
         ]
 
