@@ -77,6 +77,13 @@ def test_what_cannot_be_trained_is_refused(runs: Runs, cli: Cli, tmp_path: Path)
     guided = ("--set", "guidance=1.5")
     refused(cli(*trained, *guided), "guidance is learned from", "trained with condition_dropout")
     refused(cli(*diffusion, "--from", runs.second, *guided), "trained with condition_dropout")
+    larger = "emphasis={%s: {strength: 2, against: %s}}"
+    refused(cli(*trained, "--set", larger % ("score", 1)), "emphasis is learned from")
+    other = (*diffusion, "--from", runs.second, "--set")
+    refused(cli(*other, larger % ("height", 1)), "emphasis has height", "score")
+    refused(cli(*other, larger % ("score", 1e9)), "score.against is 1e+09", "of its range")
+    dropped = ("--set", "condition_dropout=0.1")
+    refused(cli(*other, larger % ("score", 1), *dropped), "leave out condition_dropout")
     refused(cli(*trained, "--set", "ranges.height=[1, 2]"), "ranges has height")
     everybody = ("--set", "training.held_out=0.9", "--condition", "score")
     assert cli(*trained, *everybody, "--dry-run").code == 0

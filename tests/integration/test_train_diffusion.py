@@ -10,6 +10,7 @@ import pytest
 import torch
 from torch import Tensor, nn
 
+from brainldm.config import Uniform, Variable
 from brainldm.models.unet import DiffusionUNet, with_context
 from brainldm.sampling.predictions import PREDICTIONS
 from brainldm.sampling.schedules import Schedule
@@ -141,12 +142,23 @@ def test_a_guided_teacher_is_the_target() -> None:
     context = torch.rand(12, 2)
     phases = "phases=[{share: 0.5, guidance: 1.5}, {share: 0.5}]"
     stage = diffusion_stage(Remembers(), torch.randn(12, 2, 1, 4, 4, 4), context, phases)
-    stage.teacher = Teacher(Sums(), null_context=-1)
+    even = Uniform(source="the test")
+    first, second = (Variable(name=name, high=10, distribution=even) for name in "ab")
+    stage.teacher = Teacher(Sums(), [first, second], null_context=-1)
     batch = sample_batch(stage, [Draw(0, 0, i, 4) for i in range(4)])
     asked = batch["context"].flatten(0, 1).sum(1)
     taught = stage.loss("unet", stage.networks, batch, 0)["loss"].item()
     assert taught == pytest.approx((-2 + 1.5 * (asked + 2)).square().mean().item(), rel=1e-5)
     assert stage.loss("unet", stage.networks, batch, 11)["loss"].item() != pytest.approx(taught)
+    # What one condition changes, in place of all of them.
+    emphasis = "emphasis={b: {strength: 3, against: 4, along: {a: -0.5}}}"
+    other = diffusion_stage(Remembers(), torch.randn(12, 2, 1, 4, 4, 4), context, emphasis)
+    other.teacher = stage.teacher
+    batch = sample_batch(other, [Draw(0, 0, i, 4) for i in range(4)])
+    a, b = batch["context"].flatten(0, 1).T
+    larger = a + b + 2 * (b - 0.4) * (1 - 0.5)
+    taught = other.loss("unet", other.networks, batch, 0)["loss"].item()
+    assert taught == pytest.approx(larger.square().mean().item(), rel=1e-5)
 
 
 def test_weights_of_voxels_and_noise_levels() -> None:

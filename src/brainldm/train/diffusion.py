@@ -17,6 +17,7 @@ import torch
 from jaxtyping import Float, Int
 from torch import Tensor, nn
 
+from brainldm.config import Variable
 from brainldm.models.attention import TransformerBlock
 from brainldm.models.norm import channels_last
 from brainldm.models.unet import with_context
@@ -37,14 +38,16 @@ Look = Callable[[nn.Module], Findings]
 
 @dataclass(frozen=True)
 class Teacher:
-    """A finished model that knows what a head of no conditions in particular is.
+    """A finished model, whose answers to conditions are learned, made stronger.
 
     Args:
         network: its U-Net.
-        null_context: what all conditions are for such a head.
+        conditions: its conditions, in order.
+        null_context: what all conditions are for a head of no conditions in particular.
     """
 
     network: nn.Module
+    conditions: Sequence[Variable]
     null_context: float
 
     @torch.no_grad()
@@ -53,9 +56,11 @@ class Teacher:
         z: Float[Tensor, "b c x y z"],
         t: Int[Tensor, " b"],
         context: Float[Tensor, "b v"],
-        guidance: float,
+        settings: DiffusionSettings,
     ) -> Float[Tensor, "b c x y z"]:
-        """Its guided prediction."""
+        """Its prediction, guided (2207.12598), and with what single conditions change of it made
+        larger (as concepts are composed in 2206.01714).
+        """
         network = self.network.to(z.device)
 
         def predict(z: Tensor, _: float, context: Tensor) -> Tensor:
@@ -63,7 +68,21 @@ class Teacher:
             output: Tensor = network(channels_last(x), t, token)  # a timestep for each sample
             return output.float()
 
-        return denoiser(predict, context, guidance, self.null_context)(z, 0.0)
+        answer = denoiser(predict, context, settings.guidance or 1.0, self.null_context)(z, 0.0)
+        if not settings.emphasis:
+            return answer
+        plain = predict(z, 0.0, context)
+        columns = [name for condition in self.conditions for name in condition.columns]
+        known = {c.name: (columns.index(c.columns[0]), c) for c in self.conditions}
+        for name, emphasis in settings.emphasis.items():
+            (column, condition), other = known[name], context.clone()
+            other[:, column] = condition.normalise(emphasis.against)
+            for beside, rate in emphasis.along.items():
+                at, moved = known[beside]
+                ratio = rate * (condition.high - condition.low) / (moved.high - moved.low)
+                other[:, at] -= ratio * (context[:, column] - other[:, column])
+            answer = answer + (emphasis.strength - 1) * (plain - predict(z, 0.0, other))
+        return answer
 
 
 class DiffusionStage(Stage):
@@ -77,8 +96,8 @@ class DiffusionStage(Stage):
         held_out: numbers of those to validate on.
         weight: how much each voxel counts, (X, Y, Z) of mean 1; evenly if None.
         look: at samples, when validating.
-        teacher: whose guided answers are learned (Meng et al. 2022, 2210.03142), if the settings
-            ask for guidance.
+        teacher: whose answers are learned (Meng et al. 2022, 2210.03142), if the settings ask for
+            guidance or emphasis.
     """
 
     def __init__(
@@ -104,7 +123,7 @@ class DiffusionStage(Stage):
         """The weighted mean squared error."""
         z0, noise, t, context = (batch[k].flatten(0, 1) for k in ("z0", "noise", "t", "context"))
         settings: DiffusionSettings = self.course.at(step).settings
-        errors = self._errors(networks[name], z0, noise, t, context, settings.guidance)
+        errors = self._errors(networks[name], z0, noise, t, context, settings)
         if self.weight is not None:
             errors = errors * self.weight.to(errors.device)
         if settings.min_snr is not None:
@@ -148,12 +167,12 @@ class DiffusionStage(Stage):
         noise: Float[Tensor, "b c x y z"],
         t: Int[Tensor, " b"],
         context: Float[Tensor, "b v"],
-        guidance: float | None = None,
+        settings: DiffusionSettings | None = None,
     ) -> Float[Tensor, "b c x y z"]:
-        """Squared errors."""
+        """Squared errors, of the teacher's answers if the settings ask for a teacher."""
         z = self.schedule.add_noise(z0, noise, t)
-        if self.teacher and guidance is not None:
-            target = self.teacher.answer(z, t, context, guidance)
+        if self.teacher and settings and settings.taught:
+            target = self.teacher.answer(z, t, context, settings)
         elif self.prediction == "v":
             target = self.schedule.v_target(z0, noise, t)
         else:

@@ -15,7 +15,7 @@ from brainldm.train.covariates import Covariates, read_covariates
 from brainldm.train.estimate import check_preset
 from brainldm.train.first_stage import Description, describe_first_stage
 from brainldm.train.groups import groups_of, held_out, pairs
-from brainldm.train.model import check_guidance, check_voxels, model_config
+from brainldm.train.model import check_teacher, check_voxels, model_config
 from brainldm.train.phases import Course
 from brainldm.train.settings import DiffusionSettings
 
@@ -71,7 +71,7 @@ class Material:
         known = base.conditions if base else ()
         covariates = read_covariates(heads, conditions, known, settings.ranges)
         config = model_config(heads, first, settings, covariates, base, name)
-        check_guidance(settings, config, base, autoencoder == source)
+        check_teacher(settings, config, base, autoencoder == source)
         settings = settings.model_copy(update={"schedule": config.schedule})
         return cls(heads, first, base, covariates, config, settings)
 

@@ -137,35 +137,54 @@ def _provenance(
     return known | about.model_dump(exclude={"name"}, exclude_none=True)
 
 
-def guided(settings: DiffusionSettings) -> bool:
+def taught(settings: DiffusionSettings) -> bool:
     """Whether a phase learns from the model that training starts from."""
-    return any(span.settings.guidance is not None for span in Course(settings).spans)
+    return any(span.settings.taught for span in Course(settings).spans)
 
 
-def check_guidance(
+def check_teacher(
     settings: DiffusionSettings,
     config: ModelConfig,
     base: ModelConfig | None,
     same_latents: bool,
 ) -> None:
-    """Refuse guidance by a model that cannot give it.
+    """Refuse to learn from a model what it cannot teach.
 
     Raises:
-        UsageError: there is none, it was trained without condition dropout, or its conditions or
-            latents are others.
+        UsageError: there is none, its conditions or latents are others, guidance by one that was
+            trained without condition dropout, or emphasis on what is no condition with a unit.
     """
-    if not guided(settings):
+    if not taught(settings):
         return
-    if base is None or base.null_context is None:
+    courses = [span.settings for span in Course(settings).spans]
+    guided = any(each.guidance is not None for each in courses)
+    if base is None or (guided and base.null_context is None):
         raise UsageError(
             "guidance is learned from the model to start from: expected one (--from) that was "
             "trained with condition_dropout."
+            if guided
+            else "emphasis is learned from the model to start from: expected one (--from)."
         )
     if config.conditions != base.conditions or not same_latents:
         raise UsageError(
-            "guidance is learned from the model to start from: expected its conditions, in its "
-            "order, and its autoencoder. Leave out --condition and --autoencoder."
+            "guidance and emphasis are learned from the model to start from: expected its "
+            "conditions, in its order, and its autoencoder. Leave out --condition and "
+            "--autoencoder."
         )
+    known = {each.name: each for each in base.conditions if each.labels is None}
+    for name, emphasis in ((k, v) for each in courses for k, v in each.emphasis.items()):
+        for each in (name, *emphasis.along):
+            if each not in known:
+                raise UsageError(
+                    f"emphasis has {each}: expected conditions of {base.name} that are numbers: "
+                    f"{', '.join(known)}."
+                )
+        low, high = known[name].low, known[name].high
+        if not low <= emphasis.against <= high:
+            raise UsageError(
+                f"emphasis.{name}.against is {emphasis.against:g}: expected a value of its range, "
+                f"{low:g} to {high:g} {known[name].unit}."
+            )
 
 
 def new_teacher(model: LoadedModel) -> Teacher:
@@ -173,7 +192,9 @@ def new_teacher(model: LoadedModel) -> Teacher:
     network = DiffusionUNet(model.config.unet)
     load_into(network, model.unet, "the U-Net")
     null = model.config.null_context
-    return Teacher(network.requires_grad_(False), float("nan") if null is None else null)
+    network.requires_grad_(False)
+    conditions = model.config.conditions
+    return Teacher(network, conditions, float("nan") if null is None else null)
 
 
 def new_unet(

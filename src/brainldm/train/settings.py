@@ -142,6 +142,20 @@ class UNetSection(Settings):
         )
 
 
+class Emphasis(Settings):
+    """What one condition changes, made larger."""
+
+    strength: Rate = Field(description="how much that counts: 1 as trained, more to enlarge it")
+    against: float = Field(
+        description="the condition's value, in its unit, at which nothing is changed"
+    )
+    along: dict[str, float] = Field(
+        default={},
+        description="how much other conditions change along with it, in their units for one of "
+        "its unit, so that it changes nothing beside what it should",
+    )
+
+
 class About(Settings):
     """What the model says of itself; what is left out is said from the data."""
 
@@ -175,6 +189,11 @@ class DiffusionSettings(_HeadStage):
         description="learn from the model to start from, guided with this strength, which then "
         "costs nothing (2210.03142); null: learn from heads",
     )
+    emphasis: dict[str, Emphasis] = Field(
+        default={},
+        description="learn from the model to start from, with what single conditions change made "
+        "larger (after 2206.01714): by name, how much, and against which of its values",
+    )
     min_snr: Rate | None = Field(
         default=None, description="gamma of min-SNR weighting (2303.09556); null: none"
     )
@@ -196,11 +215,20 @@ class DiffusionSettings(_HeadStage):
     )
     about: About = Field(default=About(), description="what the model says of itself")
 
+    @property
+    def taught(self) -> bool:
+        """Whether a model is learned from, and not heads."""
+        return self.guidance is not None or bool(self.emphasis)
+
     @model_validator(mode="after")
-    def _check_pairs(self) -> Self:
+    def _check_together(self) -> Self:
         if self.pairs and not self.training.group:
             raise ValueError(
                 "pairs needs training.group, the column that says who belongs together"
+            )
+        if self.emphasis and self.condition_dropout:
+            raise ValueError(
+                "emphasis needs conditions in all samples: leave out condition_dropout"
             )
         return self
 

@@ -27,11 +27,11 @@ from brainldm.train.latent_samples import LatentSamples
 from brainldm.train.latents import Encoded, encode_all
 from brainldm.train.material import Material
 from brainldm.train.model import (
-    guided,
     new_sampler,
     new_teacher,
     new_unet,
     pick_autoencoder,
+    taught,
 )
 from brainldm.train.monitor import Monitor, Progress
 from brainldm.train.phases import Course
@@ -212,7 +212,7 @@ class TrainDiffusion:
             others,
             weight=explained_weight(encoded, learn) if settings.explained_weight else None,
             look=new_sampler(material.config, models.first, encoded, learn, settings),
-            teacher=new_teacher(models.base) if models.base and guided(settings) else None,
+            teacher=new_teacher(models.base) if models.base and taught(settings) else None,
         )
 
     def _network(self, material: Material, models: _Models) -> nn.Module:
