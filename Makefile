@@ -8,8 +8,7 @@
 #   make coverage      what the tests of `make test` run through; pages in build/coverage/
 #   make docs          the site, in build/site/
 #   make packages      wheel and sdist in dist/, each tried in an empty environment
-#   make demo-model    train the next demo model from nothing (hours), and measure it; or go on with the one that is
-#                      half trained: make demo-model FROM=training/demo-model
+#   make demo-model    train the demo model from nothing (20 minutes of a large GPU), and measure it
 #   make demo-figures  measure the demo model that ships, on anatomies that it has not seen (half an hour)
 #   make segmenter     train the network that labels heads, from nothing (hours)
 #   make demo-report   the evaluation report of the demo model in the docs (a quarter of an hour)
@@ -83,16 +82,16 @@ HELD_OUT := training_seg_02,training_seg_19
 label_maps = BRAINLDM_CACHE=build $(BIN)/brainldm download label-maps
 figures = $(BIN)/brainldm demo figures --label-maps $(MAPS) --only $(HELD_OUT) --out build/demo-figures
 
-# Both networks from nothing, or the U-Net of a model (FROM) for some steps more.
-start = $(if $(FROM),--from $(FROM),--autoencoder build/demo-model/autoencoder)
 demo-model: .venv/.installed-train
 	$(label_maps)
 	$(BIN)/brainldm simulate --label-maps $(MAPS) --leave-out $(HELD_OUT) --number 324 --twins --jobs 2 \
 	    --out build/demo-model/heads
-	test -n "$(FROM)" || $(BIN)/brainldm train autoencoder --data build/demo-model/heads \
+	$(BIN)/brainldm train autoencoder --data build/demo-model/heads \
 	    --preset src/brainldm/demo/recipe.yaml --out build/demo-model/autoencoder
-	$(BIN)/brainldm train diffusion --data build/demo-model/heads $(start) \
-	    --preset src/brainldm/demo/recipe.yaml --out build/demo-model/model
+	$(BIN)/brainldm train diffusion --data build/demo-model/heads --autoencoder build/demo-model/autoencoder \
+	    --preset src/brainldm/demo/recipe.yaml --out build/demo-model/conditioned
+	$(BIN)/brainldm train diffusion --data build/demo-model/heads --from build/demo-model/conditioned \
+	    --preset src/brainldm/demo/emphasis.yaml --out build/demo-model/model
 	$(figures) --model build/demo-model/model
 
 demo-figures: .venv/.installed-train

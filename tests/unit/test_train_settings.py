@@ -71,18 +71,20 @@ def test_every_setting_says_what_it_is() -> None:
     assert all(" # " in line for line in lines)
 
 
-def test_the_demo_model_is_trained_by_a_preset(root: Path) -> None:
-    """Whose conditions are those of the one that ships, and whose weights may ship."""
-    recipe, demo = str(root / "src/brainldm/demo/recipe.yaml"), load_config("demo")
+def test_the_demo_model_is_trained_by_presets(root: Path) -> None:
+    """Whose networks and conditions are those of the one that ships, and whose weights may ship."""
+    recipe, last = (str(root / f"src/brainldm/demo/{name}.yaml") for name in ("recipe", "emphasis"))
     first = load_settings(recipe, AutoencoderSettings)
-    second = load_settings(recipe, DiffusionSettings)
-    ranges = {v.name: (v.low, v.high) for v in demo.conditions if not v.labels}
-    assert second.ranges == ranges
+    stages = [load_settings(each, DiffusionSettings) for each in (recipe, last)]
+    demo = load_config("demo")
+    assert first.network == demo.autoencoder
+    for second in stages:
+        assert second.ranges == {v.name: (v.low, v.high) for v in demo.conditions if not v.labels}
+        assert second.network.complete(first.network.latent_channels, 4) == demo.unet
     with torch.device("meta"):
-        channels = first.network.latent_channels
-        networks = AutoencoderKL(first.network), DiffusionUNet(second.network.complete(channels, 4))
+        networks = AutoencoderKL(first.network), DiffusionUNet(demo.unet)
     numbers = sum(p.numel() for network in networks for p in network.parameters())
-    assert second.run.weights == "float16"
+    assert stages[-1].run.weights == "float16"
     assert 2 * numbers < 25e6
 
 
@@ -91,7 +93,7 @@ def test_a_preset_has_the_networks_of_the_demo_model() -> None:
     first = load_settings("demo-2mm", AutoencoderSettings)
     second = load_settings("demo-2mm", DiffusionSettings)
     assert first.network == demo.autoencoder
-    assert second.network.complete(4, 4) == demo.unet
+    assert second.network.complete(16, 4) == demo.unet
     assert second.schedule == demo.schedule
 
 
