@@ -68,10 +68,10 @@ class Teacher:
             output: Tensor = network(channels_last(x), t, token)  # a timestep for each sample
             return output.float()
 
-        answer = denoiser(predict, context, settings.guidance or 1.0, self.null_context)(z, 0.0)
-        if not settings.emphasis:
-            return answer
-        plain = predict(z, 0.0, context)
+        guidance = settings.guidance or 1.0
+        answer = plain = denoiser(predict, context, guidance, self.null_context)(z, 0.0)
+        if guidance != 1 and settings.emphasis:
+            plain = predict(z, 0.0, context)
         columns = [name for condition in self.conditions for name in condition.columns]
         known = {c.name: (columns.index(c.columns[0]), c) for c in self.conditions}
         for name, emphasis in settings.emphasis.items():

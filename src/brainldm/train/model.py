@@ -156,8 +156,8 @@ def check_teacher(
     """
     if not taught(settings):
         return
-    courses = [span.settings for span in Course(settings).spans]
-    guided = any(each.guidance is not None for each in courses)
+    phases = [span.settings for span in Course(settings).spans]
+    guided = any(each.guidance is not None for each in phases)
     if base is None or (guided and base.null_context is None):
         raise UsageError(
             "guidance is learned from the model to start from: expected one (--from) that was "
@@ -172,7 +172,7 @@ def check_teacher(
             "--autoencoder."
         )
     known = {each.name: each for each in base.conditions if each.labels is None}
-    for name, emphasis in ((k, v) for each in courses for k, v in each.emphasis.items()):
+    for name, emphasis in ((k, v) for each in phases for k, v in each.emphasis.items()):
         for each in (name, *emphasis.along):
             if each not in known:
                 raise UsageError(
