@@ -9,6 +9,7 @@ from pathlib import Path
 import numpy as np
 import pytest
 import torch
+from scipy import ndimage
 from torch import Tensor
 from torch.nn import functional as F
 
@@ -36,8 +37,16 @@ from brainldm.train import segmenter
 from brainldm.train.draws import Draw
 from brainldm.train.label_pool import Head
 from brainldm.train.phases import Course
-from brainldm.train.pretend import draw_colours, draw_view, read_view, scan, undress
-from brainldm.train.segmenter import SegmenterStage, judge, truth_of, voxel_rows
+from brainldm.train.pretend import (
+    REACH,
+    _blurred,
+    draw_colours,
+    draw_view,
+    read_view,
+    scan,
+    undress,
+)
+from brainldm.train.segmenter import PLAIN, SegmenterStage, judge, truth_of, voxel_rows
 from brainldm.train.segmenter_loss import SLAB, losses
 from brainldm.train.segmenter_samples import SegmenterSamples, targets
 from brainldm.train.segmenter_settings import Scans
@@ -45,6 +54,8 @@ from brainldm.train.state import load_state
 from tests.learning import Interrupted, interrupt_at, read, same
 from tests.phantoms import tissues_at
 from tests.segmenters import cache_with_phantom, settings, train
+
+CPU = torch.device("cpu")
 
 
 @pytest.fixture(scope="module")
@@ -180,55 +191,82 @@ def test_a_perfect_segmenter_is_judged_so(head: Head, monkeypatch: pytest.Monkey
 
 
 def test_a_view_without_change_is_the_head(head: Head) -> None:
-    size = head.tissues.shape
+    seen, size = torch.from_numpy(head.tissues), head.tissues.shape
     middle = np.array(size) / 2
-    assert np.array_equal(read_view(head.tissues, size, np.eye(3), middle), head.tissues)
-    wider = read_view(head.tissues, [side + 10 for side in size], np.eye(3), middle)
-    assert np.array_equal(wider[5:-5, 5:-5, 5:-5], head.tissues)
+    assert torch.equal(read_view(seen, size, np.eye(3), middle), seen)
+    wider = read_view(seen, [side + 10 for side in size], np.eye(3), middle)
+    assert torch.equal(wider[5:-5, 5:-5, 5:-5], seen)
     assert not wider[:5].any()
+    shifts = [torch.full(size, shift) for shift in (2.0, 0.0, -1.0)]
+    shifted = read_view(seen, size, np.eye(3), middle, shifts)
+    assert torch.equal(shifted[:-2, :, 1:], seen[2:, :, :-1])
 
 
-def test_views_lie_in_the_head(head: Head) -> None:
+@pytest.mark.parametrize("warp", [0, 2])
+def test_views_lie_in_the_head(head: Head, warp: float) -> None:
     rng = np.random.default_rng(0)
     for _ in range(10):
-        view = draw_view(head, (24, 24, 24), Scans(), rng)
-        within = tissues.of_kind("brain", "ventricle", "fluid")[view]
+        view = draw_view(head, (24, 24, 24), Scans(warp=warp), rng, CPU)
+        within = tissues.of_kind("brain", "ventricle", "fluid")[view.numpy()]
         assert within.mean() > 0.05
 
 
 def test_what_is_taken_away_has_no_label(head: Head) -> None:
     rng = np.random.default_rng(0)
-    counts = head.counts
-    stripped, left = undress(head.tissues, counts, Scans(strip=1, cut=0), rng)
+    seen, counts = torch.from_numpy(head.tissues), head.counts
+    stripped, left = undress(seen, counts, Scans(strip=1, cut=0), rng)
     assert not left[tissues.of_kind("outside")].any()
     assert left.any()
-    assert not tissues.of_kind("outside")[stripped].any()
+    assert not tissues.of_kind("outside")[stripped.numpy()].any()
     brain = tissues.of_kind("brain", "ventricle")
-    assert np.array_equal(brain[stripped], brain[head.tissues])
-    cut, _ = undress(head.tissues, counts, Scans(strip=0, cut=1), rng)
-    assert 0 < np.count_nonzero(cut) < np.count_nonzero(head.tissues)
-    whole, _ = undress(head.tissues, counts, Scans(strip=0, cut=0), rng)
-    assert np.array_equal(whole, head.tissues)
+    assert np.array_equal(brain[stripped.numpy()], brain[head.tissues])
+    cut, _ = undress(seen, counts, Scans(strip=0, cut=1), rng)
+    assert 0 < cut.count_nonzero() < seen.count_nonzero()
+    whole, _ = undress(seen, counts, Scans(strip=0, cut=0), rng)
+    assert torch.equal(whole, seen)
 
 
 def test_a_plain_scan_shows_its_tissues(head: Head) -> None:
     rng = np.random.default_rng(0)
+    seen = torch.from_numpy(head.tissues)
     plain = Scans(random=0, stray=0, coarse=0, blur=0, bias=0, noise=0, gamma=0, exposure=0)
     colours = draw_colours(plain, None, rng)
-    image = scan(head.tissues, head.counts, colours, plain, rng)
-    structures = targets(head.tissues)["structures"].numpy()
+    image = scan(seen, head.counts, colours, plain, rng)
+    structures = targets(seen)["structures"]
     fluid, grey, white = (float(image[structures == each].mean()) for each in (3, 2, 1))
     assert fluid < grey - 0.1 < white - 0.2
     part = np.s_[20:40, 30:50, 20:40]
-    alone = scan(head.tissues[part], head.counts, colours, plain, rng)
+    alone = scan(seen[part], head.counts, colours, plain, rng)
     within = structures[part] == 1
     assert abs(float(alone[within].mean()) - white) < 0.05  # as bright as in the whole head
-    assert image.dtype == np.float32
-    assert image.shape == head.tissues.shape
+    assert image.dtype == torch.float32
+    assert image.shape == seen.shape
+
+
+def test_coarse_scans_are_smooth(head: Head) -> None:
+    seen = torch.from_numpy(head.tissues)
+    rough, smooth = (
+        scan(
+            seen,
+            head.counts,
+            draw_colours(PLAIN, None, np.random.default_rng(0)),
+            Scans(coarse=coarse, plane_mm=4, slice_mm=8, blur=0, noise=0),
+            np.random.default_rng(0),
+        )
+        for coarse in (0, 1)
+    )
+    assert smooth.diff(dim=2).norm() < 0.7 * rough.diff(dim=2).norm()
+
+
+def test_a_blur_is_scipys() -> None:
+    image = torch.rand(12, 14, 16, generator=torch.Generator().manual_seed(0))
+    deviations = np.array([0.3, 1.0, 2.0])
+    wanted = ndimage.gaussian_filter(image.numpy(), deviations, truncate=REACH, mode="nearest")
+    assert np.abs(_blurred(image, deviations).numpy() - wanted).max() < 1e-6
 
 
 def test_samples_follow_from_their_draw(head: Head) -> None:
-    samples = SegmenterSamples(lambda i: head, ["a", "b"], None, Course(settings()))
+    samples = SegmenterSamples(lambda i: head, ["a", "b"], None, Course(settings()), CPU)
     first, again, other = (samples(Draw(0, step, 0, 1)) for step in (0, 0, 1))
     assert same(first, again)
     assert not same(first["image"], other["image"])
@@ -240,7 +278,7 @@ def test_samples_follow_from_their_draw(head: Head) -> None:
 def test_it_learns(head: Head) -> None:
     """The loss falls on one image that is seen again and again."""
     course = Course(settings())
-    samples = SegmenterSamples(lambda i: head, ["a"], None, course)
+    samples = SegmenterSamples(lambda i: head, ["a"], None, course, CPU)
     batch = {name: tensor[None] for name, tensor in samples(Draw(0, 1, 0, 1)).items()}
     torch.manual_seed(0)
     network = SegmentationNetwork(

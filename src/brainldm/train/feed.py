@@ -19,7 +19,7 @@ AHEAD = 2
 """Steps whose samples are read before they are needed."""
 
 Sample = dict[str, Tensor]
-"""Tensors on the CPU, without a batch axis."""
+"""Tensors on the CPU, or on the device, without a batch axis."""
 Batch = dict[str, Tensor]
 """The same with one, on the device."""
 
@@ -111,6 +111,6 @@ def _stack(read: Sequence[Sequence[Future[Sample]]], device: torch.device) -> li
         samples = [future.result() for future in futures]
         whole = {key: torch.stack([each[key] for each in samples]) for key in samples[0]}
         if device.type == "cuda":  # so that it need not wait for what the device computes
-            whole = {key: tensor.pin_memory() for key, tensor in whole.items()}
+            whole = {k: v if v.is_cuda else v.pin_memory() for k, v in whole.items()}
         batches.append({k: tensor.to(device, non_blocking=True) for k, tensor in whole.items()})
     return batches

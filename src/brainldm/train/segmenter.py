@@ -36,7 +36,7 @@ from brainldm.train.segmenter_settings import Scans, SegmenterSettings
 from brainldm.train.stage import Findings, Stage
 
 PLAIN = Scans(
-    random=0, stray=0, flip=False, rotate=0, scale=0, strip=0, cut=0, coarse=0, blur=0.4,
+    random=0, stray=0, flip=False, rotate=0, scale=0, warp=0, strip=0, cut=0, coarse=0, blur=0.4,
     bias=0.15, noise=0.03, gamma=0.1, exposure=0,
 )  # fmt: skip
 """How validation sees heads: as usual T1-weighted images."""
@@ -107,7 +107,8 @@ def judge(
         by how much each of `VOLUMES` is off, in mL (its name and "error").
     """
     rng = np.random.default_rng(seed)
-    image = scan(head.tissues, head.counts, draw_colours(PLAIN, priors, rng), PLAIN, rng)
+    tissues, colours = torch.from_numpy(head.tissues), draw_colours(PLAIN, priors, rng)
+    image = scan(tissues, head.counts, colours, PLAIN, rng).numpy()
     found, truth = label(Volume(image, np.eye(4)), network), truth_of(head)
     numbers, true = found.image.array, truth.image.array
     sides, true_sides = SIDE_OF_NUMBER[numbers], SIDE_OF_NUMBER[true]

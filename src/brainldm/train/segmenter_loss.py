@@ -14,7 +14,9 @@ from torch import Tensor
 from torch.autograd.function import once_differentiable
 
 SLAB = 2**14
-"""Voxels at a time, whose scores stay in the cache."""
+"""Voxels at a time on the CPU, whose scores stay in the cache."""
+SLAB_ON_GPU = 2**22
+"""Which launches few operations, in half a gigabyte."""
 
 
 def losses(
@@ -49,13 +51,13 @@ class _Losses(torch.autograd.Function):
         count = rows.shape[1] - 1
         common, probable, there = (rows.new_zeros(count, dtype=torch.float32) for _ in range(3))
         entropy, side, lateral = (rows.new_zeros((), dtype=torch.float64) for _ in range(3))
-        for part in _slabs(len(rows)):
+        for part in _slabs(rows):
             scores, what = rows[part, :-1].float(), structures[part].long()
             logarithms = scores.log_softmax(1)
-            own = logarithms.gather(1, what[:, None])[:, 0]
+            own = logarithms.gather(1, what[:, None])
             entropy -= own.sum()
-            common.index_add_(0, what, own.exp())
             probable += logarithms.exp_().sum(0)
+            common += logarithms.zero_().scatter_(1, what[:, None], own.exp()).sum(0)
             there += torch.bincount(what, minlength=count)
             right, has_side = _sides(rows[part, -1], sides[part])
             lateral += has_side.sum()
@@ -81,7 +83,7 @@ class _Losses(torch.autograd.Function):
         weights = -2 * of_dice / counts.sum().clamp(min=1) * counts / sizes.clamp(min=1)
         everywhere = -weights * common / sizes.clamp(min=1)
         a_voxel = (of_entropy / len(rows)).float()
-        for part in _slabs(len(rows)):
+        for part in _slabs(rows):
             what = structures[part].long()[:, None]
             p = rows[part, :-1].float().softmax(1)
             own = weights[what] * p.gather(1, what)
@@ -95,8 +97,9 @@ class _Losses(torch.autograd.Function):
         return gradient, None, None
 
 
-def _slabs(count: int) -> list[slice]:
-    return [slice(start, start + SLAB) for start in range(0, count, SLAB)]
+def _slabs(rows: Tensor) -> list[slice]:
+    size = SLAB_ON_GPU if rows.is_cuda else SLAB
+    return [slice(start, start + size) for start in range(0, len(rows), size)]
 
 
 def _sides(score: Tensor, sides: Tensor) -> tuple[Tensor, Tensor]:

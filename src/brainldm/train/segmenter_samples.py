@@ -6,7 +6,8 @@ from collections.abc import Callable, Sequence
 
 import numpy as np
 import torch
-from numpy.typing import NDArray
+from jaxtyping import UInt8
+from torch import Tensor
 
 from brainldm.segment.structures import SIDE_OF_TISSUE, STRUCTURE_OF_TISSUE
 from brainldm.simulate.priors import Priors
@@ -15,7 +16,7 @@ from brainldm.train.draws import Draw
 from brainldm.train.feed import Sample, Samples
 from brainldm.train.label_pool import Head
 from brainldm.train.phases import Course
-from brainldm.train.pretend import draw_colours, draw_view, scan, undress
+from brainldm.train.pretend import draw_colours, draw_view, renumbered, scan, undress
 from brainldm.train.segmenter_settings import SegmenterSettings
 
 Load = Callable[[int], Head]
@@ -30,6 +31,7 @@ class SegmenterSamples(Samples):
         names: of all heads, for messages.
         priors: of the label maps' intensities.
         course: settings of the stage.
+        device: where images are made.
     """
 
     def __init__(
@@ -38,20 +40,22 @@ class SegmenterSamples(Samples):
         names: Sequence[str],
         priors: Priors | None,
         course: Course[SegmenterSettings],
+        device: torch.device,
     ) -> None:
         self.load, self.names, self.priors, self.course = load, names, priors, course
+        self.device = device
 
     def __call__(self, draw: Draw) -> Sample:
         """`image` (1, X, Y, Z); `structures` and `sides` (X, Y, Z), as in `STRUCTURES`."""
         settings = self.course.at(draw.step).settings
         rng = np.random.default_rng(draw.number("scan"))
         head, scans = self.load(self._which(draw)), settings.scans
-        tissues = draw_view(head, settings.crop, scans, rng)
+        tissues = draw_view(head, settings.crop, scans, rng, self.device)
         if scans.flip and rng.random() < 0.5:
-            tissues = MIRROR[tissues[::-1]]
+            tissues = renumbered(tissues.flip(0), MIRROR)
         tissues, counts = undress(tissues, head.counts, scans, rng)
         image = scan(tissues, counts, draw_colours(scans, self.priors, rng), scans, rng)
-        return {"image": torch.from_numpy(image)[None], **targets(tissues)}
+        return {"image": image[None], **targets(tissues)}
 
     def subject(self, draw: Draw) -> str:
         """Whose head that is."""
@@ -61,9 +65,9 @@ class SegmenterSamples(Samples):
         return draw.index(len(self.names))
 
 
-def targets(tissues: NDArray[np.uint8]) -> Sample:
-    """What the network is to say of tissues, (X, Y, Z): places in `STRUCTURES`, and sides."""
+def targets(tissues: UInt8[Tensor, "x y z"]) -> Sample:
+    """What the network is to say of tissues: places in `STRUCTURES`, and sides."""
     return {
-        "structures": torch.from_numpy(STRUCTURE_OF_TISSUE[tissues]),
-        "sides": torch.from_numpy(SIDE_OF_TISSUE[tissues]),
+        "structures": renumbered(tissues, STRUCTURE_OF_TISSUE),
+        "sides": renumbered(tissues, SIDE_OF_TISSUE),
     }

@@ -46,6 +46,9 @@ class Scans(Settings):
         default=15, description="deviation of the rotation about each axis, in degrees"
     )
     scale: Part = Field(default=0.08, description="deviation of the scale along each axis")
+    warp: Weight = Field(
+        default=2, description="most deviation of a smooth displacement of each axis, in mm"
+    )
     beyond: Fraction = Field(
         default=0.15, description="part of a view that may lie beyond the inside of the skull"
     )
@@ -56,7 +59,7 @@ class Scans(Settings):
         default=6, description="their thickest slices in mm"
     )
     plane_mm: Annotated[float, Field(ge=1)] = Field(
-        default=2, description="their largest voxels within a slice in mm"
+        default=2.5, description="their largest voxels within a slice in mm; cubes in half of them"
     )
     blur: Weight = Field(default=0.7, description="most blur beyond that of the voxels, in mm")
     bias: Weight = Field(

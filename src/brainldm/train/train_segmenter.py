@@ -4,7 +4,7 @@ from __future__ import annotations
 
 from collections.abc import Callable, Mapping, Sequence
 from dataclasses import dataclass
-from functools import partial
+from functools import cache, partial
 from pathlib import Path
 from typing import Any
 
@@ -25,7 +25,7 @@ from brainldm.train.card import segmenter_card
 from brainldm.train.estimate import describe_run, warn_of_length
 from brainldm.train.fit import fit
 from brainldm.train.folder import RunFolder
-from brainldm.train.label_pool import make_pool
+from brainldm.train.label_pool import Head, make_pool
 from brainldm.train.monitor import Monitor, Progress
 from brainldm.train.phases import Course
 from brainldm.train.segmenter import SegmenterStage, architecture, new_segmenter
@@ -107,9 +107,14 @@ class TrainSegmenter:
                 seeds = range(HELD_OUT_SEEDS, HELD_OUT_SEEDS + settings.run.validate_on)
                 others = make(folder.path / "subjects", apart, seeds) if apart else []
             accelerator.init_trackers("run")
-            samples = SegmenterSamples(
-                lambda i: pool[i].load(), [each.file.stem for each in pool], priors, course
-            )
+            device, names = accelerator.device, [each.file.stem for each in pool]
+
+            def load(i: int) -> Head:
+                return pool[i].load()
+
+            # A GPU learns a head sooner than it is read.
+            kept = load if device.type == "cpu" else cache(load)
+            samples = SegmenterSamples(kept, names, priors, course, device)
 
             def keep(network: nn.Module, step: int, figures: Mapping[str, float]) -> None:
                 if accelerator.is_main_process:
