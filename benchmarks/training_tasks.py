@@ -109,7 +109,8 @@ class Diffusion:
         torch.manual_seed(1)
         latents = Latents([torch.randn(HEADS, 1, *self.shape).numpy()])
         encoded = Encoded(latents, 1.0, torch.rand(HEADS, CONDITIONS))
-        samples = LatentSamples(encoded, range(HEADS), (), ["random"] * HEADS, self.course)
+        names, cpu = ["random"] * HEADS, torch.device("cpu")
+        samples = LatentSamples(encoded, range(HEADS), (), names, self.course, cpu)
         return DiffusionStage(network, samples, self.course, encoded, ())
 
     def loss(self, network: Any, batch: dict[str, Any]) -> Any:

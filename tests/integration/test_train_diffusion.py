@@ -86,7 +86,7 @@ def diffusion_stage(
     names = [f"sub-{i}" for i in range(len(latents))]
     count, encoded = len(latents) - 2, encode(latents, context)
     pairs = [(i, i + 1) for i in range(0, count, 2)]
-    samples = LatentSamples(encoded, range(count), pairs, names, course)
+    samples = LatentSamples(encoded, range(count), pairs, names, course, torch.device("cpu"))
     return DiffusionStage(model, samples, course, encoded, range(count, count + 2))
 
 

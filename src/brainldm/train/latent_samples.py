@@ -25,6 +25,7 @@ class LatentSamples(Samples):
         pairs: of them, where the settings ask for pairs.
         names: of all heads, for messages.
         course: settings of the stage.
+        device: where noise is drawn.
     """
 
     def __init__(
@@ -34,8 +35,9 @@ class LatentSamples(Samples):
         pairs: Sequence[tuple[int, ...]],
         names: Sequence[str],
         course: Course[DiffusionSettings],
+        device: torch.device,
     ) -> None:
-        self.encoded, self.names, self.course = encoded, names, course
+        self.encoded, self.names, self.course, self.device = encoded, names, course, device
         self.alone, self.pairs = [(head,) for head in learn], pairs
 
     def __call__(self, draw: Draw) -> Sample:
@@ -50,8 +52,9 @@ class LatentSamples(Samples):
         dropped = torch.rand((), generator=draw.generator("dropout")).item()
         if dropped < settings.condition_dropout:
             context = torch.full_like(context, NULL_CONTEXT)
-        z0 = torch.stack([self.encoded.z0(head, orientation) for head in heads])
-        noise = torch.randn(z0.shape[1:], generator=draw.generator("noise"))
+        z0 = torch.stack([self.encoded.z0(head, orientation) for head in heads]).to(self.device)
+        generator = torch.Generator(self.device).manual_seed(draw.number("noise"))
+        noise = torch.randn(z0.shape[1:], generator=generator, device=self.device)
         return {
             "z0": z0,
             "noise": noise.expand_as(z0),

@@ -113,7 +113,7 @@ class TrainDiffusion:
             encoded = self._encode(material, models.first, learn, place, accelerator)
             say(f"Latent scale {encoded.scale:g}")
             material = material.scaled(encoded.scale)
-            stage = self._stage(material, models, encoded, learn, others)
+            stage = self._stage(material, models, encoded, learn, others, accelerator.device)
             trained = fit(stage, accelerator, folder.state, Monitor(accelerator, progress))
             if accelerator.is_main_process:
                 figures = trained.findings.figures
@@ -201,12 +201,13 @@ class TrainDiffusion:
         encoded: Encoded,
         learn: Sequence[int],
         others: Sequence[int],
+        device: torch.device,
     ) -> DiffusionStage:
         settings, course = material.settings, Course(material.settings)
         names = [f"sub-{subject}" for subject in material.heads.subjects]
         return DiffusionStage(
             self._network(material, models),
-            LatentSamples(encoded, learn, material.pairs(learn), names, course),
+            LatentSamples(encoded, learn, material.pairs(learn), names, course, device),
             course,
             encoded,
             others,
