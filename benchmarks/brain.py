@@ -139,9 +139,11 @@ def side(folder: Path, name: str, steps: int, device_name: str) -> None:
         elif name != "default":
             z = torch.load(folder / "reference-latent.pt", weights_only=True)
             torch.save(runner.model.decode(z).cpu(), folder / f"{name}-decoded.pt")
+    figures = {f"{key} (s)": value for key, value in seconds.items()}
+    figures["peak memory (GB)"] = memory
     if device.type == "cuda":
-        seconds["device memory"] = torch.cuda.max_memory_allocated(device) / 1e9
-    print(json.dumps({**seconds, "memory": memory}))
+        figures["on the GPU (GB)"] = torch.cuda.max_memory_allocated(device) / 1e9
+    print(json.dumps(figures))
 
 
 class Ours:
@@ -187,14 +189,13 @@ def report(folder: Path, results: dict[str, dict[str, Any]]) -> None:
         return torch.load(folder / f"{name}.pt", weights_only=True)
 
     reference = results["reference"]
-    keys = [key for key in reference if key != "memory"]
-    print("| | " + " | ".join([*(f"{key} (s)" for key in keys), "peak memory (GB)"]) + " |")
-    print("|---" * (len(keys) + 2) + "|")
+    print("| | " + " | ".join(reference) + " |")
+    print("|---" * (len(reference) + 1) + "|")
     for name, figures in results.items():
         cells = [
             f"{figures[key]:.2f}"
             + ("" if name == "reference" else f" ({reference[key] / figures[key]:.2f}x)")
-            for key in [*keys, "memory"]
+            for key in reference
         ]
         print(f"| {name} | " + " | ".join(cells) + " |")
     image = load("reference-image")
@@ -240,7 +241,7 @@ def limits(folder: Path, device_name: str, results: dict[str, dict[str, Any]]) -
     for name, dtype in (("float32", torch.float32), ("auto", pick_dtype("auto", device))):
         peak = peak_flops(device, dtype)
         for part, flops in (("step", step), ("decode", folded)):
-            limit, took = flops / peak, results[name][part]
+            limit, took = flops / peak, results[name][f"{part} (s)"]
             print(
                 f"{name}, {part}: {flops / 1e12:.2f} TFLOP at {peak / 1e12:.2f} TFLOP/s would take "
                 f"{limit:.2f} s, took {took:.2f} s ({took / limit:.1f} times the limit)"

@@ -2,9 +2,13 @@
 
 from __future__ import annotations
 
+import copy
+from typing import Any
+
 import pytest
 import torch
 from torch.nn import functional as F
+from torch.utils._python_dispatch import TorchDispatchMode
 
 from brainldm.config import AutoencoderConfig
 from brainldm.models import slabs
@@ -69,3 +73,40 @@ def test_moments_do_not_depend_on_the_cuts() -> None:
         moments.add(x[:, :, start:stop])
     norm = torch.nn.GroupNorm(2, 6).requires_grad_(False)
     assert (moments.normalise(x, norm, torch.empty_like(x)) - norm(x)).abs().max() < 1e-4
+
+
+class Outputs(TorchDispatchMode):
+    """Looks at what a norm writes to."""
+
+    def __init__(self) -> None:
+        super().__init__()
+        self.seen = 0
+
+    def __torch_dispatch__(
+        self,
+        func: Any,
+        types: Any,
+        args: tuple[Any, ...] = (),
+        kwargs: dict[str, Any] | None = None,
+    ) -> Any:
+        """CUDA writes the mean to the second output and the deviation to the third."""
+        if func is torch.ops.aten.native_batch_norm.out:
+            out = [(kwargs or {})[name] for name in ("out", "save_mean", "save_invstd")]
+            assert len({id(each) for each in out}) == 3
+            self.seen += 1
+        return func(*args, **(kwargs or {}))
+
+
+def test_norms_do_not_write_two_things_to_one_place(
+    model: AutoencoderKL, latent: torch.Tensor
+) -> None:
+    with Outputs() as outputs:
+        slabs.decode(model, latent, torch.float32)
+    assert outputs.seen > 0
+
+
+@pytest.mark.skipif(not torch.cuda.is_available(), reason="needs a GPU")
+def test_a_gpu_decodes_as_the_cpu_does(model: AutoencoderKL, latent: torch.Tensor) -> None:
+    whole = model.decode(latent)
+    result = slabs.decode(copy.deepcopy(model).cuda(), latent.cuda(), torch.float32).cpu()
+    assert (result - whole).norm() < 1e-3 * whole.norm()
