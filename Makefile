@@ -10,7 +10,7 @@
 #   make packages      wheel and sdist in dist/, each tried in an empty environment
 #   make demo-model    train the demo model from nothing (20 minutes of a large GPU), and measure it
 #   make demo-figures  measure the demo model that ships, on anatomies that it has not seen (half an hour)
-#   make segmenter     train the network that labels heads, from nothing (hours)
+#   make segmenter     train the network that labels heads, from nothing (hours; 8 minutes of a large GPU)
 #   make demo-report   the evaluation report of the demo model in the docs (a quarter of an hour)
 
 PYTHON ?= python3

@@ -148,6 +148,10 @@ def test_a_head_that_is_cut() -> None:
     inside = np.zeros((60, 60, 60), bool)
     inside[10:50, 10:50, 30:] = True
     assert find_cuts(inside) == ("top",)
+    inside[..., -1] = False  # a network takes the last slice for air at times
+    assert find_cuts(inside) == ("top",)
+    inside[..., -2] = False
+    assert find_cuts(inside) == ()
 
 
 def test_no_head() -> None:

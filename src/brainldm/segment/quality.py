@@ -9,16 +9,16 @@ import numpy as np
 from jaxtyping import Bool, Float
 from numpy import ndarray as Array
 
-LEAST = 0.8
+LEAST = 0.7
 """The quality from which on volumes are given."""
 INTRACRANIAL_ML = (900.0, 2300.0)
 """Of adults, with room to spare."""
 BRAIN_SHARE = (0.5, 0.98)
 """Of what is within the skull, what is brain."""
 CUT_MM2 = 1200.0
-"""The area within the skull in an outermost slice, from which on it goes on beyond the field of
-view. Where the skull ends, at the foramen magnum, six simulated heads had 400 to 710 mm2, and 4 mm
-higher up 610 to 1910."""
+"""The area within the skull in the two outermost slices, from which on it goes on beyond the field
+of view. Where the skull ends, at the foramen magnum, six simulated heads had 400 to 710 mm2, and
+4 mm higher up 610 to 1910."""
 SECOND_HEAD = 0.2
 """The size of another part that looks like a brain, relative to the brain."""
 
@@ -93,10 +93,11 @@ def find_cuts(inside: Bool[Array, "x y z"]) -> tuple[str, ...]:
     Args:
         inside: what is within the skull, at 1 mm, axes to the right, front and top.
     """
-    ends = (("left", "right"), ("back", "front"), ("bottom", "top"))
+    sides = (("left", "right"), ("back", "front"), ("bottom", "top"))
     return tuple(
         name
-        for axis, names in enumerate(ends)
-        for end, name in zip((0, -1), names, strict=True)
-        if np.count_nonzero(inside.take(end, axis)) > CUT_MM2
+        for axis, names in enumerate(sides)
+        for ends, name in zip(((0, 1), (-1, -2)), names, strict=True)
+        # The last slice may be taken for air.
+        if np.count_nonzero(inside.take(ends, axis).any(axis)) > CUT_MM2
     )

@@ -6,6 +6,7 @@ import io
 import zipfile
 from collections.abc import Callable, Sequence
 from dataclasses import dataclass
+from functools import cached_property
 from pathlib import Path
 from typing import Self
 
@@ -42,7 +43,7 @@ class Head:
     low: tuple[int, int, int]
     high: tuple[int, int, int]
 
-    @property
+    @cached_property
     def counts(self) -> NDArray[np.int64]:
         """How often each of `TISSUES` is in every eighth voxel, (len(TISSUES),)."""
         return np.bincount(self.tissues[::2, ::2, ::2].ravel(), minlength=len(TISSUES))
