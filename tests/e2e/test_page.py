@@ -19,9 +19,8 @@ pytest.importorskip("playwright")
 
 from playwright.sync_api import Browser, Error, Page, Route, expect, sync_playwright
 
-from tests.browser import launched
+from tests.browser import launched, look_at_voxels, make_head
 
-STEPS = 3
 expect.set_options(timeout=30_000)  # the machine may have other work
 
 
@@ -81,20 +80,6 @@ def opened(browser: Browser) -> Iterator[Open]:
     assert [each for each in complaints if refusals not in each] == []
 
 
-def make_head(page: Page, name: str, **numbers: float) -> None:
-    """Ask for a head as a person does, and wait until it is shown."""
-    for condition, value in numbers.items():
-        page.locator(f"[data-condition={condition}] input[type=number]").fill(str(value))
-    if not page.locator("#steps").is_visible():
-        page.get_by_text("More", exact=True).click()
-    page.locator("#seed").fill("7")
-    page.locator("#steps").fill(str(STEPS))
-    page.locator("#name").fill(name)
-    page.get_by_role("button", name="Make a head").click()
-    expect(page.locator("#first-name")).to_have_text(f"{name} · synthetic", timeout=60_000)
-    page.wait_for_function("() => window.brainldm.first.engine.volumes.length > 0")
-
-
 def test_a_head_is_made_and_looked_at(opened: Open, demo: str, tmp_path: Path) -> None:
     page = opened(demo)
     expect(page.locator("header")).to_contain_text("synthetic: it shows no person")
@@ -117,26 +102,6 @@ def test_the_viewer_keeps_its_size(opened: Open, demo: str) -> None:
     page.get_by_role("button", name="3-D").click()
     page.wait_for_timeout(500)
     assert page.evaluate(size) == before
-
-
-def look_at_voxels(page: Page, image: Any) -> None:
-    """The viewer shows the file's own intensities where they are, left and right not exchanged."""
-    array = np.asarray(image.dataobj)
-    for place in ((-30, -20, 30), (30, -20, 30), (40, 10, -5), (0, -60, 10)):
-        i, j, k = np.rint(np.linalg.inv(image.affine) @ [*place, 1])[:3].astype(int)
-        at = (image.affine @ [i, j, k, 1])[:3].tolist()
-        said = page.evaluate(
-            """at => {
-                const { engine } = window.brainldm.first;
-                engine.scene.crosshairPos = engine.mm2frac(at);
-                engine.createOnLocationChange();
-                return document.getElementById("place").textContent;
-            }""",
-            at,
-        )
-        position, _, value = said.partition(" mm (right, front, up): ")
-        assert [int(each) for each in position.split(",")] == [round(each) for each in at]
-        assert float(value) == pytest.approx(float(array[i, j, k]), abs=2e-3)
 
 
 def test_the_canvas_shows_the_head_upright(opened: Open, demo: str) -> None:

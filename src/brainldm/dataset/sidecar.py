@@ -21,7 +21,6 @@ from brainldm.files import read_json
 
 OURS = "brainldm"
 """The key of what BIDS does not define."""
-
 MNI152 = "MNI152, RAS+, mm"
 """What `Provenance.space` says of images in it."""
 
