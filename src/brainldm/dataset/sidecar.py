@@ -23,7 +23,6 @@ OURS = "brainldm"
 """The key of what BIDS does not define."""
 MNI152 = "MNI152, RAS+, mm"
 """What `Provenance.space` says of images in it."""
-
 Number = Annotated[int, Field(ge=-(2**63), lt=2**63)] | FiniteFloat
 
 
@@ -80,12 +79,12 @@ class Edit(_Record):
         steps: of the walk up to the noise and down again.
         kept: the share of voxels that are the scan's, bit for bit.
         farthest_mm: that anything moved.
-        noise_rms: of the noise that gives the scan back; 1 for a head that the model knows.
-        floor_psnr: of the autoencoder alone against the scan on the model's grid, or against the
-            result of a super-resolution, dB.
+        noise_rms: of the noise that gives the scan back; 1 for a known kind of head.
+        floor_psnr: of the autoencoder alone against the scan, or against a super-resolution, dB.
         trip_psnr: of the scan sent up to the noise and down again, dB.
-        disagreement: the root mean square of what is left between the result, as the scanner would
-            see it, and the scan, on the model's scale of intensities.
+        skipped: noisy steps that were left out, since the model hardly knows the scan.
+        within_skull: nothing was changed outside the skull's inside.
+        disagreement: of the result, as a scanner would see it, with the scan (RMS, 0 to 1).
         seed: of what was filled in.
         doubts: why it is not to be trusted.
     """
@@ -100,6 +99,8 @@ class Edit(_Record):
     noise_rms: FiniteFloat | None = None
     floor_psnr: FiniteFloat | None = None
     trip_psnr: FiniteFloat | None = None
+    skipped: int = 0
+    within_skull: bool = False
     disagreement: FiniteFloat | None = None
     seed: int | None = None
     doubts: tuple[str, ...] = ()
@@ -128,8 +129,7 @@ class Provenance(_Record):
         skull_stripped: there is nothing around the brain.
         incomplete: the head is stripped or cropped, and was asked for.
         notes: what a person should know of a prepared scan.
-        derived_from: the scans that were edited.
-        edit: what was changed in them.
+        derived_from: the scans that were edited; and what was changed in them.
     """
 
     version: str = ""

@@ -9,7 +9,7 @@ neither: it is in both images.
 from __future__ import annotations
 
 from collections.abc import Iterator
-from dataclasses import dataclass
+from dataclasses import dataclass, replace
 
 import numpy as np
 import torch
@@ -20,6 +20,7 @@ from scipy import ndimage
 from brainldm.edit.demons import velocity_between
 from brainldm.edit.original import Original
 from brainldm.image.grid import Grid
+from brainldm.image.volume import Volume
 from brainldm.simulate.deform import exponential, pull
 
 STILL_MM = 0.2
@@ -64,6 +65,11 @@ class Difference:
         residual = ndimage.gaussian_filter(residual, SMOOTH_MM / np.array(grid.spacing))
         faint = np.sign(residual) * np.maximum(np.abs(residual) - FAINT, 0)
         return cls(grid, displacement.numpy(), faint.astype(np.float32))
+
+    def confined(self, where: Volume) -> Difference:
+        """The part of the change where an image is 1; none where it is 0."""
+        part = where.resample(self.grid).array
+        return replace(self, displacement=self.displacement * part, residual=self.residual * part)
 
     def within(self, original: Original, scale: float = 1.0) -> Changed:
         """The change in a scan.

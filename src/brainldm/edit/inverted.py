@@ -9,6 +9,7 @@ from functools import cached_property, partial
 import numpy as np
 import torch
 from jaxtyping import Float
+from scipy import ndimage
 from torch import Tensor
 
 from brainldm.conditions import Conditions
@@ -22,6 +23,7 @@ from brainldm.sampling.guidance import denoiser
 from brainldm.sampling.inversion import Inversion, invert
 from brainldm.sampling.loop import sample
 from brainldm.sampling.solvers import DDIM, Solver
+from brainldm.segment.network import Network
 from brainldm.workers import Progress
 
 STEPS = 16
@@ -34,6 +36,8 @@ USUAL_PSNR = 26.0
 model's kind, 23.8 for a real one, whose noise does not tell (1.1 to 1.2, and 1.1)."""
 UNSOLVED = 0.1
 """Of the noise, what may change at the end of the search."""
+FADE_MM = 4.0
+"""From the inside of the skull, over which a change that ends there fades in."""
 MOST_NOISE = 2.5
 """Above which nothing can be said of it at all: 3.4 for an image of noise."""
 
@@ -126,19 +130,22 @@ class Inverted:
         extrapolate: bool = False,
         solver: Solver | None = None,
         skip: int = 0,
+        strength: float = 1.0,
         progress: Progress | None = None,
     ) -> Float[Tensor, "b c i j k"]:
         """Walk down under other conditions, as `walk_down`.
 
         Args:
             people: conditions of each latent.
-            noise: of each; the inverted one for all if None.
+            noise: of each; what the way up came by there, for all, if None.
             extrapolate: accept conditions outside the model's ranges.
             solver: in place of plain DDIM.
             skip: steps at the noisy end that are left out.
+            strength: by how much larger what differs from the person's own conditions is made.
             progress: called after each step.
         """
-        start = self.inversion.noise if noise is None else noise
+        start = self.inversion.path[self.steps - skip][1] if noise is None else noise
+        own = torch.from_numpy(self.model.ranges.normalise([self.known.conditions], True))
         return walk_down(
             self.model,
             people,
@@ -147,6 +154,8 @@ class Inverted:
             extrapolate=extrapolate,
             solver=solver,
             skip=skip,
+            strength=strength,
+            own=own,
             progress=progress,
         )
 
@@ -158,6 +167,19 @@ class Inverted:
     def reconstruction(self) -> Float[np.ndarray, "x y z"]:
         """The scan after the autoencoder alone."""
         return self.picture(self.latent)
+
+    @cached_property
+    def within_skull(self) -> Volume | None:
+        """1 within the skull, 0 from its inside on; None where the scan cannot be labelled."""
+        try:
+            found = Network.of().label(self.image)
+        except DataError:
+            return None
+        if not found.quality.trusted:
+            return None
+        inside = ndimage.binary_fill_holes(found.image.array > 0)
+        depth = ndimage.distance_transform_edt(inside, sampling=self.image.grid.spacing)
+        return Volume(np.clip(depth / FADE_MM, 0, 1).astype(np.float32), self.image.affine)
 
     @property
     def noise(self) -> Float[Tensor, "1 c i j k"]:
@@ -175,10 +197,15 @@ class Inverted:
         return psnr(self.reconstruction, self.image.array)
 
     @property
+    def hardly_known(self) -> bool:
+        """The scan is unlike what the model was trained on."""
+        return self.noise_rms > USUAL_NOISE or self.floor_psnr < USUAL_PSNR
+
+    @property
     def doubts(self) -> tuple[str, ...]:
         """Why the result is not to be trusted."""
         found = []
-        if self.noise_rms > USUAL_NOISE or self.floor_psnr < USUAL_PSNR:
+        if self.hardly_known:
             found.append(
                 f"the model hardly knows such a scan: the noise that gives it back has a root mean "
                 f"square of {self.noise_rms:.2f}, and 1 where a scan is of the kind that it was "
@@ -209,6 +236,8 @@ def walk_down(
     extrapolate: bool = False,
     solver: Solver | None = None,
     skip: int = 0,
+    strength: float = 1.0,
+    own: Float[Tensor, "1 v"] | float = 0.0,
     progress: Progress | None = None,
 ) -> Float[Tensor, "b c i j k"]:
     """Walk noise down, as many latents at a time as the model's memory allows.
@@ -221,6 +250,8 @@ def walk_down(
         extrapolate: accept conditions outside the model's ranges.
         solver: in place of plain DDIM.
         skip: steps at the noisy end that are left out.
+        strength: by how much larger what differs from the answer to `own` is made.
+        own: conditions, normalised.
         progress: called after each step, which counts as many for the walk up.
     """
     contexts = torch.from_numpy(model.ranges.normalise(people, extrapolate)).to(model.device)
@@ -230,21 +261,30 @@ def walk_down(
         rows = slice(first, first + size)
         latents.append(
             sample(
-                denoiser(model.networks.predict, contexts[rows]),
+                denoiser(model.networks.predict, contexts[rows], strength, own),
                 start[rows],
                 schedule=model.schedule,
                 solver=solver or DDIM(),
                 steps=steps,
                 skip=skip,
                 prediction=model.config.schedule.prediction,
-                on_step=partial(_told, progress, first, len(contexts[rows]), len(people)),
+                on_step=partial(_told, progress, first, len(contexts[rows]), len(people), skip),
             )
         )
     return torch.cat(latents)
 
 
 def _told(
-    progress: Progress | None, before: int, now: int, samples: int, done: int, total: int, _: Tensor
+    progress: Progress | None,
+    before: int,
+    now: int,
+    samples: int,
+    skip: int,
+    done: int,
+    total: int,
+    _: Tensor,
 ) -> None:
+    """Steps that are left out count as done."""
+    steps = skip + total
     if progress:
-        progress(total * (1 + before) + done * now, total * (1 + samples), "denoise")
+        progress(steps * (1 + before) + (skip + done) * now, steps * (1 + samples), "denoise")

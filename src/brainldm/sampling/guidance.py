@@ -16,7 +16,7 @@ def denoiser(
     predict: Predict,
     context: Float[Tensor, "b v"],
     guidance: float = 1.0,
-    null: float = 0.0,
+    null: float | Float[Tensor, "... v"] = 0.0,
 ) -> Callable[[Tensor, float], Tensor]:
     """(z_t, t) -> output, with classifier-free guidance (Ho and Salimans 2022, 2207.12598).
 
@@ -25,7 +25,8 @@ def denoiser(
         context: its conditions.
         guidance: w in (1 - w) output(no conditions) + w output(conditions), in other symbols than
             the paper's; at 1 the network is evaluated once.
-        null: what the network takes for no conditions.
+        null: what the network takes for no conditions; or other conditions, (V,) or (B, V), from
+            which the guided ones are led away.
     """
 
     def denoise(z: Tensor, t: float) -> Tensor:
@@ -33,7 +34,7 @@ def denoiser(
 
     if guidance == 1:
         return denoise
-    nobody = torch.full_like(context, null)
+    nobody = torch.as_tensor(null, dtype=context.dtype, device=context.device).expand_as(context)
 
     def guided(z: Tensor, t: float) -> Tensor:
         without = predict(z, t, nobody)

@@ -2,14 +2,15 @@
 
 from __future__ import annotations
 
-from collections.abc import Iterator
+from collections.abc import Sequence
 from dataclasses import dataclass, replace
+from itertools import product
+from typing import Self
 
 import numpy as np
 import torch
-from jaxtyping import Bool, Float, Int16, UInt8
+from jaxtyping import Bool, Float, Int16, Int64, Shaped, UInt8
 from numpy import ndarray as Array
-from numpy.typing import NDArray
 from scipy import ndimage
 from torch import Tensor
 from torch.nn import functional as F
@@ -20,7 +21,7 @@ from brainldm.image.labels import LabelImage
 from brainldm.image.plausible import refuse_ct
 from brainldm.image.volume import Volume
 from brainldm.models.device import pick_dtype
-from brainldm.models.segmenter import SegmentationNetwork, from_blocks
+from brainldm.models.segmenter import SegmentationNetwork, from_blocks, to_blocks
 from brainldm.segment.measures import Measures
 from brainldm.segment.quality import Quality, expected_dice, faults, find_cuts
 from brainldm.segment.structures import NUMBERS, STRUCTURES
@@ -100,8 +101,8 @@ def label(volume: Volume, network: SegmentationNetwork) -> Labelled:
     image = F.pad(torch.from_numpy(view.image)[None, None], (0, z_, 0, y_, 0, x_))
     dtype = pick_dtype("auto", device)
     with torch.autocast(device.type, dtype, enabled=dtype != torch.float32):
-        scores = network(image.to(device)).float().cpu()
-    likeliest = _likeliest(scores)[:x, :y, :z]
+        rows = _rows(network(image.to(device)).cpu())
+    likeliest = _likeliest(rows)[:x, :y, :z]
     inside, second = _brain(likeliest)
     if not inside.any():
         none = Quality(0.0, ("no brain was found",))
@@ -109,54 +110,151 @@ def label(volume: Volume, network: SegmentationNetwork) -> Labelled:
         empty = LabelImage(np.zeros(volume.grid.shape, np.int16), volume.affine)
         return Labelled(empty, numbers, none)
     box = _around(inside)
-    probabilities = _probabilities(scores, box)
-    where = ndimage.binary_dilation(inside[box], iterations=MARGIN)
-    structures = np.where(where, likeliest[box], 0)  # what hangs apart is no brain
-    volumes, score = _counted(probabilities, structures, where)
-    probabilities[0, torch.from_numpy(~where)] = 2.0
-    numbers = NUMBERS[structures, (probabilities[-1] > 0.5).long().numpy()]
-    labels = _on_grid(numbers, probabilities, view.grid, box, volume.grid)
+    found = _Found.of(rows, likeliest, inside, box)
+    volumes, score = found.counted()
+    labels = found.on_grid(view.grid, volume.grid)
     sure = Labelled(LabelImage(labels, volume.affine), volumes, Quality(score, ()))
     whole, brain = sure.total("brain", "ventricle", "fluid"), sure.total("brain")
-    found = tuple(faults(score, whole, brain, second, find_cuts(inside)))
-    return replace(sure, quality=Quality(score, found))
+    why = tuple(faults(score, whole, brain, second, find_cuts(inside)))
+    return replace(sure, quality=Quality(score, why))
 
 
-def _counted(
-    probabilities: Float[Tensor, "k i j l"],
-    likeliest: UInt8[Array, "i j l"],
-    where: Bool[Array, "i j l"],
-) -> tuple[dict[int, float], float]:
-    """The mL of every structure by its number, and the Dice to be expected."""
-    structures, right = probabilities[:-1].numpy(), probabilities[-1].numpy()
-    sides = [np.where(where, side, 0) for side in (1 - right, right)]
-    sums = np.array([[np.vdot(each, side) for side in sides] for each in structures])
-    certain = np.array([each[likeliest == i].sum() for i, each in enumerate(structures)])
-    counts = np.bincount(likeliest.ravel(), minlength=len(structures))
-    volumes: dict[int, float] = {}
-    for numbers, pair in zip(NUMBERS[1:], sums[1:] / 1000, strict=True):
-        for number, amount in zip(numbers.tolist(), pair.tolist(), strict=True):
-            volumes[number] = volumes.get(number, 0.0) + amount
-    return volumes, expected_dice(certain, sums.sum(axis=1), counts.astype(float))
+@dataclass(frozen=True, eq=False)
+class _Found:
+    """What the network says around what is within the skull.
+
+    Args:
+        rows: scores of the voxels of each block, (I, J, L, 8, K + 1).
+        first: the voxel at their corner, in the view.
+        where: probabilities count here, (2 I, 2 J, 2 L): what hangs apart is no brain.
+        structures: the likeliest, 0 elsewhere.
+    """
+
+    rows: Shaped[Tensor, "i j l 8 k"]
+    first: tuple[int, int, int]
+    where: Bool[Array, "x y z"]
+    structures: UInt8[Array, "x y z"]
+
+    @classmethod
+    def of(
+        cls,
+        rows: Shaped[Tensor, "i j l 8 k"],
+        likeliest: UInt8[Array, "x y z"],
+        inside: Bool[Array, "x y z"],
+        box: tuple[slice, slice, slice],
+    ) -> Self:
+        """Of whole blocks around a box of voxels."""
+        i, j, k = (slice(side.start // 2, (side.stop + 1) // 2) for side in box)
+        x, y, z = (slice(2 * side.start, 2 * side.stop) for side in (i, j, k))
+        near = ndimage.binary_dilation(inside[x, y, z], iterations=MARGIN)
+        within = rows[i, j, k]
+        shape = [2 * side for side in within.shape[:3]]
+        where, structures = np.zeros(shape, bool), np.zeros(shape, np.uint8)
+        part = tuple(slice(side) for side in near.shape)  # the last block may lie half outside
+        where[part], structures[part] = near, np.where(near, likeliest[x, y, z], 0)
+        return cls(within, (x.start, y.start, z.start), where, structures)
+
+    def counted(self) -> tuple[dict[int, float], float]:
+        """The mL of every structure by its number, and the Dice to be expected."""
+        kinds = self.rows.shape[-1] - 1
+        sums = torch.zeros(kinds, 2, dtype=torch.float64)
+        certain = np.zeros(kinds)
+        for start in range(0, len(self.rows), SLAB):
+            rows = self.rows[start : start + SLAB].reshape(-1, kinds + 1).float()
+            p, right = rows[:, :-1].softmax(1), rows[:, -1].sigmoid()
+            part = slice(2 * start, 2 * (start + SLAB))
+            near, what = (_in_rows(each[part]) for each in (self.where, self.structures))
+            weight = torch.from_numpy(near).float()
+            sums += p.T @ torch.stack([(1 - right) * weight, right * weight], 1)
+            own = p.gather(1, torch.from_numpy(what).long()[:, None])[:, 0]
+            certain += np.bincount(what, weights=own.numpy(), minlength=kinds)
+        counts = np.bincount(self.structures.ravel(), minlength=kinds)
+        volumes: dict[int, float] = {}
+        for numbers, pair in zip(NUMBERS[1:], sums[1:].numpy() / 1000, strict=True):
+            for number, amount in zip(numbers.tolist(), pair.tolist(), strict=True):
+                volumes[number] = volumes.get(number, 0.0) + amount
+        return volumes, expected_dice(certain, sums.sum(1).numpy(), counts.astype(float))
+
+    def at(self, voxels: Sequence[Tensor]) -> Float[Tensor, "n k"]:
+        """Probabilities of the structures, and, last, of the right side.
+
+        Args:
+            voxels: their places along each axis, from `first`, (N,) each.
+        """
+        x, y, z = voxels
+        rows = self.rows[x // 2, y // 2, z // 2, 4 * (x % 2) + 2 * (y % 2) + z % 2].float()
+        p = torch.cat([rows[:, :-1].softmax(1), rows[:, -1:].sigmoid()], 1)
+        p[~torch.from_numpy(self.where)[x, y, z], 0] = 2.0
+        return p
+
+    def numbers(self) -> Int16[Array, "x y z"]:
+        """Of the likeliest structures, on their sides."""
+        right = np.zeros(self.where.shape, np.int64)
+        sides = self.rows[..., -1] > 0
+        right[...] = from_blocks(sides.movedim(-1, 0)[None])[0, 0].numpy()
+        numbers: Int16[Array, "x y z"] = NUMBERS[self.structures, right]
+        return numbers
+
+    def on_grid(self, seen: Grid, grid: Grid) -> Int16[Array, "x y z"]:
+        """The numbers of the likeliest structures on another grid (trilinear probabilities)."""
+        numbers, result = self.numbers(), np.zeros(grid.shape, np.int16)
+        to_box = grid.to_voxels_of(seen)
+        to_box[:3, 3] -= self.first
+        rounded = np.rint(to_box)
+        if np.abs(to_box - rounded).max() < ALIGNED:
+            ndimage.affine_transform(
+                numbers, rounded[:3, :3], rounded[:3, 3], grid.shape, result, order=0
+            )
+            return result
+        known, one = torch.from_numpy(numbers), torch.from_numpy(_of_one(numbers))
+        last = torch.tensor(numbers.shape) - 1
+        matrix = torch.from_numpy(to_box).float()
+        lines = [torch.arange(side, dtype=torch.float32) for side in grid.shape]
+        for start in range(0, grid.shape[0], SLAB):
+            rows = lines[0][start : start + SLAB]
+            place = torch.empty((len(rows), *grid.shape[1:], 3))
+            for axis, (a, b, c, d) in enumerate(matrix[:3]):
+                y, z = (b * lines[1])[:, None], c * lines[2]
+                place[..., axis] = (a * rows + d)[:, None, None] + y + z
+            there = ((place >= 0) & (place <= last)).all(dim=-1)
+            place = place[there]
+            cell = place.long().minimum(last - 1)
+            found, mixed = known[cell.unbind(-1)], ~one[cell.unbind(-1)]
+            if mixed.any():
+                found[mixed] = torch.from_numpy(_number(self._between(place[mixed], cell[mixed])))
+            result[start : start + len(rows)][there.numpy()] = found.numpy()
+        return result
+
+    def _between(
+        self, place: Float[Tensor, "n 3"], cell: Int64[Tensor, "n 3"]
+    ) -> Float[Tensor, "n k"]:
+        """Probabilities between the voxels of a cell."""
+        part = place - cell
+        whole = torch.zeros(len(place), self.rows.shape[-1])
+        for corner in product((0, 1), repeat=3):
+            share = torch.where(torch.tensor(corner) > 0, part, 1 - part).prod(1)
+            whole += share[:, None] * self.at((cell + torch.tensor(corner)).unbind(1))
+        return whole
 
 
-def _slabs(
-    scores: Float[Tensor, "1 c x y z"],
-) -> Iterator[tuple[slice, Float[Tensor, "i y z 8 k"]]]:
-    """Scores, some slices of blocks at a time: those of a voxel lie beside each other."""
+def _rows(scores: Shaped[Tensor, "1 c x y z"]) -> Shaped[Tensor, "x y z 8 k"]:
+    """Scores, those of a voxel beside each other."""
     rows = scores.permute(0, 2, 3, 4, 1)[0]
-    rows = rows.view(*rows.shape[:3], 8, -1)
-    for start in range(0, len(rows), SLAB):
-        part = slice(start, min(start + SLAB, len(rows)))
-        yield part, rows[part].float()
+    return rows.view(*rows.shape[:3], 8, -1)
 
 
-def _likeliest(scores: Float[Tensor, "1 c x y z"]) -> UInt8[Array, "i j k"]:
+def _in_rows(image: Shaped[Array, "x y z"]) -> Shaped[Array, " n"]:
+    """Voxels in the order of rows."""
+    blocks = to_blocks(torch.from_numpy(image)[None, None])
+    ordered: Shaped[Array, " n"] = blocks[0].movedim(0, -1).reshape(-1).numpy()
+    return ordered
+
+
+def _likeliest(rows: Shaped[Tensor, "i j l 8 k"]) -> UInt8[Array, "x y z"]:
     """The structure with the highest score at every voxel."""
-    parts = [part[..., :-1].argmax(-1).byte() for _, part in _slabs(scores)]
-    likeliest: UInt8[Array, "i j k"] = from_blocks(torch.cat(parts).movedim(-1, 0)[None])[
-        0, 0
-    ].numpy()
+    parts = [rows[start : start + SLAB, ..., :-1] for start in range(0, len(rows), SLAB)]
+    numbers = torch.cat([part.float().argmax(-1).byte() for part in parts])
+    likeliest: UInt8[Array, "x y z"] = from_blocks(numbers.movedim(-1, 0)[None])[0, 0].numpy()
     return likeliest
 
 
@@ -180,61 +278,6 @@ def _around(inside: Bool[Array, "x y z"]) -> tuple[slice, slice, slice]:
     return x, y, z
 
 
-def _probabilities(
-    scores: Float[Tensor, "1 c x y z"], box: tuple[slice, slice, slice]
-) -> Float[Tensor, "k i j l"]:
-    """Of the structures, and, last, of the right side, within a box of voxels."""
-    x, y, z = (slice(side.start // 2, (side.stop + 1) // 2) for side in box)
-    within = scores[:, :, x, y, z]
-    count, sides = scores.shape[1] // 8, within.shape[2:]
-    voxels = torch.empty(count, *(2 * side for side in sides))
-    for part, rows in _slabs(within):
-        both = torch.cat([rows[..., :-1].softmax(-1), rows[..., -1:].sigmoid()], dim=-1)
-        blocks = both.flatten(-2).movedim(-1, 0)[None]
-        voxels[:, 2 * part.start : 2 * part.stop] = from_blocks(blocks)[0]
-    inner = [slice(side.start % 2, side.start % 2 + side.stop - side.start) for side in box]
-    return voxels[:, *inner].contiguous()
-
-
-def _on_grid(
-    numbers: Int16[Array, "i j l"],
-    probabilities: Float[Tensor, "k i j l"],
-    seen: Grid,
-    box: tuple[slice, slice, slice],
-    grid: Grid,
-) -> Int16[Array, "x y z"]:
-    """The numbers of the likeliest structures on another grid (trilinear probabilities)."""
-    result = np.zeros(grid.shape, np.int16)
-    to_box = grid.to_voxels_of(seen)
-    to_box[:3, 3] -= [side.start for side in box]
-    rounded = np.rint(to_box)
-    if np.abs(to_box - rounded).max() < ALIGNED:
-        ndimage.affine_transform(
-            numbers, rounded[:3, :3], rounded[:3, 3], grid.shape, result, order=0
-        )
-        return result
-    known, one = torch.from_numpy(numbers), torch.from_numpy(_of_one(numbers))
-    last = torch.tensor(numbers.shape) - 1
-    matrix = torch.from_numpy(to_box).float()
-    lines = [torch.arange(side, dtype=torch.float32) for side in grid.shape]
-    for start in range(0, grid.shape[0], SLAB):
-        rows = lines[0][start : start + SLAB]
-        place = torch.empty((len(rows), *grid.shape[1:], 3))
-        for axis, (a, b, c, d) in enumerate(matrix[:3]):
-            y, z = (b * lines[1])[:, None], c * lines[2]
-            place[..., axis] = (a * rows + d)[:, None, None] + y + z
-        there = ((place >= 0) & (place <= last)).all(dim=-1)
-        place = place[there]
-        cell = tuple(place.long().minimum(last - 1).unbind(-1))
-        found, mixed = known[cell], ~one[cell]
-        if mixed.any():
-            unit = (place[mixed] * (2 / last) - 1).flip(-1)
-            read = F.grid_sample(probabilities[None], unit[None, None, None], align_corners=True)
-            found[mixed] = torch.from_numpy(_numbers(read[0, :, 0, 0]))
-        result[start : start + len(rows)][there.numpy()] = found.numpy()
-    return result
-
-
 def _of_one(numbers: Int16[Array, "i j k"]) -> Bool[Array, "a b c"]:
     """Where all eight corners of a cell have one number: what is likeliest at each of them is so
     at any mean of them, and need not be interpolated.
@@ -249,8 +292,8 @@ def _of_one(numbers: Int16[Array, "i j k"]) -> Bool[Array, "a b c"]:
     return same
 
 
-def _numbers(probabilities: Float[Tensor, "k ..."]) -> NDArray[np.int16]:
+def _number(probabilities: Float[Tensor, "n k"]) -> Int16[Array, " n"]:
     """The number of the likeliest structure, on its likelier side."""
-    structure = probabilities[:-1].argmax(0).numpy()
-    numbers: NDArray[np.int16] = NUMBERS[structure, (probabilities[-1] > 0.5).long().numpy()]
+    structure = probabilities[:, :-1].argmax(1).numpy()
+    numbers: Int16[Array, " n"] = NUMBERS[structure, (probabilities[:, -1] > 0.5).long().numpy()]
     return numbers
