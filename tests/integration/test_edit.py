@@ -13,8 +13,11 @@ from brainldm import Conditions, Volume
 from brainldm.dataset.sidecar import MNI152, Provenance
 from brainldm.edit import inverted as inverting
 from brainldm.errors import DataError, UsageError
+from brainldm.image.labels import LabelImage
 from brainldm.metrics.similarity import psnr
 from brainldm.pipeline.brain import BrainLDM
+from brainldm.segment.labelled import Labelled
+from brainldm.segment.quality import Quality
 from tests.tame import head, tame_model
 from tests.toy import PERSON
 
@@ -123,6 +126,60 @@ def test_a_scan_that_the_model_cannot_represent_is_refused(
     monkeypatch.setattr(inverting, "MOST_NOISE", 0.1)
     with pytest.raises(DataError, match=r"cannot represent this scan.*root mean square of \d"):
         edit(model, head(model))
+
+
+class Left:
+    """Finds the skull around the left half of every image."""
+
+    trusted = True
+
+    @classmethod
+    def of(cls) -> Left:
+        return cls()
+
+    def label(self, volume: Volume) -> Labelled:
+        numbers = np.zeros(volume.grid.shape, np.int16)
+        numbers[: len(numbers) // 2] = 3
+        faults = () if self.trusted else ("no head",)
+        return Labelled(LabelImage(numbers, volume.affine), {}, Quality(1, faults))
+
+
+def test_a_scan_that_is_hardly_known_keeps_what_it_looks_like_from_afar(
+    model: BrainLDM, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    monkeypatch.setattr(inverting, "USUAL_PSNR", 1000.0)
+    monkeypatch.setattr(inverting, "Network", Left)
+    scan = head(model)
+    half = len(scan.array) // 2
+    changes = [CHANGES, {"sex": "M"}]
+    inside, everywhere = edit(model, scan, changes)
+    assert np.array_equal(inside.array[half:], scan.array[half:])
+    assert not np.array_equal(inside.array[:half], scan.array[:half])
+    assert not np.array_equal(everywhere.array[half:], scan.array[half:])
+    said = [Provenance.of(each.metadata).edit for each in (inside, everywhere)]
+    assert [(e.skipped, e.within_skull) for e in said if e] == [(1, True), (1, False)]
+    monkeypatch.setattr(Left, "trusted", False)
+    [unlabelled] = edit(model, scan)
+    record = Provenance.of(unlabelled.metadata).edit
+    assert record is not None
+    assert (record.skipped, record.within_skull) == (1, False)
+    monkeypatch.setattr(inverting, "USUAL_PSNR", 0.0)
+    [known] = edit(model, scan)
+    record = Provenance.of(known.metadata).edit
+    assert record is not None
+    assert (record.skipped, record.within_skull) == (0, False)
+
+
+def test_a_change_is_made_larger_from_the_persons_own_conditions(model: BrainLDM) -> None:
+    found = model.invert(head(model), PERSON, steps=3)
+    older = Conditions.of({**PERSON.given, "age": 70})
+    once = found.walk([PERSON, older])
+    assert torch.equal(found.walk([PERSON, older], strength=1), once)
+    twice = found.walk([PERSON, older], strength=2)
+    assert (twice[0] - once[0]).norm() < 1e-5 * once[0].norm()
+    assert (twice[1] - once[0]).norm() > 1.5 * (once[1] - once[0]).norm()
+    later = found.walk([PERSON], skip=1)
+    assert (later[0] - once[0]).norm() < 0.05 * once[0].norm()
 
 
 def test_images_that_are_no_heads_are_refused(model: BrainLDM) -> None:
