@@ -1,8 +1,8 @@
 """A scan that might have been: from tissues to an image of some contrast, resolution and quality.
 
-Domain randomisation (Billot et al. 2023, 2107.09559), made quick, on any device: half a second for
-a part of a head of a million voxels, on one core. `simulate.render` makes images as they should
-look; these are to differ from each other by more than any two scanners do.
+Domain randomisation (Billot et al. 2023, 2107.09559), made quick, on any device: a quarter of a
+second for a part of a head of a million voxels, on one core. `simulate.render` makes images as they
+should look; these are to differ from each other by more than any two scanners do.
 """
 
 from __future__ import annotations
