@@ -104,6 +104,11 @@ def test_a_crown_that_is_cut_is_remarked(heads: dict[int, Volume], reference: Re
     assert any("crown" in remark for remark in found.remarks)
 
 
+@pytest.mark.parametrize(("beyond", "stripped"), [(0.72, False), (0.2, True), (None, True)])
+def test_bone_counts_where_little_is_bright_beyond(beyond: float | None, stripped: bool) -> None:
+    assert Wholeness(bone=0.61, beyond=beyond, face=0.6, brain=1.0, cut=0.0).stripped == stripped
+
+
 def test_incomplete_heads_are_refused_unless_asked_for() -> None:
     stripped = Wholeness(bone=0.1, beyond=0.0, face=0.0, brain=1.0, cut=0.0)
     settings = Settings("toy", GRID, False, False)

@@ -22,9 +22,12 @@ from brainldm.register.rigid import coarse
 BRIGHT = 0.15
 """Of a working copy's scale: what is no air."""
 LEAST_BONE = 0.65
-"""Of rays from the brain upwards, those that meet bone: 0.88 or more in whole heads."""
+"""Of rays from the brain upwards, those that meet bone: 0.88 or more in most whole heads, 0.61 in
+some whose marrow is bright."""
 LEAST_BEYOND = 0.05
 """Of what is far outside the brain, what is bright: 0.5 in whole heads, 0.3 in defaced, or 0."""
+ENOUGH_BEYOND = 0.4
+"""Of the same, from which on a head is not stripped, whatever its bone looks like."""
 LEAST_FACE = 0.4
 """Of the template's face, what is bright: 0.55 or more in whole heads, 0.3 in defaced ones."""
 LEAST_BRAIN = 0.95
@@ -61,8 +64,10 @@ class Wholeness:
         """There is nothing around the brain."""
         if self.beyond is not None and self.beyond < LEAST_BEYOND:
             return True
+        if self.bone is None or (self.beyond is not None and self.beyond >= ENOUGH_BEYOND):
+            return False
         # Where a part of the brain is cut away, so is the bone over it.
-        return self.bone is not None and self.bone < LEAST_BONE and self.brain >= LEAST_BRAIN
+        return self.bone < LEAST_BONE and self.brain >= LEAST_BRAIN
 
     @property
     def faults(self) -> tuple[str, ...]:
