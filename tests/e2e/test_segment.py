@@ -200,5 +200,5 @@ def test_a_volume_knows_its_labels(
 def test_the_run_is_described(cli: Cli) -> None:
     result = cli("train", "segmenter", "--out", "nowhere", "--dry-run")
     assert result.code == 0, result.err
-    assert "216 subjects of 1 anatomies" in result.out
+    assert "432 subjects of 1 anatomies" in result.out
     assert not Path("nowhere").exists()

@@ -144,7 +144,7 @@ def test_a_guided_teacher_is_the_target() -> None:
     stage = diffusion_stage(Remembers(), torch.randn(12, 2, 1, 4, 4, 4), context, phases)
     even = Uniform(source="the test")
     first, second = (Variable(name=name, high=10, distribution=even) for name in "ab")
-    stage.teacher = Teacher(Sums(), [first, second], null_context=-1)
+    stage.teacher = Teacher(Sums(), [first, second], null_context=-1.0)
     batch = sample_batch(stage, [Draw(0, 0, i, 4) for i in range(4)])
     asked = batch["context"].flatten(0, 1).sum(1)
     taught = stage.loss("unet", stage.networks, batch, 0)["loss"].item()
