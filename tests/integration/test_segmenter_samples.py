@@ -7,14 +7,13 @@ import pytest
 import torch
 from scipy import ndimage
 
+from brainldm.image.smoothing import REACH, smooth
 from brainldm.simulate import tissues
 from brainldm.simulate.anatomy import box_grid
 from brainldm.train.draws import Draw
 from brainldm.train.label_pool import Head
 from brainldm.train.phases import Course
 from brainldm.train.pretend import (
-    REACH,
-    _blurred,
     draw_colours,
     draw_view,
     read_view,
@@ -106,9 +105,9 @@ def test_coarse_scans_are_smooth(head: Head) -> None:
 
 def test_a_blur_is_scipys() -> None:
     image = torch.rand(12, 14, 16, generator=torch.Generator().manual_seed(0))
-    deviations = np.array([0.3, 1.0, 2.0])
+    deviations = [0.3, 1.0, 2.0]
     wanted = ndimage.gaussian_filter(image.numpy(), deviations, truncate=REACH, mode="nearest")
-    assert np.abs(_blurred(image, deviations).numpy() - wanted).max() < 1e-6
+    assert np.abs(smooth(image[None], deviations)[0].numpy() - wanted).max() < 1e-6
 
 
 def test_samples_follow_from_their_draw(head: Head) -> None:

@@ -14,6 +14,7 @@ from jaxtyping import Float
 from torch import Tensor
 from torch.nn import functional as F
 
+from brainldm.image.smoothing import smooth
 from brainldm.simulate.deform import exponential, pull
 
 LEVELS = ((4, 40), (2, 40), (1, 20))
@@ -55,8 +56,8 @@ def velocity_between(
             if error >= best * (1 - GAIN):
                 break
             best, kept = error, velocity
-            growth = _smooth(_force(moved, fixed), GROWTH)
-            velocity = LASTING * _smooth(velocity + growth, WHOLE)
+            growth = smooth(_force(moved, fixed), [GROWTH] * 3)
+            velocity = LASTING * smooth(velocity + growth, [WHOLE] * 3)
         velocity = kept
     return velocity
 
@@ -76,18 +77,3 @@ def _resized(maps: Float[Tensor, "c x y z"], sides: list[int]) -> Float[Tensor, 
     shrinks = sides[0] < maps.shape[1]
     mode = "area" if shrinks else "trilinear"
     return F.interpolate(maps[None], sides, mode=mode, align_corners=None if shrinks else False)[0]
-
-
-def _smooth(maps: Float[Tensor, "c x y z"], width: float) -> Float[Tensor, "c x y z"]:
-    """Convolve with a Gaussian; beyond the edge, the value of the edge."""
-    reach = int(3 * width + 0.5)
-    line = torch.arange(-reach, reach + 1) / width
-    weights = torch.exp(-line.square() / 2)
-    weights /= weights.sum()
-    for axis in range(3):
-        sides = [0] * 6
-        sides[4 - 2 * axis : 6 - 2 * axis] = [reach, reach]
-        shape = [-1 if a == axis else 1 for a in range(3)]
-        padded = F.pad(maps[:, None], sides, mode="replicate")
-        maps = F.conv3d(padded, weights.view(1, 1, *shape))[:, 0]
-    return maps

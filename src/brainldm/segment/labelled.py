@@ -189,9 +189,8 @@ class _Found:
 
     def numbers(self) -> Int16[Array, "x y z"]:
         """Of the likeliest structures, on their sides."""
-        right = np.zeros(self.where.shape, np.int64)
-        sides = self.rows[..., -1] > 0
-        right[...] = from_blocks(sides.movedim(-1, 0)[None])[0, 0].numpy()
+        sides = (self.rows[..., -1] > 0).long()
+        right = from_blocks(sides.movedim(-1, 0)[None])[0, 0].numpy()
         numbers: Int16[Array, "x y z"] = NUMBERS[self.structures, right]
         return numbers
 

@@ -26,9 +26,9 @@ class Draw:
         number = self.step * self.of + self.position
         return int(_order(self.seed, number // count, count)[number % count])
 
-    def generator(self, purpose: str) -> torch.Generator:
-        """Random numbers for a purpose; another one's are independent."""
-        return torch.Generator().manual_seed(self.number(purpose))
+    def generator(self, purpose: str, device: torch.device | str = "cpu") -> torch.Generator:
+        """Random numbers for a purpose, on a device; another purpose's are independent."""
+        return torch.Generator(device).manual_seed(self.number(purpose))
 
     def number(self, purpose: str) -> int:
         """A seed, of the 32 bits that PyTorch's CPU generator looks at."""

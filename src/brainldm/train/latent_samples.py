@@ -53,7 +53,7 @@ class LatentSamples(Samples):
         if dropped < settings.condition_dropout:
             context = torch.full_like(context, NULL_CONTEXT)
         z0 = torch.stack([self.encoded.z0(head, orientation) for head in heads]).to(self.device)
-        generator = torch.Generator(self.device).manual_seed(draw.number("noise"))
+        generator = draw.generator("noise", self.device)
         noise = torch.randn(z0.shape[1:], generator=generator, device=self.device)
         return {
             "z0": z0,

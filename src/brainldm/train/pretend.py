@@ -19,6 +19,7 @@ from scipy.spatial.transform import Rotation
 from torch import Tensor
 from torch.nn import functional as F
 
+from brainldm.image.smoothing import smooth
 from brainldm.segment.scale import MOST
 from brainldm.simulate.contrast import MIDDLE_AGE, Palette, draw_palette
 from brainldm.simulate.priors import Priors
@@ -38,8 +39,6 @@ APART = 20
 SLICES = 0.5
 """The share of the images of larger voxels in which they are thickest along one axis."""
 
-REACH = 3
-"""Of a Gaussian, in its deviations."""
 BRIGHT = 0.98
 """The share of a head that is darker than the intensity 1: `rescaled` looks at air too."""
 
@@ -201,7 +200,7 @@ def scan(
         if rng.random() < SLICES:
             voxel[rng.integers(3)] = rng.uniform(1, scans.slice_mm)
     blur = np.hypot(BLUR_OF_VOXEL * np.where(voxel > 1, voxel, 0), LEAST_BLUR)
-    image = _blurred(image, np.hypot(blur, rng.uniform(0, scans.blur)))
+    image = smooth(image[None], np.hypot(blur, rng.uniform(0, scans.blur)).tolist())[0]
     image *= (rng.uniform(0, scans.bias) * noise.smooth(shape, [KNOTS] * 3)).exp_()
     coarse = [max(2, round(side / width)) for side, width in zip(shape, voxel, strict=True)]
     deviation = rng.uniform(0, scans.noise) ** 2 / max(scans.noise, 1e-6)
@@ -220,23 +219,6 @@ def _bright(means: NDArray[np.float32], counts: Counts) -> float:
     shares = np.cumsum(np.where(order > 0, counts[order], 0))
     place = order[np.searchsorted(shares, BRIGHT * shares[-1])]
     return max(float(means[place]), 1e-3)
-
-
-def _blurred(
-    image: Float[Tensor, "x y z"], deviations: NDArray[np.float64]
-) -> Float[Tensor, "x y z"]:
-    """Gaussian of a deviation along each axis, in voxels."""
-    for axis, deviation in enumerate(deviations.tolist()):
-        reach = max(1, int(REACH * deviation + 0.5))
-        weights = np.exp(-0.5 * (np.arange(-reach, reach + 1) / deviation) ** 2)
-        lines = image.movedim(axis, -1)
-        padded = F.pad(lines, (reach, reach), mode="replicate")
-        side = lines.shape[-1]
-        whole = sum(
-            (weight * padded[..., i : i + side] for i, weight in enumerate(weights.tolist()))
-        )
-        image = (whole / weights.sum()).movedim(-1, axis)
-    return image.contiguous()
 
 
 def _resized(image: Float[Tensor, ...], shape: Sequence[int]) -> Float[Tensor, "x y z"]:
