@@ -12,13 +12,14 @@ import numpy as np
 from jaxtyping import Bool, Float
 from numpy import ndarray as Array
 from numpy.typing import ArrayLike
-from scipy import ndimage
 
 from brainldm.errors import DataError
 
 Row = tuple[float, float, float, float]
 TOLERANCE_MM = 1e-2
 """How far the corners of two grids may lie apart that count as the same."""
+ROUNDING = 1e-6
+"""Of a voxel: what lies at the edge of a grid by this much is on it."""
 
 
 @dataclass(frozen=True)
@@ -118,13 +119,20 @@ class Grid:
                 f"expected {self}, got {found}."
             )
 
-    def within(self, other: Grid) -> Bool[Array, "x y z"]:
-        """Which of these voxels lie within another grid of the same world."""
-        there = np.ones(other.shape, np.uint8)
-        seen = ndimage.affine_transform(
-            there, self.to_voxels_of(other), output_shape=self.shape, order=0
-        )
-        return np.asarray(seen, bool)
+    def within(self, other: Grid, beyond: float = 0.0) -> Bool[Array, "x y z"]:
+        """Which of these voxels lie within another grid of the same world.
+
+        Args:
+            other: from the centres of its first voxels to those of its last.
+            beyond: by how many voxels farther; 0.5 is to their outer faces.
+        """
+        inside = np.ones(self.shape, bool)
+        lines = np.ogrid[tuple(slice(side) for side in self.shape)]
+        for row, side in zip(self.to_voxels_of(other)[:3], other.shape, strict=True):
+            parts = (step * line for step, line in zip(row[:3], lines, strict=True) if step)
+            place = sum(parts, start=row[3])
+            inside &= (place >= -beyond - ROUNDING) & (place <= side - 1 + beyond + ROUNDING)
+        return inside
 
     def to_voxels_of(self, other: Grid) -> Float[Array, "4 4"]:
         """From this grid's voxels to another's, (4, 4)."""

@@ -28,8 +28,8 @@ from brainldm.segment.structures import NUMBERS, STRUCTURES
 from brainldm.segment.view import View
 from brainldm.simulate.subject import TEMPLATE_INTRACRANIAL_ML
 
-SLAB = 16
-"""Slices that are worked on at a time."""
+SLAB = 4
+"""Slices that are worked on at a time: what is made of them stays in the cache."""
 MARGIN = 3
 """Voxels around what is within the skull in which its probabilities count."""
 ALIGNED = 1e-3
@@ -160,14 +160,13 @@ class _Found:
         sums = torch.zeros(kinds, 2, dtype=torch.float64)
         certain = np.zeros(kinds)
         for start in range(0, len(self.rows), SLAB):
-            rows = self.rows[start : start + SLAB].reshape(-1, kinds + 1).float()
-            p, right = rows[:, :-1].softmax(1), rows[:, -1].sigmoid()
             part = slice(2 * start, 2 * (start + SLAB))
             near, what = (_in_rows(each[part]) for each in (self.where, self.structures))
-            weight = torch.from_numpy(near).float()
-            sums += p.T @ torch.stack([(1 - right) * weight, right * weight], 1)
-            own = p.gather(1, torch.from_numpy(what).long()[:, None])[:, 0]
-            certain += np.bincount(what, weights=own.numpy(), minlength=kinds)
+            rows = self.rows[start : start + SLAB].reshape(-1, kinds + 1)[near].float()
+            p, right = rows[:, :-1].softmax(1), rows[:, -1].sigmoid()
+            sums += p.T @ torch.stack([1 - right, right], 1)
+            own = p.gather(1, what[near].long()[:, None])[:, 0]
+            certain += np.bincount(what[near].numpy(), weights=own.numpy(), minlength=kinds)
         counts = np.bincount(self.structures.ravel(), minlength=kinds)
         volumes: dict[int, float] = {}
         for numbers, pair in zip(NUMBERS[1:], sums[1:].numpy() / 1000, strict=True):
@@ -242,17 +241,15 @@ def _rows(scores: Shaped[Tensor, "1 c x y z"]) -> Shaped[Tensor, "x y z 8 k"]:
     return rows.view(*rows.shape[:3], 8, -1)
 
 
-def _in_rows(image: Shaped[Array, "x y z"]) -> Shaped[Array, " n"]:
+def _in_rows(image: Shaped[Array, "x y z"]) -> Shaped[Tensor, " n"]:
     """Voxels in the order of rows."""
-    blocks = to_blocks(torch.from_numpy(image)[None, None])
-    ordered: Shaped[Array, " n"] = blocks[0].movedim(0, -1).reshape(-1).numpy()
-    return ordered
+    return to_blocks(torch.from_numpy(image)[None, None])[0].movedim(0, -1).reshape(-1)
 
 
 def _likeliest(rows: Shaped[Tensor, "i j l 8 k"]) -> UInt8[Array, "x y z"]:
     """The structure with the highest score at every voxel."""
     parts = [rows[start : start + SLAB, ..., :-1] for start in range(0, len(rows), SLAB)]
-    numbers = torch.cat([part.float().argmax(-1).byte() for part in parts])
+    numbers = torch.cat([part.argmax(-1).byte() for part in parts])
     likeliest: UInt8[Array, "x y z"] = from_blocks(numbers.movedim(-1, 0)[None])[0, 0].numpy()
     return likeliest
 

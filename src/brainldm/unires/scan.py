@@ -147,10 +147,4 @@ class Scan:
 
     def covers(self, grid: Grid) -> Bool[Array, "x y z"]:
         """Which voxels of a grid lie within the outer faces of the scan's voxels."""
-        to_here = np.linalg.inv(self.placed.matrix) @ grid.matrix
-        inside = np.ones(grid.shape, bool)
-        axes = np.ogrid[tuple(slice(side) for side in grid.shape)]
-        for row, side in zip(to_here[:3], self.grid.shape, strict=True):
-            place = row[3] + sum(step * axis for step, axis in zip(row[:3], axes, strict=True))
-            inside &= (place >= -0.5) & (place <= side - 0.5)
-        return inside
+        return grid.within(self.placed, beyond=0.5)
