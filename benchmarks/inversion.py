@@ -210,7 +210,7 @@ def compare(heads: Heads, number: int, steps: Sequence[int], ways: Sequence[str]
             return model.decode(z)[0, 0].clamp(0, 1).numpy()
 
         def measured(array: np.ndarray, grid=model.grid) -> float:
-            return network.measure(Volume(array, grid.matrix)).ventricular_volume_ml
+            return network.label(Volume(array, grid.matrix)).estimates.ventricular_volume_ml
 
         decoded = image(z0)
         floor, before = psnr(decoded, volume.array), measured(decoded)

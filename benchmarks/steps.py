@@ -6,7 +6,8 @@ Every setting starts from the same noise and conditions. Written and printed for
 the standard error over heads of its difference from DDIM at 50 steps:
 
 - distance: of the latent from a fine solve of the same equation, over that solve's norm;
-- ventricles, brain: how far what was asked for is from what is measured on the image, mL;
+- ventricles, brain: how far what was asked for is from what is measured on the image, trusted or
+  not, mL;
 - diversity: the difference between heads, over that at DDIM 50;
 - features: the kernel distance (Binkowski et al. 2018, 1801.01401) from simulated heads, in the
   features of a convolutional network with random weights, which knows neither of the two.
@@ -109,7 +110,7 @@ class Sweep:
         """Decode latents and measure them."""
         images = [self.model.decode(each[None])[0, 0].clamp(0, 1).cpu() for each in z]
         heads = [Volume(image.numpy(), self.model.affine) for image in images]
-        volumes = np.array([self.network.measure(head).volumes for head in heads])
+        volumes = np.array([self.network.label(head).estimates.volumes for head in heads])
         error = np.abs(volumes - self.asked)
         distance = (z - self.fine).flatten(1).norm(dim=1) / self.fine.flatten(1).norm(dim=1)
         flat = torch.stack(images).flatten(1)

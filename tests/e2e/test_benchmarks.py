@@ -16,7 +16,8 @@ from tests.segmenters import cache_with_phantom, train
 
 def run(root: Path, *arguments: str) -> str:
     command = [sys.executable, *arguments]
-    return subprocess.run(command, cwd=root, capture_output=True, text=True, check=True).stdout
+    pipe = subprocess.PIPE  # of what is printed alone: what goes wrong is seen
+    return subprocess.run(command, cwd=root, stdout=pipe, text=True, check=True).stdout
 
 
 @pytest.mark.slow

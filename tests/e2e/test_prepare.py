@@ -121,6 +121,9 @@ def test_from_scans_to_a_data_set(
     code, told = said(*command, "--bias-field")
     assert code == 2
     assert "it differs in bias_field" in told
+    code, told = said(*command, "--segmentation", "antz")
+    assert code == 2
+    assert "'antz': expected network, ants, or the folder" in told
 
     # Registered images are taken as they are, and turned ones are found.
     again = tmp_path / "again"

@@ -5,6 +5,7 @@ source -> subjects: scans and rows of a table -> images in the data set -> its t
 
 from __future__ import annotations
 
+import os
 from collections.abc import Callable, Mapping
 from dataclasses import dataclass
 from pathlib import Path
@@ -92,6 +93,11 @@ def prepare(
         raise UsageError(
             "Expected intensities that are scaled already or UniRes, got both: it needs the noise "
             "as the scanner made it. Leave out --scaled or --unires."
+        )
+    if segmentation not in ("network", "ants") and not os.path.isdir(segmentation):
+        raise UsageError(
+            f"No segmentation is {segmentation!r}: expected network, ants, or the folder of a "
+            "segmenter."
         )
     network = None if segmentation == "ants" else network_of(segmentation)
     config = load_config(model)
