@@ -1,20 +1,22 @@
 """UniRes on simulated heads: thick scans in three directions back to the head they were made of.
 
-    python benchmarks/unires.py --subjects 20 --out build/unires
-    python benchmarks/unires.py --subjects 20 --box 96 112 96 --out build/unires
+    python benchmarks/unires.py --subjects 20 --box 96 112 96 --label-maps maps --out build/unires
+    python benchmarks/unires.py --subjects 2 --label-maps maps --out build/unires    # whole heads
 
 Each subject has three contrasts of 1 mm. A scanner sees each in slices of 4 to 6 mm along another
 axis, averaged over their thickness from ten cubic readings, moved by up to 10 mm and 10 degrees,
 with the noise of a magnitude image. All methods have the registration that UniRes finds. Nothing of
-the scanner is UniRes' own model of it. A subject that was done is not done again.
+the scanner is UniRes' own model of it. Whole heads are segmented as well: by the thick T1-weighted
+scan, and by what was made of one and of three. A subject that was done is not done again.
 """
 
 from __future__ import annotations
 
 import argparse
 import json
+import sys
 import time
-from collections.abc import Mapping
+from collections.abc import Iterator, Mapping
 from dataclasses import replace
 from pathlib import Path
 
@@ -24,10 +26,14 @@ from numpy.typing import NDArray
 from scipy import ndimage
 from scipy.spatial.transform import Rotation
 
+sys.path.insert(0, str(Path(__file__).resolve().parents[1]))
+from benchmarks.segment import both_sides
 from brainldm.checkpoint.fetch import cache_dir
 from brainldm.files import to_json, write_together
 from brainldm.image.grid import Grid
+from brainldm.image.volume import Volume
 from brainldm.metrics.similarity import C1, C2
+from brainldm.segment.network import Network
 from brainldm.simulate.contrast import Contrast
 from brainldm.simulate.head import picture
 from brainldm.simulate.run import grid_of
@@ -111,6 +117,13 @@ def quality(image: Image, truth: Image, inside: NDArray[np.bool_]) -> tuple[floa
     return float(psnr), float(ssim[inside].mean())
 
 
+def segmented(image: Image, grid: Grid, truth: NDArray[np.int16]) -> dict[str, float]:
+    """Dice by group with the true labels, and the mL of ventricles and brain."""
+    found = Network.of().label(Volume(image, grid.matrix))
+    dice = both_sides(found.image.array, truth)
+    return {**dice, "ventricles": found.total("ventricle"), "brain": found.total("brain")}
+
+
 def off(found: NDArray[np.float64], true: NDArray[np.float64]) -> tuple[float, float]:
     """By how many mm and degrees a motion is off at the middle of the brain."""
     rest = found @ np.linalg.inv(true)
@@ -148,6 +161,7 @@ def measure(seed: int, label_maps: Path | None, box: tuple[int, ...], folder: Pa
     joint = solve(scans, here)
     seconds = time.perf_counter() - begun
     figures: dict[str, Mapping[str, tuple[float, float]]] = {}
+    labels: dict[str, dict[str, float]] = {}
     for scan in scans:
         alone = solve([replace(scan)], here).volumes[scan.contrast]
         images = {
@@ -158,11 +172,15 @@ def measure(seed: int, label_maps: Path | None, box: tuple[int, ...], folder: Pa
         }
         truth = head[scan.contrast][part]
         figures[scan.contrast] = {k: quality(v, truth, inside) for k, v in images.items()}
+        if scan.contrast == "t1w" and not box:
+            images["truth"] = truth
+            labels = {k: segmented(v, here, head["labels"]) for k, v in images.items()}
     return {
         "seed": seed,
         "errors": errors,
         "scores": [each.score for each in moves[1:]],
         "quality": figures,
+        "labels": labels,
         "iterations": len(joint.course),
         "solve_seconds": seconds,
         "registration_seconds": registered,
@@ -185,7 +203,22 @@ def report(results: list[dict]) -> str:
         f"registration: median {median[0]:.2f} mm, {median[1]:.2f} degrees; worst {worst[0]:.2f} "
         f"mm, {worst[1]:.2f} degrees"
     )
+    lines += list(of_labels([r["labels"] for r in results if r["labels"]]))
     return "\n".join(lines)
+
+
+def of_labels(results: list[dict]) -> Iterator[str]:
+    """The table of segmentations: means over subjects."""
+    if not results:
+        return
+    names = list(results[0]["truth"])
+    yield f"\n{len(results)} whole heads segmented: Dice, and mL"
+    yield "| | " + " | ".join(names) + " |"
+    yield "|---" * (len(names) + 1) + "|"
+    for method in results[0]:
+        means = [np.mean([result[method][name] for result in results]) for name in names]
+        cells = [f"{mean:.3f}" if mean < 1 else f"{mean:.1f}" for mean in means]
+        yield f"| {method} | {' | '.join(cells)} |"
 
 
 def main() -> None:
