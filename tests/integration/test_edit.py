@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+from dataclasses import replace
 from pathlib import Path
 from typing import Any
 
@@ -12,11 +13,13 @@ import torch
 from brainldm import Conditions, Volume
 from brainldm.dataset.sidecar import MNI152, Provenance
 from brainldm.edit import inverted as inverting
+from brainldm.edit.known import Known
 from brainldm.errors import DataError, UsageError
 from brainldm.image.labels import LabelImage
 from brainldm.metrics.similarity import psnr
 from brainldm.pipeline.brain import BrainLDM
 from brainldm.segment.labelled import Labelled
+from brainldm.segment.network import Network
 from brainldm.segment.quality import Quality
 from tests.tame import head, tame_model
 from tests.toy import PERSON
@@ -168,6 +171,22 @@ def test_a_scan_that_is_hardly_known_keeps_what_it_looks_like_from_afar(
     record = Provenance.of(known.metadata).edit
     assert record is not None
     assert (record.skipped, record.within_skull) == (0, False)
+
+
+class LeftNetwork(Network):
+    """Does as `Left`."""
+
+    def label(self, volume: Volume) -> Labelled:
+        return Left().label(volume)
+
+
+def test_the_skull_is_found_by_the_network_that_measures(model: BrainLDM) -> None:
+    known = Known(PERSON, network=LeftNetwork(Path("left"), "left"))
+    inside = replace(model.invert(head(model), PERSON, steps=2), known=known).within_skull
+    assert inside is not None
+    half = len(inside.array) // 2
+    assert inside.array[:half].any()
+    assert not inside.array[half:].any()
 
 
 def test_a_change_is_made_larger_from_the_persons_own_conditions(model: BrainLDM) -> None:

@@ -88,7 +88,7 @@ def _volume(
         said = metadata(inverted, "counterfactual", asked, {**measured, "like": like}, MNI152)
         return Volume(images[1], grid.matrix, said, scaled=True)
     difference = Difference.between(*images, grid)
-    confined = measured["skipped"] and _keeps_skull(inverted, asked)
+    confined = inverted.hardly_known and _keeps_skull(inverted, asked)
     inside = inverted.within_skull if confined else None
     if inside is not None:
         difference = difference.confined(inside)

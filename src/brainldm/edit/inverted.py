@@ -172,7 +172,7 @@ class Inverted:
     def within_skull(self) -> Volume | None:
         """1 within the skull, 0 from its inside on; None where the scan cannot be labelled."""
         try:
-            found = Network.of().label(self.image)
+            found = (self.known.network or Network.of()).label(self.image)
         except DataError:
             return None
         if not found.quality.trusted:

@@ -25,10 +25,12 @@ class Known:
     Args:
         conditions: of the person.
         origins: where each is from, by name.
+        network: that labels the person's scan; None is the one that ships.
     """
 
     conditions: Conditions
     origins: Mapping[str, str] = field(default_factory=dict)
+    network: Network | None = None
 
 
 def complete(
@@ -44,7 +46,7 @@ def complete(
         config: the model's.
         said: where something stands, and what; the first that says it counts.
         head: gives the head, in any place, if it is to be measured.
-        network: that measures; None is the one that ships.
+        network: that measures and labels; None is the one that ships.
         option: of the command line, that says what stands nowhere.
 
     Raises:
@@ -61,15 +63,16 @@ def complete(
     missing = [name for name in names if name not in values]
     asked, unmeasured = [name for name in missing if name not in VOLUMES], ""
     if missing and not asked:  # else measuring would be in vain
-        network = network or Network.of()
+        measuring = network or Network.of()
         try:
-            volumes = network.measure(head()).volumes
+            volumes = measuring.measure(head()).volumes
         except DataError as error:
             unmeasured = f"; they were not measured: {error}"
         else:
+            origin = f"measured ({measuring.identity})"
             for name, volume in zip(VOLUMES, volumes, strict=True):
                 if name in missing:
-                    values[name], origins[name] = round(volume, 2), f"measured ({network.identity})"
+                    values[name], origins[name] = round(volume, 2), origin
         asked = [name for name in missing if name not in values]
     if asked:
         options = " ".join(f"{option} {name}={_example(config, name)}" for name in asked)
@@ -77,7 +80,7 @@ def complete(
             f"Not known of this person, and not given: {', '.join(asked)}. Expected what the "
             f"model is conditioned on, such as {options} (conditions=... in Python){unmeasured}."
         )
-    return Known(Conditions.of(values), origins)
+    return Known(Conditions.of(values), origins, network)
 
 
 def written(provenance: Provenance) -> dict[str, str | float]:

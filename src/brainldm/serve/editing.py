@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import time
+from dataclasses import replace
 
 from brainldm.conditions import ConditionRanges, Conditions
 from brainldm.config import ModelConfig
@@ -17,6 +18,7 @@ from brainldm.image.page import words
 from brainldm.image.reading import image_sha256
 from brainldm.image.volume import Volume
 from brainldm.pipeline.brain import BrainLDM
+from brainldm.segment.network import Network
 from brainldm.serve.heads import Library
 from brainldm.serve.schema import Edit, Head, Job
 from brainldm.workers import Progress
@@ -48,10 +50,17 @@ def conditions_of(asked: Edit, head: Head, config: ModelConfig) -> tuple[Known, 
 
 
 def edited(
-    job: Job, asked: Edit, head: Head, model: BrainLDM, library: Library, progress: Progress
+    job: Job,
+    asked: Edit,
+    head: Head,
+    model: BrainLDM,
+    library: Library,
+    network: Network,
+    progress: Progress,
 ) -> Head:
     """Make the edited head; errors as `conditions_of`, and as `Inverted.of`."""
     known, after = conditions_of(asked, head, model.config)
+    known = replace(known, network=network)
     path = library.file(head, "volume")
     source = Source(name=path.name, sha256=image_sha256(path))
     inverted = Inverted.of(

@@ -129,7 +129,7 @@ class Work:
             return self._label(asked, find, progress)
         if isinstance(asked, Edit):
             head = _found(find, asked.head)
-            return (edited(job, asked, head, self.model, self.shelf, progress),)
+            return (edited(job, asked, head, self.model, self.shelf, self.network, progress),)
         return self._heads(job, asked, progress, show)
 
     def _heads(self, job: Job, asked: Asked, progress: Progress, show: Show) -> tuple[Head, ...]:
