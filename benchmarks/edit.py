@@ -10,7 +10,7 @@ volumes that are measured, for
 - nothing: the head as it was;
 - decode: what the model decodes under the twin's conditions;
 - original + difference: what the model decodes under both conditions, the difference added;
-- deformation: the head, deformed as the model deformed it;
+- deformation: the head, deformed within its skull as the model deformed it;
 - deformation + residual: the same with the smooth difference of intensities that is left
   (what `brainldm edit` does).
 
@@ -37,6 +37,7 @@ from scipy import ndimage
 from brainldm import BrainLDM, Conditions, Volume
 from brainldm.dataset.participants import read_people
 from brainldm.dataset.prepared import PreparedData, read_prepared
+from brainldm.edit.counterfactual import SKIPPED, STRENGTH
 from brainldm.edit.difference import Difference
 from brainldm.edit.inverted import STEPS, Inverted
 from brainldm.edit.known import Known
@@ -79,9 +80,16 @@ def variants(
     inverted = Inverted.of(
         model, Original.of(head), Known(pair.before), steps=steps, extrapolate=True
     )
-    back, latent = inverted.walk([pair.before, pair.after], extrapolate=True)
+    back, latent = inverted.walk(
+        [pair.before, pair.after],
+        extrapolate=True,
+        skip=round(SKIPPED * steps),
+        strength=STRENGTH,
+    )
     before, after = (inverted.picture(each[None]) for each in (back, latent))
     difference = Difference.between(before, after, model.grid)
+    if inverted.within_skull is not None:
+        difference = difference.confined(inverted.within_skull)
     bare = replace(difference, residual=np.zeros_like(difference.residual))
     if keep:
         np.savez(keep, before=before, after=after, head=pair.head, twin=pair.twin)

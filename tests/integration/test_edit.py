@@ -147,10 +147,9 @@ class Left:
         return Labelled(LabelImage(numbers, volume.affine), {}, Quality(1, faults))
 
 
-def test_a_scan_that_is_hardly_known_keeps_what_it_looks_like_from_afar(
+def test_a_scan_keeps_what_it_looks_like_from_afar(
     model: BrainLDM, monkeypatch: pytest.MonkeyPatch
 ) -> None:
-    monkeypatch.setattr(inverting, "USUAL_PSNR", 1000.0)
     monkeypatch.setattr(inverting, "Network", Left)
     scan = head(model)
     half = len(scan.array) // 2
@@ -166,11 +165,6 @@ def test_a_scan_that_is_hardly_known_keeps_what_it_looks_like_from_afar(
     record = Provenance.of(unlabelled.metadata).edit
     assert record is not None
     assert (record.skipped, record.within_skull) == (1, False)
-    monkeypatch.setattr(inverting, "USUAL_PSNR", 0.0)
-    [known] = edit(model, scan)
-    record = Provenance.of(known.metadata).edit
-    assert record is not None
-    assert (record.skipped, record.within_skull) == (0, False)
 
 
 class LeftNetwork(Network):

@@ -82,7 +82,7 @@ class Edit(_Record):
         noise_rms: of the noise that gives the scan back; 1 for a known kind of head.
         floor_psnr: of the autoencoder alone against the scan, or against a super-resolution, dB.
         trip_psnr: of the scan sent up to the noise and down again, dB.
-        skipped: noisy steps that were left out, since the model hardly knows the scan.
+        skipped: noisy steps that were left out, so that the scan says what it is from afar.
         within_skull: nothing was changed outside the skull's inside.
         disagreement: of the result, as a scanner would see it, with the scan (RMS, 0 to 1).
         seed: of what was filled in.
