@@ -87,7 +87,7 @@ def read_cohort(folder: Path) -> object:
     """What a command looks at that resumes it."""
     found = CohortFolder(folder / "out")
     plan = read_plan(folder / "plan.tsv", RANGES)
-    return found.settings, found.config, [*found.records()], found.check(), plan.rows(0, 2)
+    return found.settings, found.check(), found.config, [*found.records()], plan.rows(0, 2)
 
 
 def read_preset(folder: Path) -> object:

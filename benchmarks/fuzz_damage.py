@@ -126,7 +126,10 @@ def _archive(rng: Random, content: bytes) -> bytes:
     """One member of an archive damaged, the sums right."""
     with zipfile.ZipFile(io.BytesIO(content)) as archive:
         members = {name: archive.read(name) for name in archive.namelist()}
-    name = rng.choice([each for each in members if members[each]])
+    whole = [each for each in members if members[each]]
+    if not whole:
+        return _bytes(rng, content)
+    name = rng.choice(whole)
     if name.endswith(".gz"):
         members[name] = damaged(rng, members[name], name)
     else:

@@ -171,6 +171,7 @@ def main() -> None:
     parser = argparse.ArgumentParser(description=__doc__.splitlines()[0])
     add_options(parser)
     parser.add_argument("--heads", type=int, default=20)
+    parser.add_argument("--steps", type=int, nargs="+", default=STEPS)
     parser.add_argument("--out", type=Path, default=Path("build/steps"))
     arguments = parser.parse_args()
     arguments.out.mkdir(parents=True, exist_ok=True)
@@ -178,7 +179,7 @@ def main() -> None:
     reference = sweep.measure(sweep.solve(*REFERENCE))
     rows: list[dict[str, Any]] = []
     for solver in SOLVERS:
-        for steps in STEPS:
+        for steps in arguments.steps:
             same = (solver, steps) == REFERENCE
             outcome = reference if same else sweep.measure(sweep.solve(solver, steps))
             row = {"solver": solver.name, "spacing": solver.spacing, "steps": steps}

@@ -121,6 +121,11 @@ def test_what_it_was_begun_with_may_not_be_changed(tmp_path: Path) -> None:
                 what()
         (code / name).write_text(text)
     begin(tmp_path / "out", plan)
+    settings = (code / "cohort.json").read_text()
+    (code / "cohort.json").write_text(settings.replace('"rows": 3', f'"rows": {10**30}', 1))
+    with pytest.raises(DataError, match=r"cohort\.json in .* changed since"):
+        merge_cohort(tmp_path / "out")
+    (code / "cohort.json").write_text(settings)
     (code / "plan.json").unlink()
     with pytest.raises(DataError, match=r"plan\.json in .* changed since"):
         begin(tmp_path / "out", plan)

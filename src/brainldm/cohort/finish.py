@@ -50,9 +50,9 @@ def merge_cohort(out: Path, progress: Progress = lambda done, total, name: None)
         DataError: volumes that are missing or damaged, or a plan, model or settings that changed.
     """
     folder = CohortFolder(out)
-    records = folder.records()
     rows = range(folder.settings.plan.rows)
-    folder.check()
+    folder.check()  # before records, whose number stands in what it checks
+    records = folder.records()
     verify(folder, records, rows, progress)
     missing = [row for row in rows if row not in records]
     if missing:
