@@ -218,7 +218,10 @@ class ConditionRanges:
         if isinstance(value, bool | np.bool_) or not isinstance(value, Real):
             expected = f"expected a number, {_expected(variable)}"
             raise UsageError(f"{variable.name} is {value!r}: {expected}.")
-        number = float(value)
+        try:
+            number = float(value)
+        except OverflowError:
+            number = math.inf
         if not math.isfinite(number):
             expected = f"expected a finite number, {_expected(variable)}"
             raise UsageError(f"{variable.name} is {number}: {expected}.")

@@ -136,5 +136,8 @@ def test_scale_beside_the_weights_is_that_of_the_configuration(zoo: Path, among:
         save(float("nan"))
         with pytest.raises(ModelError, match=r"scale_factor is nan: expected a number above 0"):
             load_model(zoo)
+        torch.save({"state_dict": unet, "scale_factor": 10**400}, zoo / "model.pt")
+        with pytest.raises(ModelError, match=r"scale_factor is 10+: expected a number above 0"):
+            load_model(zoo)
     finally:
         torch.save(unet, zoo / "model.pt")

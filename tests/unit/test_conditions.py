@@ -66,6 +66,7 @@ def test_description_keeps_what_was_given_and_says_both_units() -> None:
     [
         ({"age": None}, r"age is missing: expected 44 to 82 years \(0 to 1 normalised\)"),
         ({"age": math.nan}, "age is nan: expected a finite number, 44 to 82 years"),
+        ({"age": 10**400}, "age is inf: expected a finite number"),
         ({"brain_volume_ml": math.inf}, "brain_volume_ml is inf: expected a finite number"),
         ({"age": "65"}, "age is '65': expected a number, 44 to 82 years"),
         ({"age": True}, "age is True: expected a number"),

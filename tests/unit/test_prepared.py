@@ -70,6 +70,7 @@ def test_what_is_read(data: Path) -> None:
         (content("prepare.json", "{}"), "prepare.json does not say where the images lie"),
         (replace("prepare.json", "16, 16, 16", "16, 16"), "expected a shape"),
         (replace("prepare.json", "-10.0", "0.0"), "invertible"),
+        (replace("prepare.json", "-10.0", str(10**400)), "int too large"),
         (content("participants.tsv", ""), "row 1: expected column names.*nothing"),
         (content("participants.tsv", "participant_id\tage\n"), "no participants"),
         (replace("participants.tsv", "participant_id", "id"), "row 1: .*got id, sex"),

@@ -48,6 +48,7 @@ def test_the_sidecar_says_the_thickness(tmp_path: Path) -> None:
         ({"SliceThickness": 13}, "13 mm thick, and lie 6 mm apart"),
         ({"SliceThickness": "thin"}, "SliceThickness 'thin': expected a number"),
         ({"SliceThickness": -1}, "SliceThickness -1: expected a number"),
+        ({"SliceThickness": 10**400}, "expected a number of mm"),
     ):
         sidecar.write_text(json.dumps(said))
         with pytest.raises(DataError, match=message):

@@ -2,8 +2,8 @@
 
 from __future__ import annotations
 
-import math
 import re
+import sys
 from collections.abc import Iterator, Mapping
 from dataclasses import dataclass
 from pathlib import Path
@@ -159,9 +159,9 @@ def _scale(content: Mapping[Any, Any], path: Path) -> float | None:
         if isinstance(value, Tensor) and value.numel() == 1 and not value.is_complex():
             value = value.detach().to(torch.float64).item()
         if isinstance(value, int | float) and not isinstance(value, bool):
-            if not (math.isfinite(value) and value > 0):
+            if not 0 < value <= sys.float_info.max:
                 raise ModelError(
-                    f"{path} says that the latent's {name} is {value:g}: expected a number above "
+                    f"{path} says that the latent's {name} is {value}: expected a number above "
                     "0. The training that made it diverged, or the file is damaged."
                 )
             return float(value)

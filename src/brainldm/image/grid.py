@@ -67,7 +67,7 @@ class Grid:
             if not isinstance(said, dict):
                 raise TypeError(f"{said!r}")
             return cls.of(said["shape"], said["affine"])
-        except (KeyError, TypeError, ValueError) as error:
+        except (KeyError, TypeError, ValueError, OverflowError) as error:
             raise DataError(
                 f"{where} does not say where the images lie: expected a shape [X, Y, Z] and an "
                 f"invertible 4 x 4 affine; got {error}. Make it again with what wrote it."

@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import os
+import sys
 from collections.abc import Sequence
 from pathlib import Path
 from typing import Any
@@ -121,6 +122,7 @@ def _number(content: dict[str, Any], key: str, sidecar: Path) -> float | None:
     value = content.get(key)
     if value is None:
         return None
-    if isinstance(value, bool) or not isinstance(value, int | float) or not value > 0:
+    fits = isinstance(value, int | float) and 0 < value <= sys.float_info.max
+    if isinstance(value, bool) or not fits:
         raise DataError(f"{sidecar} says {key} {value!r}: expected a number of mm, more than 0.")
     return float(value)
