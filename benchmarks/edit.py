@@ -37,8 +37,7 @@ from scipy import ndimage
 from brainldm import BrainLDM, Conditions, Volume
 from brainldm.dataset.participants import read_people
 from brainldm.dataset.prepared import PreparedData, read_prepared
-from brainldm.edit.counterfactual import SKIPPED, STRENGTH
-from brainldm.edit.difference import Difference
+from brainldm.edit.counterfactual import change, walk
 from brainldm.edit.inverted import STEPS, Inverted
 from brainldm.edit.known import Known
 from brainldm.edit.original import Original
@@ -80,16 +79,9 @@ def variants(
     inverted = Inverted.of(
         model, Original.of(head), Known(pair.before), steps=steps, extrapolate=True
     )
-    back, latent = inverted.walk(
-        [pair.before, pair.after],
-        extrapolate=True,
-        skip=round(SKIPPED * steps),
-        strength=STRENGTH,
-    )
+    back, latent = walk(inverted, [pair.after], extrapolate=True)
     before, after = (inverted.picture(each[None]) for each in (back, latent))
-    difference = Difference.between(before, after, model.grid)
-    if inverted.within_skull is not None:
-        difference = difference.confined(inverted.within_skull)
+    difference, _ = change(inverted, (before, after), pair.after)
     bare = replace(difference, residual=np.zeros_like(difference.residual))
     if keep:
         np.savez(keep, before=before, after=after, head=pair.head, twin=pair.twin)

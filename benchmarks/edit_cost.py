@@ -1,6 +1,6 @@
 """What an edited head costs, at the demo model's size and at the published one.
 
-    python benchmarks/edit_cost.py --out build/edit-cost    # ten minutes on two cores
+    python benchmarks/edit_cost.py    # minutes on two cores
 
 `brainldm edit` in a process of its own, from the start of the command to its end, on a simulated
 head that lies on the model's grid: one other ventricular volume, at the default steps. The
@@ -30,7 +30,7 @@ KNOWN = ("sex=F", "age=60", "ventricular_volume_ml=30", "brain_volume_ml=1450")
 def main() -> None:
     """Measure both, and print Markdown."""
     parser = argparse.ArgumentParser(description=__doc__.splitlines()[0])
-    parser.add_argument("--out", type=Path, required=True)
+    parser.add_argument("--out", type=Path, default=Path("build/edit-cost"))
     parser.add_argument("--only", choices=["demo", "published"], help="one of the two")
     asked = parser.parse_args()
     print("| size | s | of processor time | peak, GB |\n|---|---|---|---|", flush=True)

@@ -16,13 +16,15 @@ from pathlib import Path
 from playwright.sync_api import Browser, Page, expect, sync_playwright
 
 sys.path.insert(0, str(Path(__file__).resolve().parents[1]))
-from tests.browser import launched
+from tests.browser import launched, make_head
 from tests.servers import free_port, process
 
 ROOT = Path(__file__).resolve().parents[1]
 IMAGES = ROOT / "docs" / "images"
+STEPS = 16
+"""The default of the page."""
 PATIENCE = 600_000
-"""Milliseconds that a head, or a scan, may take."""
+"""Milliseconds that labels, a sweep or a scan may take."""
 
 
 def opened(browser: Browser, address: str, width: int, height: int, scheme: str) -> Page:
@@ -37,19 +39,6 @@ def opened(browser: Browser, address: str, width: int, height: int, scheme: str)
     return page
 
 
-def make(page: Page, name: str, ventricles: float) -> None:
-    """A head of seed 3, of a woman of 70."""
-    for condition, value in (("age", 70.0), ("ventricular_volume_ml", ventricles)):
-        page.locator(f"[data-condition={condition}] input[type=number]").fill(str(value))
-    if not page.locator("#seed").is_visible():
-        page.get_by_text("More", exact=True).click()
-    page.locator("#seed").fill("3")
-    page.locator("#name").fill(name)
-    page.get_by_role("button", name="Make a head").click()
-    expect(page.locator("#first-name")).to_have_text(f"{name} · synthetic", timeout=PATIENCE)
-    page.get_by_text("More", exact=True).click()
-
-
 def keep(page: Page, file: Path) -> None:
     """What the window shows, once the viewer has drawn."""
     page.wait_for_timeout(1500)
@@ -59,10 +48,12 @@ def keep(page: Page, file: Path) -> None:
 
 def compared(page: Page) -> None:
     """Two heads side by side, with the difference."""
-    make(page, "small ventricles", 20)
-    make(page, "large ventricles", 50)
-    for name in ("small ventricles", "large ventricles"):
+    heads = {"small ventricles": 20, "large ventricles": 50}
+    for name, volume in heads.items():
+        make_head(page, name, seed=3, steps=STEPS, age=70, ventricular_volume_ml=volume)
+    for name in heads:
         page.get_by_label(f"Choose {name}").first.check()
+    page.get_by_text("More", exact=True).click()  # closed again
     page.get_by_role("button", name="Compare").click()
     page.wait_for_function("() => window.brainldm.second.engine.volumes.length > 0")
     page.get_by_role("button", name="Difference").click()
@@ -72,7 +63,7 @@ def compared(page: Page) -> None:
 
 
 def labelled(page: Page) -> None:
-    """A head with its labels, in 3-D as well."""
+    """A head with its labels."""
     page.get_by_role("button", name="Labels").click()
     page.wait_for_function(
         "() => window.brainldm.first.engine.volumes.length === 2", timeout=PATIENCE

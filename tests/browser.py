@@ -30,14 +30,16 @@ def launched(playwright: Playwright) -> Browser:
     )
 
 
-def make_head(page: Page, name: str, **numbers: float) -> None:
+def make_head(
+    page: Page, name: str, *, seed: int = 7, steps: int = STEPS, **numbers: float
+) -> None:
     """Ask for a head as a person does, and wait until it is shown."""
     for condition, value in numbers.items():
         page.locator(f"[data-condition={condition}] input[type=number]").fill(str(value))
     if not page.locator("#steps").is_visible():
         page.get_by_text("More", exact=True).click()
-    page.locator("#seed").fill("7")
-    page.locator("#steps").fill(str(STEPS))
+    page.locator("#seed").fill(str(seed))
+    page.locator("#steps").fill(str(steps))
     page.locator("#name").fill(name)
     page.get_by_role("button", name="Make a head").click()
     expect(page.locator("#first-name")).to_have_text(f"{name} · synthetic", timeout=60_000)

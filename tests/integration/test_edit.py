@@ -131,14 +131,14 @@ def test_a_scan_that_the_model_cannot_represent_is_refused(
         edit(model, head(model))
 
 
-class Left:
+class Left(Network):
     """Finds the skull around the left half of every image."""
 
     trusted = True
 
     @classmethod
-    def of(cls) -> Left:
-        return cls()
+    def of(cls, folder: Path | None = None) -> Left:
+        return cls(folder or Path("left"), "left")
 
     def label(self, volume: Volume) -> Labelled:
         numbers = np.zeros(volume.grid.shape, np.int16)
@@ -167,15 +167,8 @@ def test_a_scan_keeps_what_it_looks_like_from_afar(
     assert (record.skipped, record.within_skull) == (1, False)
 
 
-class LeftNetwork(Network):
-    """Does as `Left`."""
-
-    def label(self, volume: Volume) -> Labelled:
-        return Left().label(volume)
-
-
 def test_the_skull_is_found_by_the_network_that_measures(model: BrainLDM) -> None:
-    known = Known(PERSON, network=LeftNetwork(Path("left"), "left"))
+    known = Known(PERSON, network=Left.of())
     inside = replace(model.invert(head(model), PERSON, steps=2), known=known).within_skull
     assert inside is not None
     half = len(inside.array) // 2

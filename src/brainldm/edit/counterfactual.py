@@ -13,6 +13,7 @@ from typing import Any, Literal
 import numpy as np
 from jaxtyping import Float
 from numpy import ndarray as Array
+from torch import Tensor
 
 from brainldm.conditions import Conditions
 from brainldm.dataset.sidecar import MNI152, Registration, Source, edited_sidecar
@@ -58,22 +59,53 @@ def counterfactuals(
     Raises:
         BrainLDMError: as `Inverted.walk`.
     """
-    # With the scan's own conditions first: what the way itself changes is in both images.
-    skip = round(SKIPPED * inverted.steps)
-    back, *latents = inverted.walk(
-        [inverted.known.conditions, *people],
-        extrapolate=extrapolate,
-        skip=skip,
-        strength=STRENGTH,
-        progress=progress,
-    )
+    back, *latents = walk(inverted, people, extrapolate=extrapolate, progress=progress)
     before = inverted.picture(back[None])
-    measured = {"trip_psnr": round(psnr(before, inverted.image.array), 2), "skipped": skip}
+    trip = round(psnr(before, inverted.image.array), 2)
+    measured = {"trip_psnr": trip, "skipped": skipped(inverted)}
     for done, (latent, asked) in enumerate(zip(latents, people, strict=True), 1):
         images = before, inverted.picture(latent[None])
         yield _volume(inverted, images, asked, like, measured)
         if progress:
             progress(done, len(people), "decode")
+
+
+def skipped(inverted: Inverted) -> int:
+    """Steps at the noisy end that are left out."""
+    return round(SKIPPED * inverted.steps)
+
+
+def walk(
+    inverted: Inverted,
+    people: Sequence[Conditions],
+    *,
+    extrapolate: bool = False,
+    progress: Progress | None = None,
+) -> Float[Tensor, "b c i j k"]:
+    """Latents under the scan's own conditions, and then under others; as `counterfactuals`.
+
+    What the way itself changes is in all of them.
+    """
+    return inverted.walk(
+        [inverted.known.conditions, *people],
+        extrapolate=extrapolate,
+        skip=skipped(inverted),
+        strength=STRENGTH,
+        progress=progress,
+    )
+
+
+def change(
+    inverted: Inverted,
+    images: tuple[Float[Array, "x y z"], Float[Array, "x y z"]],
+    asked: Conditions,
+) -> tuple[Difference, bool]:
+    """What differs between two decoded images, and whether it ends at the skull's inside."""
+    difference = Difference.between(*images, inverted.model.grid)
+    inside = inverted.within_skull if _keeps_skull(inverted, asked) else None
+    if inside is None:
+        return difference, False
+    return difference.confined(inside), True
 
 
 def _volume(
@@ -87,17 +119,14 @@ def _volume(
     if like == "model":
         said = metadata(inverted, "counterfactual", asked, {**measured, "like": like}, MNI152)
         return Volume(images[1], grid.matrix, said, scaled=True)
-    difference = Difference.between(*images, grid)
-    inside = inverted.within_skull if _keeps_skull(inverted, asked) else None
-    if inside is not None:
-        difference = difference.confined(inside)
+    difference, within_skull = change(inverted, images, asked)
     low, high = scaled_from(inverted.image)
     changed = difference.within(original, high - low)
     found = {
         "like": like,
         "kept": round(changed.kept, 4),
         "farthest_mm": round(changed.farthest, 2),
-        "within_skull": inside is not None,
+        "within_skull": within_skull,
     }
     said = metadata(inverted, "counterfactual", asked, {**measured, **found})
     volume = original.volume

@@ -197,15 +197,10 @@ class Inverted:
         return psnr(self.reconstruction, self.image.array)
 
     @property
-    def hardly_known(self) -> bool:
-        """The scan is unlike what the model was trained on."""
-        return self.noise_rms > USUAL_NOISE or self.floor_psnr < USUAL_PSNR
-
-    @property
     def doubts(self) -> tuple[str, ...]:
         """Why the result is not to be trusted."""
         found = []
-        if self.hardly_known:
+        if self.noise_rms > USUAL_NOISE or self.floor_psnr < USUAL_PSNR:
             found.append(
                 f"the model hardly knows such a scan: the noise that gives it back has a root mean "
                 f"square of {self.noise_rms:.2f}, and 1 where a scan is of the kind that it was "

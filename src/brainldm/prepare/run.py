@@ -5,7 +5,6 @@ source -> subjects: scans and rows of a table -> images in the data set -> its t
 
 from __future__ import annotations
 
-import os
 from collections.abc import Callable, Mapping
 from dataclasses import dataclass
 from pathlib import Path
@@ -17,7 +16,7 @@ from brainldm.image.grid import Grid
 from brainldm.prepare.folder import Folder, Settings
 from brainldm.prepare.subjects import find_subjects
 from brainldm.prepare.work import check_extras, prepare_all
-from brainldm.segment.segmenter import network_of
+from brainldm.segment.segmenter import check_kind, network_of
 
 
 @dataclass(frozen=True)
@@ -94,11 +93,7 @@ def prepare(
             "Expected intensities that are scaled already or UniRes, got both: it needs the noise "
             "as the scanner made it. Leave out --scaled or --unires."
         )
-    if segmentation not in ("network", "ants") and not os.path.isdir(segmentation):
-        raise UsageError(
-            f"No segmentation is {segmentation!r}: expected network, ants, or the folder of a "
-            "segmenter."
-        )
+    check_kind(segmentation, ("network", "ants"))
     network = None if segmentation == "ants" else network_of(segmentation)
     config = load_config(model)
     grid = Grid.of(config.shape, config.affine)

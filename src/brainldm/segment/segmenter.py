@@ -4,7 +4,7 @@ from __future__ import annotations
 
 import math
 import os
-from collections.abc import Mapping
+from collections.abc import Collection, Mapping
 from pathlib import Path
 from typing import Protocol
 
@@ -70,6 +70,19 @@ def identity_of(kind: str) -> str:
     return kind if kind in KINDS and kind != "network" else network_of(kind).identity
 
 
+def check_kind(kind: str, kinds: Collection[str] = KINDS) -> None:
+    """Whether it is one of some kinds, or a folder.
+
+    Raises:
+        UsageError: it is neither.
+    """
+    if kind not in kinds and not os.path.isdir(kind):
+        raise UsageError(
+            f"No segmentation is {kind!r}: expected {', '.join(kinds)}, or the folder of a "
+            "segmenter."
+        )
+
+
 def check_segmentation(kind: str) -> None:
     """Whether a segmentation can be had.
 
@@ -78,11 +91,7 @@ def check_segmentation(kind: str) -> None:
         DataError: a network of other structures, or whose description is damaged.
         MissingExtraError: what it needs is not installed.
     """
-    if kind not in KINDS and not os.path.isdir(kind):
-        raise UsageError(
-            f"No segmentation is {kind!r}: expected {', '.join(KINDS)}, or the folder of a "
-            "segmenter."
-        )
+    check_kind(kind)
     if kind == "network" or kind not in KINDS:
         network_of(kind)
         return
