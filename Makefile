@@ -91,7 +91,9 @@ demo-model: .venv/.installed-train
 	$(BIN)/brainldm train diffusion --data build/demo-model/heads --autoencoder build/demo-model/autoencoder \
 	    --preset src/brainldm/demo/recipe.yaml --out build/demo-model/conditioned
 	$(BIN)/brainldm train diffusion --data build/demo-model/heads --from build/demo-model/conditioned \
-	    --preset src/brainldm/demo/emphasis.yaml --out build/demo-model/model
+	    --preset src/brainldm/demo/emphasis.yaml --out build/demo-model/followed
+	$(BIN)/brainldm train calibrate --model build/demo-model/followed --number 200 --overwrite \
+	    --out build/demo-model/model
 	$(figures) --model build/demo-model/model
 
 demo-figures: .venv/.installed-train

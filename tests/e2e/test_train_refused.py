@@ -140,3 +140,13 @@ def test_folders_that_are_something_else(runs: Runs, cli: Cli, tmp_path: Path) -
     refused(cli(*trained), "has no autoencoder.safetensors yet")
     (run / "state.pt").write_bytes(b"damaged")
     refused(cli(*runs.autoencoder, "--out", run), "Cannot resume from", "Remove the file")
+
+
+def test_a_model_is_not_calibrated_on_few_heads(cli: Cli, tmp_path: Path) -> None:
+    refused(
+        cli("train", "calibrate", "--number", "5", "--out", tmp_path / "model"),
+        "number is 5: expected 30 heads or more",
+    )
+    (tmp_path / "notes.txt").write_text("mine")
+    refused(cli("train", "calibrate", "--out", tmp_path), "notes.txt")
+    assert [path.name for path in tmp_path.iterdir()] == ["notes.txt"]

@@ -22,7 +22,7 @@ from brainldm.checkpoint.fitting import check_fit
 from brainldm.checkpoint.layouts import CARD, CONFIG, FILES, MODEL_ZOO, OURS, Layout, locate
 from brainldm.checkpoint.names import to_current_names, to_old_names
 from brainldm.checkpoint.reading import read_weights
-from brainldm.checkpoint.writing import write_directory
+from brainldm.checkpoint.writing import refuse_others, write_directory
 from brainldm.config import ModelConfig, published_config
 from brainldm.errors import DataError, ModelError, StorageError, UsageError
 from brainldm.files import checksum, read_text
@@ -120,8 +120,16 @@ def save_model(
     """
     weights = {OURS.autoencoder: autoencoder, OURS.unet: unet}
     config = config.model_copy(update={"hash": _hash(autoencoder, unet)})
-    replaceable = FILES | {CARD} if overwrite else frozenset()
-    write_directory(Path(directory), config, weights, replaceable, card)
+    write_directory(Path(directory), config, weights, _replaceable(overwrite), card)
+
+
+def refuse_model(directory: str | Path, *, overwrite: bool = False) -> None:
+    """Raise the UsageError that `save_model` would, before minutes are spent."""
+    refuse_others(Path(directory), _replaceable(overwrite))
+
+
+def _replaceable(overwrite: bool) -> frozenset[str]:
+    return FILES | {CARD} if overwrite else frozenset()
 
 
 def convert(

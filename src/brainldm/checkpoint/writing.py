@@ -36,7 +36,7 @@ def write_directory(
         UsageError: there are other files in the directory.
         StorageError: it cannot be written.
     """
-    _refuse_others(directory, replaceable)
+    refuse_others(directory, replaceable)
     with write_folder(directory) as aside:
         hashes = {name: _write(aside / name, state) for name, state in weights.items()}
         texts = {"config.json": config.model_copy(update={"weights": hashes}).to_json()}
@@ -46,7 +46,8 @@ def write_directory(
             (aside / name).write_text(text, encoding="utf-8")
 
 
-def _refuse_others(directory: Path, replaceable: frozenset[str]) -> None:
+def refuse_others(directory: Path, replaceable: frozenset[str]) -> None:
+    """Raise a UsageError if there are other files than those in the directory."""
     if os.path.exists(directory) and not os.path.isdir(directory):
         raise UsageError(f"{directory} is a file: expected a new directory. Choose another one.")
     present = {path.name for path in directory.iterdir()} if os.path.exists(directory) else set()

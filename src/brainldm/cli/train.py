@@ -9,8 +9,17 @@ from typing import Annotated, ClassVar
 
 import typer
 
+from brainldm.cli import options
 from brainldm.cli.command import add
-from brainldm.cli.options import ComputingOptions, LabelMaps, integer, names
+from brainldm.cli.options import (
+    ComputingOptions,
+    LabelMaps,
+    ModelOptions,
+    Out,
+    Overwrite,
+    integer,
+    names,
+)
 
 
 @dataclass(frozen=True, kw_only=True)
@@ -230,6 +239,45 @@ class Segmenter(RunOptions):
             typer.echo(f"The segmenter is in {folder.resolve()}")
 
 
+@dataclass(frozen=True, kw_only=True)
+class Calibrate(ModelOptions):
+    """Correct a model so that its heads have the volumes that they are asked for.
+
+    Heads are generated and measured; what they lack goes into the weights, and costs nothing later.
+    """
+
+    examples: ClassVar[tuple[str, ...]] = (
+        "brainldm train calibrate --model model --number 200 --out calibrated",
+    )
+
+    out: Out
+    number: Annotated[
+        int,
+        typer.Option(
+            parser=integer, metavar="INTEGER", help="Number of heads to generate and measure."
+        ),
+    ] = 100
+    segmenter: options.Segmenter = None
+    overwrite: Overwrite = False
+
+    def run(self) -> None:
+        """Measure, and write the corrected model."""
+        from brainldm.cli.progress import counted
+        from brainldm.segment.network import Network
+        from brainldm.train.calibrate import Calibrate as Calibration
+
+        calibration = Calibration(
+            model=self.choice(),
+            out=self.out,
+            network=Network.of(self.segmenter),
+            number=self.number,
+            overwrite=self.overwrite,
+        )
+        with counted("heads") as progress:
+            folder = calibration.run(progress, typer.echo)
+        typer.echo(f"The corrected model is in {folder.resolve()}")
+
+
 def _first_process() -> bool:
     """Whether this is the only process, or the first of those that torchrun or Slurm started."""
     return os.environ.get("RANK", "0") == "0"
@@ -241,4 +289,5 @@ train = typer.Typer(
 )
 add(train, Autoencoder)
 add(train, Diffusion)
+add(train, Calibrate)
 add(train, Segmenter)

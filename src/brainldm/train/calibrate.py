@@ -1,0 +1,241 @@
+"""A finished model, corrected so that its heads have the volumes that they are asked for.
+
+What generated heads measure follows the conditions nearly in proportion, yet not one to one: brains
+differ less than they are asked to, or larger ventricles take brain away that was not asked of them.
+A regression on all conditions tells how, and its inverse can go into the weights, since conditions
+enter a network linearly. So it costs nothing afterwards.
+"""
+
+from __future__ import annotations
+
+from collections.abc import Callable, Iterator, Mapping, Sequence
+from dataclasses import dataclass
+from pathlib import Path
+from typing import Self
+
+import numpy as np
+import torch
+from jaxtyping import Float
+from numpy.typing import NDArray
+from torch import Tensor
+
+from brainldm.checkpoint import load_model, save_model
+from brainldm.checkpoint.directory import refuse_model
+from brainldm.conditions import Conditions
+from brainldm.config import ModelConfig, Variable
+from brainldm.errors import DataError, UsageError
+from brainldm.metrics.agreement import agreement
+from brainldm.pipeline.brain import BrainLDM
+from brainldm.pipeline.choice import Model
+from brainldm.segment.measures import VOLUMES
+from brainldm.segment.network import Network
+from brainldm.segment.segmenter import measured
+
+SEED = 1_000_000
+"""The first: far from where people begin, so that they judge the result on other heads."""
+FEWEST = 30
+"""Heads, for a regression on the conditions."""
+WEAKEST = 0.25
+"""The least slope that is corrected: a condition that is hardly followed would be asked for far
+outside what the network has seen."""
+
+
+@dataclass(frozen=True, eq=False)
+class Correction:
+    """What a network has to be asked for so that it gives what is wanted.
+
+    Args:
+        matrix: (V, V), and
+        offset: (V,); the context c becomes matrix @ c + offset.
+    """
+
+    matrix: Float[NDArray[np.float64], "v v"]
+    offset: Float[NDArray[np.float64], " v"]
+
+    @classmethod
+    def of(
+        cls,
+        asked: Float[NDArray[np.floating], "n v"],
+        found: Float[NDArray[np.floating], "n m"],
+        columns: Sequence[int],
+    ) -> Self:
+        """Least squares of what was found on all that was asked for, inverted.
+
+        Args:
+            asked: the context of each head, in [0, 1].
+            found: what was measured in it, on the same scale.
+            columns: of the context, which those measures belong to, M.
+        """
+        size, chosen = asked.shape[1], list(columns)
+        terms = np.column_stack([np.ones(len(asked)), asked])
+        start, *effects = np.linalg.lstsq(terms, found, rcond=None)[0]
+        follows = np.array(effects).T
+        inverse = np.linalg.inv(follows[:, chosen])
+        beside = follows.copy()
+        beside[:, chosen] = 0
+        matrix, offset = np.eye(size), np.zeros(size)
+        matrix[chosen] = -inverse @ beside
+        matrix[np.ix_(chosen, chosen)] = inverse
+        offset[chosen] = -inverse @ start
+        return cls(matrix, offset)
+
+    def fold(self, unet: Mapping[str, Tensor], latent_channels: int) -> dict[str, Tensor]:
+        """A U-Net's weights that need not be asked for anything else than what is wanted.
+
+        It is exact but for the outermost voxels of the latent, where the first convolution sees
+        zeros in place of conditions, and the offset all the same.
+        """
+        matrix, offset = (torch.from_numpy(a).double() for a in (self.matrix, self.offset))
+        weights = {name: tensor.double() for name, tensor in unet.items()}
+        first = weights["conv_in.conv.weight"]
+        latent, conditions = first[:, :latent_channels], first[:, latent_channels:]
+        shift = torch.einsum("oixyz,i->o", conditions, offset)
+        weights["conv_in.conv.bias"] = weights["conv_in.conv.bias"] + shift
+        changed = torch.einsum("oixyz,ij->ojxyz", conditions, matrix)
+        weights["conv_in.conv.weight"] = torch.cat([latent, changed], dim=1)
+        for name in [each for each in weights if each.endswith(".attn2.to_v.weight")]:
+            out, value = name.replace("to_v.weight", "out_proj"), weights[name]
+            shift = weights[f"{out}.weight"] @ value @ offset
+            weights[f"{out}.bias"] = weights[f"{out}.bias"] + shift
+            weights[name] = value @ matrix
+        return {name: weights[name].to(tensor.dtype) for name, tensor in unet.items()}
+
+
+@dataclass(frozen=True, kw_only=True)
+class Calibrate:
+    """Measure the volumes of heads of a model, and write it with those corrected.
+
+    Args:
+        model: a finished one, and where it computes.
+        out: folder of the corrected one.
+        number: of heads; twice as many give half the variance.
+        network: measures volumes.
+        overwrite: replace a model that is in `out`.
+
+    Raises:
+        UsageError: too few heads, a model without volumes among its conditions or with a value
+            for no condition at all, or `out` has files.
+    """
+
+    model: Model
+    out: Path
+    network: Network
+    number: int = 100
+    overwrite: bool = False
+
+    def run(
+        self,
+        progress: Callable[[int, int], None] = lambda done, total: None,
+        say: Callable[[str], None] = lambda line: None,
+    ) -> Path:
+        """Write the corrected model, and return its folder.
+
+        Args:
+            progress: called with how many heads are measured, and how many there are.
+            say: takes a line for each volume: how it was followed.
+
+        Raises:
+            DataError: too many heads cannot be measured, or do not follow what is asked of them.
+            BrainLDMError: as `BrainLDM.load` and `save_model`.
+        """
+        if self.number < FEWEST:
+            raise UsageError(f"number is {self.number}: expected {FEWEST} heads or more.")
+        refuse_model(self.out, overwrite=self.overwrite)
+        model = BrainLDM.load(self.model)
+        config = model.config
+        volumes = _volumes(config)
+        people = [
+            model.ranges.complete(Conditions(), SEED + head)[0] for head in range(self.number)
+        ]
+        asked = model.ranges.normalise(people).astype(np.float64)
+        rows = []
+        for head, person in enumerate(people):
+            rows.append(measured(self.network, model.generate([person], [SEED + head])[0]))
+            progress(head + 1, self.number)
+        found = np.array(rows)
+        there = np.isfinite(found[:, 0])
+        if there.sum() < 0.9 * self.number:
+            raise DataError(
+                f"The segmenter measures {there.sum()} of {self.number} heads: expected nine in "
+                "ten or more. Look at them in a viewer; train longer, or choose another "
+                "--segmenter."
+            )
+        columns = [name for each in config.conditions for name in each.columns]
+        of = [columns.index(each.name) for each in volumes]
+        scaled = np.column_stack(
+            [
+                (found[there, VOLUMES.index(each.name)] - each.low) / (each.high - each.low)
+                for each in volumes
+            ]
+        )
+        lines = list(_followed(volumes, asked[there][:, of], scaled))
+        for line in lines:
+            say(line)
+        correction = Correction.of(asked[there], scaled, of)
+        self._write(config, correction, lines)
+        return self.out
+
+    def _write(self, config: ModelConfig, correction: Correction, lines: Sequence[str]) -> None:
+        loaded = load_model(self.model.source)
+        how = (
+            f"volumes of {self.number} heads (seeds {SEED} to {SEED + self.number - 1}), measured "
+            f"by {self.network.identity}"
+        )
+        provenance = {**config.provenance, "calibrated": how}
+        text = [
+            f"# {config.name}: calibrated",
+            f"Made from the model `{loaded.hash}`: its conditions are corrected by the {how}. "
+            "Before that:",
+            "\n".join(f"- {line}" for line in lines),
+            *(f"{key.replace('_', ' ')}: {value}" for key, value in config.provenance.items()),
+        ]
+        save_model(
+            self.out,
+            loaded.config.model_copy(update={"provenance": provenance}),
+            loaded.autoencoder,
+            correction.fold(loaded.unet, config.autoencoder.latent_channels),
+            card="\n\n".join(text) + "\n",
+            overwrite=self.overwrite,
+        )
+
+
+def _volumes(config: ModelConfig) -> list[Variable]:
+    """The conditions that are measured."""
+    volumes = [each for each in config.conditions if each.name in VOLUMES]
+    if not volumes:
+        raise UsageError(
+            f"{config.name} has no volume among its conditions: expected {' or '.join(VOLUMES)}, "
+            "which can be measured."
+        )
+    if config.null_context is not None:
+        raise UsageError(
+            f"{config.name} was trained with condition_dropout, and a correction would change "
+            "what stands for no conditions, which guidance needs: expected a model without. Teach "
+            "its guidance to its weights first (`guidance` of `brainldm train diffusion`)."
+        )
+    return volumes
+
+
+def _followed(
+    volumes: Sequence[Variable],
+    asked: Float[NDArray[np.float64], "n m"],
+    found: Float[NDArray[np.float64], "n m"],
+) -> Iterator[str]:
+    """How volumes follow what was asked for, in mL.
+
+    Raises:
+        DataError: one hardly does.
+    """
+    for i, variable in enumerate(volumes):
+        span = variable.high - variable.low
+        agree = agreement(asked[:, i] * span, found[:, i] * span)
+        if agree.slope < WEAKEST:
+            raise DataError(
+                f"{variable.name} of generated heads follows what was asked for with a slope of "
+                f"{agree.slope:.2f}: expected {WEAKEST:g} or more. Train longer, or with "
+                "`emphasis`."
+            )
+        yield (
+            f"{variable.name}: r {agree.r:.3f}, slope {agree.slope:.3f}, on the mean "
+            f"{agree.bias:+.1f} mL"
+        )
