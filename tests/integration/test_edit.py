@@ -12,6 +12,7 @@ import torch
 
 from brainldm import Conditions, Volume
 from brainldm.dataset.sidecar import MNI152, Provenance
+from brainldm.edit import counterfactual
 from brainldm.edit import inverted as inverting
 from brainldm.edit.known import Known
 from brainldm.errors import DataError, UsageError
@@ -151,6 +152,8 @@ def test_a_scan_keeps_what_it_looks_like_from_afar(
     model: BrainLDM, monkeypatch: pytest.MonkeyPatch
 ) -> None:
     monkeypatch.setattr(inverting, "Network", Left)
+    # A toy with random weights changes little.
+    monkeypatch.setattr(counterfactual, "STRENGTH", 4.0)
     scan = head(model)
     half = len(scan.array) // 2
     changes = [CHANGES, {"sex": "M"}]
@@ -182,7 +185,7 @@ def test_a_change_is_made_larger_from_the_persons_own_conditions(model: BrainLDM
     once = found.walk([PERSON, older])
     assert torch.equal(found.walk([PERSON, older], strength=1), once)
     twice = found.walk([PERSON, older], strength=2)
-    assert torch.equal(twice[0], once[0])
+    assert (twice[0] - once[0]).norm() < 1e-5 * once[0].norm()
     assert (twice[1] - once[0]).norm() > 1.5 * (once[1] - once[0]).norm()
     later = found.walk([PERSON], skip=1)
     assert (later[0] - once[0]).norm() < 0.05 * once[0].norm()

@@ -250,16 +250,13 @@ def walk_down(
         progress: called after each step, which counts as many for the walk up.
     """
     contexts = torch.from_numpy(model.ranges.normalise(people, extrapolate)).to(model.device)
-    own = torch.as_tensor(own, device=model.device)
     start = noise.to(model.device)
     size, latents = model.networks.batch, []
     for first in range(0, len(people), size):
         rows = slice(first, first + size)
-        # Where nothing differs, the network need not be asked twice.
-        larger = strength if (contexts[rows] != own).any() else 1.0
         latents.append(
             sample(
-                denoiser(model.networks.predict, contexts[rows], larger, own),
+                denoiser(model.networks.predict, contexts[rows], strength, own),
                 start[rows],
                 schedule=model.schedule,
                 solver=solver or DDIM(),
