@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import itertools
 from collections.abc import Callable
 from pathlib import Path
 
@@ -44,6 +45,9 @@ def test_what_is_asked_for_corrected_measures_what_was_wanted(seed: int) -> None
     corrected = wanted @ correction.matrix.T + correction.offset
     assert np.abs(measure(corrected) - wanted[:, 2:]).max() < 1e-9
     assert np.array_equal(corrected[:, :2], wanted[:, :2])
+    ends = np.array(list(itertools.product((0.0, 1.0), repeat=4)))
+    reached = ends @ correction.matrix.T + correction.offset
+    assert abs(max(reached.max() - 1, -reached.min()) - correction.beyond) < 1e-9
 
 
 def folded(correction: Correction) -> tuple[DiffusionUNet, DiffusionUNet]:
@@ -119,7 +123,9 @@ def test_a_model_is_measured_corrected_and_written(
     done: list[tuple[int, int]] = []
     out = calibrate(toy, tmp_path / "out").run(lambda *each: done.append(each), said.append)
     assert done == [(head, 8) for head in range(1, 9)]
-    assert [line.split(":")[0] for line in said] == ["ventricular_volume_ml", "brain_volume_ml"]
+    volumes, [beyond] = said[:2], said[2:]
+    assert [line.split(":")[0] for line in volumes] == ["ventricular_volume_ml", "brain_volume_ml"]
+    assert "of a range outside what it was trained on" in beyond
     old, new = load_model(toy), load_model(out)
     asked = np.random.default_rng(0).random((40, 4))
     expected = Correction.of(asked, measure(asked), [2, 3]).fold(old.unet, 3)

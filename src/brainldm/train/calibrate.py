@@ -79,6 +79,13 @@ class Correction:
         offset[chosen] = -inverse @ start
         return cls(matrix, offset)
 
+    @property
+    def beyond(self) -> float:
+        """How far outside [0, 1] a network is asked for what lies inside, at most."""
+        high = np.maximum(self.matrix, 0).sum(1) + self.offset
+        low = np.minimum(self.matrix, 0).sum(1) + self.offset
+        return float(max(high.max() - 1, -low.min(), 0))
+
     def fold(self, unet: Mapping[str, Tensor], latent_channels: int) -> dict[str, Tensor]:
         """A U-Net's weights that need not be asked for anything else than what is wanted.
 
@@ -169,9 +176,13 @@ class Calibrate:
             ]
         )
         lines = list(_followed(volumes, asked[there][:, of], scaled))
+        correction = Correction.of(asked[there], scaled, of)
+        lines.append(
+            f"corrected, its network is asked for values up to {correction.beyond:.0%} of a range "
+            "outside what it was trained on"
+        )
         for line in lines:
             say(line)
-        correction = Correction.of(asked[there], scaled, of)
         self._write(config, correction, lines)
         return self.out
 
@@ -184,8 +195,7 @@ class Calibrate:
         provenance = {**config.provenance, "calibrated": how}
         text = [
             f"# {config.name}: calibrated",
-            f"Made from the model `{loaded.hash}`: its conditions are corrected by the {how}. "
-            "Before that:",
+            f"Made from the model `{loaded.hash}`: its conditions are corrected by the {how}.",
             "\n".join(f"- {line}" for line in lines),
             *(f"{key.replace('_', ' ')}: {value}" for key, value in config.provenance.items()),
         ]
