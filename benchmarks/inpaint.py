@@ -4,9 +4,9 @@
 
 Balls in simulated heads that the demo model has not seen are set to the intensity of fluid, and
 filled. Printed as means over heads and places: PSNR in dB within the enlarged mask against the head
-without a lesion, for the lesion, for the smoothest surface across it (a membrane: what linear
-interpolation is in three dimensions), and for `brainldm edit --mask`; and how far each is in
-texture, the deviation within the mask over that of the truth.
+without a lesion and without noise, for the lesion, for the smoothest surface across it (a membrane:
+what linear interpolation is in three dimensions), and for `brainldm edit --mask`; and how far each
+is in texture, the deviation within the mask over that of the truth.
 """
 
 from __future__ import annotations
@@ -43,7 +43,7 @@ def main() -> None:
     found: dict[tuple[float, str], list[tuple[float, float]]] = {}
     for seed in range(FIRST_HEAD, FIRST_HEAD + asked.heads):
         head = heads.head(seed, model.grid)
-        truth = head.image.numpy()
+        truth, clean = head.image.numpy(), head.clean.numpy()
         place = np.array(PLACES[seed % len(PLACES)])[:, None, None, None]
         far = np.sqrt(((model.grid.points() - place) ** 2).sum(axis=0))
         for radius in RADII:
@@ -65,8 +65,8 @@ def main() -> None:
                 "filled": next(volumes).array,
             }
             for name, image in ways.items():
-                error = np.mean((image[hole] - truth[hole]) ** 2)
-                row = (float(-10 * np.log10(error)), float(image[hole].std() / truth[hole].std()))
+                error = np.mean((image[hole] - clean[hole]) ** 2)
+                row = (float(-10 * np.log10(error)), float(image[hole].std() / clean[hole].std()))
                 found.setdefault((radius, name), []).append(row)
             print(
                 seed,

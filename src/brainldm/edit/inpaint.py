@@ -1,8 +1,8 @@
 """A part of a scan made anew: what a model expects where a mask is, consistent with the rest.
 
 The masked part is bridged first, so that nothing of it is encoded. Then the bridge is made noisy,
-up to two thirds of the way (SDEdit, Meng et al. 2022, 2108.01073), and walked down, while the
-latent outside the mask is held on the path that the inversion found (as RePaint does with fresh
+half of the way and with little noise (SDEdit, Meng et al. 2022, 2108.01073), and walked down, while
+the latent outside the mask is held on the path that the inversion found (as RePaint does with fresh
 noise, Lugmayr et al. 2022, 2201.09865). The decoded part is brought to the scan by the smoothest
 offset that leaves no seam at its edge.
 """
@@ -37,10 +37,13 @@ from brainldm.workers import Progress
 
 MARGIN_MM = 2.0
 """By how much a mask is enlarged: its edge has a share of what it covers."""
-SKIPPED = 1 / 3
-"""Of the steps, at the noisy end. Of lesions of 16 and 28 mm in a simulated head, PSNR was
-28.8 and 26.1 dB so, 28.4 and 24.4 from noise alone, and 15.9 and 17.2 where the cells of the latent
-beside the mask were not held either."""
+SKIPPED = 1 / 2
+"""Of the steps, at the noisy end."""
+NOISE = 0.4
+"""Of the new noise's deviation, what is taken: the result is nearer to the likeliest tissue than a
+draw is. Of lesions of 16 and 28 mm in three simulated heads, PSNR was 23.5 and 20.3 dB so, 22.4 and
+18.6 with all of it, 21.8 and 18.1 with all of it from two thirds of the way, and 22.0 and 18.5 for
+the bridge. With none it would be 23.8 and 20.6, and all seeds would be alike."""
 MOST_MASKED = 0.5
 """Of a scan's voxels."""
 
@@ -134,7 +137,7 @@ def inpaint(
     free = free.to(model.device)
     skip = int(SKIPPED * steps)
     level, held = inverted.inversion.path[steps - skip]
-    noisy = level.alpha * inverted.latent + level.sigma * fresh
+    noisy = level.alpha * inverted.latent + level.sigma * NOISE * fresh
     latents = inverted.walk(
         [known.conditions] * len(seeds),
         noise=torch.where(free > 0, noisy, held),
