@@ -57,8 +57,13 @@ def test_a_series_of_larger_ventricles(head: Path, tmp_path: Path, cli: Cli) -> 
     assert record["edit"]["kept"] == pytest.approx(np.mean(first == scan), abs=0.02)
     assert record["edit"]["trip_psnr"] > record["edit"]["floor_psnr"] - 1
     assert record["edit"]["doubts"] == []
+    volumes = [
+        json.loads((folder / f"{stem}.json").read_text())["brainldm"]["measured"] for stem in stems
+    ]
+    assert volumes[0]["ventricular_volume_ml"] < volumes[1]["ventricular_volume_ml"]
     page = (folder / "head_T1w_edit.html").read_text()
     assert page.count("data:image/jpeg") == 2
+    assert f"ventricular volume measured {volumes[1]['ventricular_volume_ml']:.4g} mL" in page
     assert f"{stems[1]}.nii.gz" in result.out
     assert "dB" in result.out
     refused(cli(*asked, "--out", "edited"), "Would overwrite", stems[0])

@@ -8,6 +8,7 @@ that leaves a skull as it is ends at its inside.
 from __future__ import annotations
 
 from collections.abc import Iterator, Mapping, Sequence
+from dataclasses import replace
 from typing import Any, Literal
 
 import numpy as np
@@ -23,6 +24,8 @@ from brainldm.image.fit import scaled_from
 from brainldm.image.volume import Volume
 from brainldm.metrics.similarity import psnr
 from brainldm.segment.measures import VOLUMES
+from brainldm.segment.network import Network
+from brainldm.segment.segmenter import measured
 from brainldm.workers import Progress
 
 Like = Literal["native", "model"]
@@ -62,10 +65,10 @@ def counterfactuals(
     back, *latents = walk(inverted, people, extrapolate=extrapolate, progress=progress)
     before = inverted.picture(back[None])
     trip = round(psnr(before, inverted.image.array), 2)
-    measured = {"trip_psnr": trip, "skipped": skipped(inverted)}
+    way = {"trip_psnr": trip, "skipped": skipped(inverted)}
     for done, (latent, asked) in enumerate(zip(latents, people, strict=True), 1):
         images = before, inverted.picture(latent[None])
-        yield _volume(inverted, images, asked, like, measured)
+        yield _volume(inverted, images, asked, like, way)
         if progress:
             progress(done, len(people), "decode")
 
@@ -113,12 +116,15 @@ def _volume(
     images: tuple[Float[Array, "x y z"], Float[Array, "x y z"]],
     asked: Conditions,
     like: Like,
-    measured: Mapping[str, Any],
+    way: Mapping[str, Any],
 ) -> Volume:
     original, grid = inverted.original, inverted.model.grid
     if like == "model":
-        said = metadata(inverted, "counterfactual", asked, {**measured, "like": like}, MNI152)
-        return Volume(images[1], grid.matrix, said, scaled=True)
+        volume = Volume(images[1], grid.matrix, scaled=True)
+        found = {**way, "like": like}
+        volumes = measures(inverted, volume)
+        said = metadata(inverted, "counterfactual", asked, found, MNI152, volumes=volumes)
+        return replace(volume, metadata=said)
     difference, within_skull = change(inverted, images, asked)
     low, high = scaled_from(inverted.image)
     changed = difference.within(original, high - low)
@@ -128,9 +134,21 @@ def _volume(
         "farthest_mm": round(changed.farthest, 2),
         "within_skull": within_skull,
     }
-    said = metadata(inverted, "counterfactual", asked, {**measured, **found})
-    volume = original.volume
-    return Volume(changed.array, volume.affine, said, volume.scaled)
+    volume = Volume(changed.array, original.volume.affine, scaled=original.volume.scaled)
+    volumes = measures(inverted, volume)
+    said = metadata(inverted, "counterfactual", asked, {**way, **found}, volumes=volumes)
+    return replace(volume, metadata=said)
+
+
+def measures(inverted: Inverted, volume: Volume) -> dict[str, float]:
+    """What the network that labels the scan measures in a result, of what the model has, in mL.
+
+    Nothing where the network does not trust itself.
+    """
+    network = inverted.known.network or Network.of()
+    found = dict(zip(VOLUMES, measured(network, volume), strict=True))
+    names = [each.name for each in inverted.model.config.conditions]
+    return {n: round(v, 2) for n, v in found.items() if n in names and np.isfinite(v)}
 
 
 def _keeps_skull(inverted: Inverted, asked: Conditions) -> bool:
@@ -146,6 +164,7 @@ def metadata(
     found: Mapping[str, Any],
     space: str | None = None,
     sources: Sequence[Source] = (),
+    volumes: Mapping[str, float] | None = None,
 ) -> dict[str, Any]:
     """The sidecar of a result.
 
@@ -156,9 +175,10 @@ def metadata(
         found: further fields of `Edit`.
         space: of the result; that of the scan if None.
         sources: all scans that it is derived from, if that is not this one alone.
+        volumes: that were measured in the result, in mL.
     """
     original, model = inverted.original, inverted.model
-    more: dict[str, Any] = {}
+    more: dict[str, Any] = {"measured": dict(volumes or {})}
     if original.similarity is not None:
         motion = np.asarray(original.motion).tolist()
         more["registration"] = Registration(matrix=motion, similarity=original.similarity)

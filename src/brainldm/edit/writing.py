@@ -102,6 +102,8 @@ def caption(after: Volume) -> str:
     parts = []
     for name, condition in said.conditions.items():
         parts.append(f"{words(name)} {_with_unit(condition.value, condition.unit)}")
+    for name, value in said.measured.items():
+        parts.append(f"{words(name)} measured {_with_unit(value, 'mL')}")
     if said.edit and said.edit.kept is not None:
         parts.append(f"{said.edit.kept:.2%} of the voxels are the scan's")
     if said.edit and said.edit.farthest_mm:
