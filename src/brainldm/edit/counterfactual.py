@@ -35,8 +35,8 @@ SKIPPED = 3 / 8
 those of simulated heads too; with three of 16, or with five and twice the change, parts of the real
 brain were made anew."""
 STRENGTH = 2.2
-"""By how much larger the change is made: ventricles asked to grow by 20 mL in that scan grew by 3.9
-without it, by 17.2 so, and by 20.6 with 3; of simulated heads slopes are then above 1.2."""
+"""By how much larger the change is made: so, of what is asked for, ventricles and brains of
+simulated heads change by 1.09 and 0.95, and that scan's ventricles, for 20 mL, by 13.4 mL."""
 WITHIN = ("age", *VOLUMES)
 """What may change without the skull."""
 
@@ -145,10 +145,12 @@ def measures(inverted: Inverted, volume: Volume) -> dict[str, float]:
 
     Nothing where the network does not trust itself.
     """
-    network = inverted.known.network or Network.of()
-    found = dict(zip(VOLUMES, measured(network, volume), strict=True))
-    names = [each.name for each in inverted.model.config.conditions]
-    return {n: round(v, 2) for n, v in found.items() if n in names and np.isfinite(v)}
+    names = {each.name for each in inverted.model.config.conditions} & set(VOLUMES)
+    if not names:
+        return {}
+    found = measured(inverted.known.network or Network.of(), volume)
+    pairs = zip(VOLUMES, found, strict=True)
+    return {name: round(ml, 2) for name, ml in pairs if name in names and np.isfinite(ml)}
 
 
 def _keeps_skull(inverted: Inverted, asked: Conditions) -> bool:
