@@ -24,6 +24,7 @@ from brainldm.checkpoint.directory import refuse_model
 from brainldm.conditions import Conditions
 from brainldm.config import ModelConfig, Variable
 from brainldm.errors import DataError, UsageError
+from brainldm.files import make_folder
 from brainldm.metrics.agreement import agreement
 from brainldm.pipeline.brain import BrainLDM
 from brainldm.pipeline.choice import Model
@@ -151,14 +152,14 @@ class Calibrate:
         model = BrainLDM.load(self.model)
         config = model.config
         volumes = _volumes(config)
-        people = [
-            model.ranges.complete(Conditions(), SEED + head)[0] for head in range(self.number)
-        ]
-        asked = model.ranges.normalise(people).astype(np.float64)
-        rows = []
-        for head, person in enumerate(people):
+        make_folder(self.out.resolve().parent)
+        people, rows = [], []
+        for head in range(self.number):
+            person, _ = model.ranges.complete(Conditions(), SEED + head)
+            people.append(person)
             rows.append(measured(self.network, model.generate([person], [SEED + head])[0]))
             progress(head + 1, self.number)
+        asked = model.ranges.normalise(people).astype(np.float64)
         found = np.array(rows)
         there = np.isfinite(found[:, 0])
         if there.sum() < 0.9 * self.number:
