@@ -24,8 +24,6 @@ from brainldm.models.autoencoder import AutoencoderKL
 from brainldm.models.unet import DiffusionUNet
 from brainldm.simulate.run import simulate_data_set
 
-SIZES = (("demo", 2.0, "auto"), ("published", 1.0, "auto"), ("published", 1.0, "low"))
-"""Model, mm, and `--memory`."""
 KNOWN = ("sex=F", "age=60", "ventricular_volume_ml=30", "brain_volume_ml=1450")
 
 
@@ -35,13 +33,13 @@ def main() -> None:
     parser.add_argument("--out", type=Path, default=Path("build/edit-cost"))
     parser.add_argument("--only", choices=["demo", "published"], help="one of the two")
     asked = parser.parse_args()
-    print("| model, memory | s | of processor time | peak, GB |\n|---|---|---|---|", flush=True)
-    for name, millimetres, memory in SIZES:
+    print("| size | s | of processor time | peak, GB |\n|---|---|---|---|", flush=True)
+    for name, millimetres in (("demo", 2.0), ("published", 1.0)):
         if asked.only in (None, name):
-            print(row(name, millimetres, memory, asked.out), flush=True)
+            print(row(name, millimetres, asked.out), flush=True)
 
 
-def row(name: str, millimetres: float, memory: str, folder: Path) -> str:
+def row(name: str, millimetres: float, folder: Path) -> str:
     """A line of the table."""
     heads = folder / f"heads-{name}"
     if not heads.exists():
@@ -49,19 +47,16 @@ def row(name: str, millimetres: float, memory: str, folder: Path) -> str:
     model = "demo" if name == "demo" else str(random_weights(folder / "published"))
     [head] = heads.rglob("*_T1w.nii.gz")
     command = [sys.executable, "-m", "brainldm", "edit", str(head), "--registered", "--scaled"]
-    options = ["--model", model, "--memory", memory]
-    change = ["--extrapolate", "--ventricular-volume-ml", "+20"]
+    options = ["--model", model, "--extrapolate", "--ventricular-volume-ml", "+20"]
     known = [word for each in KNOWN for word in ("--known", each)]
     begun, out = time.perf_counter(), folder / f"edited-{name}"
-    process = subprocess.Popen(
-        [*command, *options, *change, *known, "--overwrite", "--out", str(out)]
-    )
+    process = subprocess.Popen([*command, *options, *known, "--overwrite", "--out", str(out)])
     _, status, used = os.wait4(process.pid, 0)
     if status:
         raise SystemExit(f"{name}: brainldm edit ended with {status}")
     seconds = time.perf_counter() - begun
     processor, peak = used.ru_utime + used.ru_stime, used.ru_maxrss / 2**20
-    return f"| {name}, {memory} | {seconds:.0f} | {processor:.0f} | {peak:.1f} |"
+    return f"| {name} | {seconds:.0f} | {processor:.0f} | {peak:.1f} |"
 
 
 def random_weights(folder: Path) -> Path:

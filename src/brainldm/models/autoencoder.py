@@ -35,8 +35,11 @@ class ResBlock(nn.Module):
 
     def forward(self, x: Float[Tensor, "b c x y z"]) -> Float[Tensor, "b o x y z"]:
         """(B, in_channels, X, Y, Z) -> (B, out_channels, X, Y, Z)."""
-        h = self.conv1(self.norm1(x, silu=True))
-        h = self.conv2(self.norm2(h, silu=True))
+        # A line for each, so that what a convolution has read is let go before the next one.
+        h = self.norm1(x, silu=True)
+        h = self.conv1(h)
+        h = self.norm2(h, silu=True)
+        h = self.conv2(h)
         y: Tensor = self.nin_shortcut(x) + h
         return y
 
