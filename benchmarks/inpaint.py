@@ -26,6 +26,7 @@ from brainldm.edit.inverted import STEPS
 from brainldm.edit.known import Known
 from brainldm.edit.membrane import membrane
 from brainldm.edit.original import Original
+from brainldm.metrics.similarity import psnr
 
 PLACES = ((-34.0, 0.0, 30.0), (30.0, -40.0, 24.0), (26.0, 22.0, 12.0))
 """In mm of MNI152 space."""
@@ -65,8 +66,8 @@ def main() -> None:
                 "filled": next(volumes).array,
             }
             for name, image in ways.items():
-                error = np.mean((image[hole] - clean[hole]) ** 2)
-                row = (float(-10 * np.log10(error)), float(image[hole].std() / clean[hole].std()))
+                texture = float(image[hole].std() / clean[hole].std())
+                row = psnr(image[hole], clean[hole]), texture
                 found.setdefault((radius, name), []).append(row)
             print(
                 seed,

@@ -14,6 +14,7 @@ from brainldm import Conditions, Volume
 from brainldm.dataset.sidecar import MNI152, Provenance
 from brainldm.edit import counterfactual
 from brainldm.edit import inverted as inverting
+from brainldm.edit import known as knowing
 from brainldm.edit.known import Known
 from brainldm.errors import DataError, UsageError
 from brainldm.image.labels import LabelImage
@@ -151,7 +152,7 @@ class Left(Network):
 def test_a_scan_keeps_what_it_looks_like_from_afar(
     model: BrainLDM, monkeypatch: pytest.MonkeyPatch
 ) -> None:
-    monkeypatch.setattr(inverting, "Network", Left)
+    monkeypatch.setattr(knowing, "Network", Left)
     # A toy with random weights changes little.
     monkeypatch.setattr(counterfactual, "STRENGTH", 4.0)
     scan = head(model)

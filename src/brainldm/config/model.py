@@ -107,6 +107,11 @@ class ModelConfig(Config):
             raise ValueError(f"provenance lacks {' and '.join(sorted(missing))}")
         return self
 
+    @property
+    def columns(self) -> tuple[str, ...]:
+        """The names of the context's numbers."""
+        return tuple(name for variable in self.conditions for name in variable.columns)
+
 
 def _invertible(affine: tuple[Row, ...]) -> bool:
     (a, b, c, _), (d, e, f, _), (g, h, i, _) = affine[:3]

@@ -24,7 +24,6 @@ from brainldm.image.fit import scaled_from
 from brainldm.image.volume import Volume
 from brainldm.metrics.similarity import psnr
 from brainldm.segment.measures import VOLUMES
-from brainldm.segment.network import Network
 from brainldm.segment.segmenter import measured
 from brainldm.workers import Progress
 
@@ -118,25 +117,23 @@ def _volume(
     like: Like,
     way: Mapping[str, Any],
 ) -> Volume:
-    original, grid = inverted.original, inverted.model.grid
+    space, found = None, {**way, "like": like}
     if like == "model":
-        volume = Volume(images[1], grid.matrix, scaled=True)
-        found = {**way, "like": like}
-        volumes = measures(inverted, volume)
-        said = metadata(inverted, "counterfactual", asked, found, MNI152, volumes=volumes)
-        return replace(volume, metadata=said)
-    difference, within_skull = change(inverted, images, asked)
-    low, high = scaled_from(inverted.image)
-    changed = difference.within(original, high - low)
-    found = {
-        "like": like,
-        "kept": round(changed.kept, 4),
-        "farthest_mm": round(changed.farthest, 2),
-        "within_skull": within_skull,
-    }
-    volume = Volume(changed.array, original.volume.affine, scaled=original.volume.scaled)
+        space = MNI152
+        volume = Volume(images[1], inverted.model.affine, scaled=True)
+    else:
+        original = inverted.original
+        difference, within_skull = change(inverted, images, asked)
+        low, high = scaled_from(inverted.image)
+        changed = difference.within(original, high - low)
+        found |= {
+            "kept": round(changed.kept, 4),
+            "farthest_mm": round(changed.farthest, 2),
+            "within_skull": within_skull,
+        }
+        volume = Volume(changed.array, original.volume.affine, scaled=original.volume.scaled)
     volumes = measures(inverted, volume)
-    said = metadata(inverted, "counterfactual", asked, {**way, **found}, volumes=volumes)
+    said = metadata(inverted, "counterfactual", asked, found, space, volumes=volumes)
     return replace(volume, metadata=said)
 
 
@@ -148,7 +145,7 @@ def measures(inverted: Inverted, volume: Volume) -> dict[str, float]:
     names = {each.name for each in inverted.model.config.conditions} & set(VOLUMES)
     if not names:
         return {}
-    found = measured(inverted.known.network or Network.of(), volume)
+    found = measured(inverted.known.segmenter, volume)
     pairs = zip(VOLUMES, found, strict=True)
     return {name: round(ml, 2) for name, ml in pairs if name in names and np.isfinite(ml)}
 
@@ -180,7 +177,7 @@ def metadata(
         volumes: that were measured in the result, in mL.
     """
     original, model = inverted.original, inverted.model
-    more: dict[str, Any] = {"measured": dict(volumes or {})}
+    more: dict[str, Any] = {"measured": dict(volumes)} if volumes else {}
     if original.similarity is not None:
         motion = np.asarray(original.motion).tolist()
         more["registration"] = Registration(matrix=motion, similarity=original.similarity)

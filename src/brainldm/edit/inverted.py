@@ -23,7 +23,6 @@ from brainldm.sampling.guidance import denoiser
 from brainldm.sampling.inversion import Inversion, invert
 from brainldm.sampling.loop import sample
 from brainldm.sampling.solvers import DDIM, Solver
-from brainldm.segment.network import Network
 from brainldm.workers import Progress
 
 STEPS = 16
@@ -172,7 +171,7 @@ class Inverted:
     def within_skull(self) -> Volume | None:
         """1 within the skull, 0 from its inside on; None where the scan cannot be labelled."""
         try:
-            found = (self.known.network or Network.of()).label(self.image)
+            found = self.known.segmenter.label(self.image)
         except DataError:
             return None
         if not found.quality.trusted:

@@ -32,6 +32,11 @@ class Known:
     origins: Mapping[str, str] = field(default_factory=dict)
     network: Network | None = None
 
+    @property
+    def segmenter(self) -> Network:
+        """What labels the person's scan."""
+        return self.network or Network.of()
+
 
 def complete(
     config: ModelConfig,

@@ -19,7 +19,7 @@ from jaxtyping import Float
 from numpy.typing import NDArray
 from torch import Tensor
 
-from brainldm.checkpoint import load_model, save_model
+from brainldm.checkpoint import load_config, load_model, save_model
 from brainldm.checkpoint.directory import refuse_model
 from brainldm.conditions import Conditions
 from brainldm.config import ModelConfig, Variable
@@ -31,6 +31,7 @@ from brainldm.pipeline.choice import Model
 from brainldm.segment.measures import VOLUMES
 from brainldm.segment.network import Network
 from brainldm.segment.segmenter import measured
+from brainldm.train.finetune import map_conditions
 
 SEED = 1_000_000
 """The first: far from where people begin, so that they judge the result on other heads."""
@@ -93,19 +94,15 @@ class Correction:
         It is exact but for the outermost voxels of the latent, where the first convolution sees
         zeros in place of conditions, and the offset all the same.
         """
-        matrix, offset = (torch.from_numpy(a).double() for a in (self.matrix, self.offset))
-        weights = {name: tensor.double() for name, tensor in unet.items()}
-        first = weights["conv_in.conv.weight"]
-        latent, conditions = first[:, :latent_channels], first[:, latent_channels:]
-        shift = torch.einsum("oixyz,i->o", conditions, offset)
-        weights["conv_in.conv.bias"] = weights["conv_in.conv.bias"] + shift
-        changed = torch.einsum("oixyz,ij->ojxyz", conditions, matrix)
-        weights["conv_in.conv.weight"] = torch.cat([latent, changed], dim=1)
-        for name in [each for each in weights if each.endswith(".attn2.to_v.weight")]:
-            out, value = name.replace("to_v.weight", "out_proj"), weights[name]
-            shift = weights[f"{out}.weight"] @ value @ offset
-            weights[f"{out}.bias"] = weights[f"{out}.bias"] + shift
-            weights[name] = value @ matrix
+        offset = torch.from_numpy(self.offset)
+        known = {name: tensor.double() for name, tensor in unet.items()}
+        weights = map_conditions(known, latent_channels, torch.from_numpy(self.matrix))
+        conditions = known["conv_in.conv.weight"][:, latent_channels:]
+        shifts = {"conv_in.conv.bias": torch.einsum("oixyz,i->o", conditions, offset)}
+        for name in [each for each in known if each.endswith(".attn2.to_v.weight")]:
+            out = name.replace("to_v.weight", "out_proj")
+            shifts[f"{out}.bias"] = known[f"{out}.weight"] @ known[name] @ offset
+        weights |= {name: weights[name] + shift for name, shift in shifts.items()}
         return {name: weights[name].to(tensor.dtype) for name, tensor in unet.items()}
 
 
@@ -149,17 +146,16 @@ class Calibrate:
         if self.number < FEWEST:
             raise UsageError(f"number is {self.number}: expected {FEWEST} heads or more.")
         refuse_model(self.out, overwrite=self.overwrite)
-        model = BrainLDM.load(self.model)
-        config = model.config
+        config = load_config(self.model.source)
         volumes = _volumes(config)
         make_folder(self.out.resolve().parent)
+        model = BrainLDM.load(self.model)
         people, rows = [], []
         for head in range(self.number):
             person, _ = model.ranges.complete(Conditions(), SEED + head)
             people.append(person)
             rows.append(measured(self.network, model.generate([person], [SEED + head])[0]))
             progress(head + 1, self.number)
-        asked = model.ranges.normalise(people).astype(np.float64)
         found = np.array(rows)
         there = np.isfinite(found[:, 0])
         if there.sum() < 0.9 * self.number:
@@ -168,27 +164,25 @@ class Calibrate:
                 "ten or more. Look at them in a viewer; train longer, or choose another "
                 "--segmenter."
             )
-        columns = [name for each in config.conditions for name in each.columns]
-        of = [columns.index(each.name) for each in volumes]
-        scaled = np.column_stack(
-            [
-                (found[there, VOLUMES.index(each.name)] - each.low) / (each.high - each.low)
-                for each in volumes
-            ]
-        )
-        lines = list(_followed(volumes, asked[there][:, of], scaled))
-        correction = Correction.of(asked[there], scaled, of)
+        asked = model.ranges.normalise(people).astype(np.float64)[there]
+        of = [config.columns.index(each.name) for each in volumes]
+        found = found[there][:, [VOLUMES.index(each.name) for each in volumes]]
+        lines = list(_followed(volumes, asked[:, of], found))
+        pairs = zip(volumes, found.T, strict=True)
+        scaled = np.column_stack([each.normalise(ml) for each, ml in pairs])
+        correction = Correction.of(asked, scaled, of)
         lines.append(
             f"corrected, its network is asked for values up to {correction.beyond:.0%} of a range "
             "outside what it was trained on"
         )
         for line in lines:
             say(line)
-        self._write(config, correction, lines)
+        self._write(correction, lines)
         return self.out
 
-    def _write(self, config: ModelConfig, correction: Correction, lines: Sequence[str]) -> None:
+    def _write(self, correction: Correction, lines: Sequence[str]) -> None:
         loaded = load_model(self.model.source)
+        config = loaded.config
         how = (
             f"volumes of {self.number} heads (seeds {SEED} to {SEED + self.number - 1}), measured "
             f"by {self.network.identity}"
@@ -202,7 +196,7 @@ class Calibrate:
         ]
         save_model(
             self.out,
-            loaded.config.model_copy(update={"provenance": provenance}),
+            config.model_copy(update={"provenance": provenance}),
             loaded.autoencoder,
             correction.fold(loaded.unet, config.autoencoder.latent_channels),
             card="\n\n".join(text) + "\n",
@@ -232,14 +226,13 @@ def _followed(
     asked: Float[NDArray[np.float64], "n m"],
     found: Float[NDArray[np.float64], "n m"],
 ) -> Iterator[str]:
-    """How volumes follow what was asked for, in mL.
+    """How volumes, in mL, follow what was asked for, in [0, 1].
 
     Raises:
         DataError: one hardly does.
     """
-    for i, variable in enumerate(volumes):
-        span = variable.high - variable.low
-        agree = agreement(asked[:, i] * span, found[:, i] * span)
+    for variable, context, ml in zip(volumes, asked.T, found.T, strict=True):
+        agree = agreement(variable.denormalise(context), ml)
         if agree.slope < WEAKEST:
             raise DataError(
                 f"{variable.name} of generated heads follows what was asked for with a slope of "

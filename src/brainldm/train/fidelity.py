@@ -92,7 +92,6 @@ def volume_figures(
         Pearson's r, slope and mean absolute difference of each volume, beside the segmenter's own
         on held-out heads, and how many samples it does not trust its measures of.
     """
-    columns = [name for variable in config.conditions for name in variable.columns]
     volumes = [variable for variable in config.conditions if variable.name in VOLUMES]
     if not volumes:
         return {}
@@ -102,7 +101,7 @@ def volume_figures(
     figures = {"volumes/samples without a measure": float((~there).sum())}
     for variable in volumes if there.any() else ():
         name = f"volumes/{variable.name}"
-        asked = variable.denormalise(context[:, columns.index(variable.name)].numpy()[there])
+        asked = variable.denormalise(context[:, config.columns.index(variable.name)].numpy()[there])
         agree = agreement(asked, found[there, VOLUMES.index(variable.name)])
         figures |= {f"{name}: r": agree.r, f"{name}: slope": agree.slope}
         figures[f"{name}: mean absolute difference (mL)"] = agree.absolute

@@ -6,6 +6,7 @@ from collections.abc import Mapping, Sequence
 from typing import Any
 
 import torch
+from jaxtyping import Float
 from torch import Tensor, nn
 
 from brainldm.errors import UsageError, require
@@ -32,21 +33,29 @@ def extend_conditions(
         old: the names of the model's conditions, in order.
         new: the names wanted, in order.
     """
-    columns = [latent_channels + old.index(name) if name in old else None for name in new]
-    first = [*range(latent_channels), *columns]
-    token = [old.index(name) if name in old else None for name in new]
+    matrix = torch.tensor([[float(name == other) for other in new] for name in old])
+    return map_conditions(weights, latent_channels, matrix.reshape(len(old), len(new)))
+
+
+def map_conditions(
+    weights: Mapping[str, Tensor], latent_channels: int, matrix: Float[Tensor, "old new"]
+) -> dict[str, Tensor]:
+    """The U-Net's weights for conditions that are brought to those it knows by a linear map.
+
+    Args:
+        weights: of the U-Net, as in `extend_conditions`.
+        latent_channels: of the latent.
+        matrix: how much of each condition the network is to see for each of the new ones.
+    """
     result = dict(weights)
     for name, tensor in weights.items():
         if name == "conv_in.conv.weight":
-            result[name] = _take(tensor, first)
+            latent, known = tensor[:, :latent_channels], tensor[:, latent_channels:]
+            mapped = torch.einsum("oixyz,ij->ojxyz", known, matrix.to(tensor.dtype))
+            result[name] = torch.cat([latent, mapped], dim=1)
         elif name.endswith((".attn2.to_k.weight", ".attn2.to_v.weight")):
-            result[name] = _take(tensor, token)
+            result[name] = tensor @ matrix.to(tensor.dtype)
     return result
-
-
-def _take(tensor: Tensor, columns: Sequence[int | None]) -> Tensor:
-    zeros = torch.zeros_like(tensor[:, 0])
-    return torch.stack([zeros if i is None else tensor[:, i] for i in columns], dim=1)
 
 
 def check_lora(rank: int) -> None:

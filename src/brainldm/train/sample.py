@@ -60,8 +60,7 @@ class Sampler:
         device = next(network.parameters()).device
         starts = range(0, len(self.context), BATCH)
         z = torch.cat([self._generate(network, start, device) for start in starts])
-        names = [column for variable in self.config.conditions for column in variable.columns]
-        figures = dict(self.reader.figures(names, self.context, z))
+        figures = dict(self.reader.figures(self.config.columns, self.context, z))
         self.autoencoder.to(device)
         images = (self._decode(latent, device) for latent in z)
         first = next(images)
