@@ -88,6 +88,7 @@ def test_the_whole_report(heads: Path, tmp_path: Path, cli: Cli) -> None:
         "copies",
         "anatomy",
     }
+    assert any(name.startswith("FID of the training scans") for _, name in found)
     # The table gives as measured what was asked for.
     assert found["conditioning", "ventricular_volume_ml: r"]["value"] == pytest.approx(1)
     assert found["conditioning", "brain_volume_ml: slope"]["value"] == pytest.approx(1)

@@ -153,6 +153,13 @@ def test_phases_of_both_stages_and_a_model_that_teaches_another(
     done = cli(*taught, *quick, "guidance=1.5")
     assert done.code == 0, done.err
     assert load_config(str(tmp_path / "third")).null_context is None
+    # And which can be moved to where the heads of the data lie.
+    moved = (*runs.diffusion, "--from", tmp_path / "third", "--out", tmp_path / "fourth")
+    done = cli(*moved, *quick, "centre=3")
+    assert done.code == 0, done.err
+    assert "Generating 3 heads" in done.err
+    assert cli(*moved, *quick, "centre=3").code == 0
+    refused(cli(*moved, *quick, "centre=4"), "another configuration", "centre")
 
 
 @pytest.mark.parametrize("lora", [None, 2])

@@ -86,6 +86,13 @@ def test_realism_of_sets_that_are_alike_and_too_small(rng: np.random.Generator) 
     assert true.interval is not None
     assert true.interval[0] < true.value < true.interval[1] < whole.value  # type: ignore[operator]
 
+    # Training scans of other people lie apart themselves.
+    known = {figure.name: figure for figure in realism.figures(a, b, 0.0, a + 1)}
+    of_training = known.pop("FID of the training scans at 30 scans a set")
+    assert known == found
+    assert of_training.real == found["FID at 30 scans a set"].real
+    assert of_training.value > found["FID at 30 scans a set"].value + 5  # type: ignore[operator]
+
     few = {figure.name: figure for figure in realism.figures(a[:7], b, 0.0)}
     assert few["FID"].value is not None
     refused = few["FID without the bias of few scans"]

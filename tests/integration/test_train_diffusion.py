@@ -161,6 +161,44 @@ def test_a_guided_teacher_is_the_target() -> None:
     assert taught == pytest.approx(larger.square().mean().item(), rel=1e-5)
 
 
+@pytest.mark.parametrize("prediction", ["epsilon", "v", "flow"])
+def test_a_teacher_that_knows_one_head_teaches_where_it_should_lie(prediction: str) -> None:
+    """The answers of a model of the head moved, at every level of noise."""
+    torch.manual_seed(0)
+    head, shift = torch.randn(2, 1, 4, 4, 4).double()
+    stage = diffusion_stage(
+        Remembers(), torch.randn(6, 1, 1, 4, 4, 4), torch.rand(6, 2),
+        f"schedule.prediction={prediction}", "centre=3",
+    )  # fmt: skip
+
+    class Knows(nn.Module):
+        """Answers as a model to whom there is one head only."""
+
+        def forward(self, x: Tensor, t: Tensor, token: Tensor) -> Tensor:
+            return answer(head, x[:, :1], t)
+
+    def answer(known: Tensor, z: Tensor, t: Tensor) -> Tensor:
+        rows = []
+        for each, at in zip(z, t.tolist(), strict=True):
+            level = stage.schedule.level(at)
+            noise = (each - level.alpha * known) / level.sigma
+            outputs = {
+                "epsilon": noise,
+                "v": level.alpha * noise - level.sigma * known,
+                "flow": noise - known,
+            }
+            rows.append(outputs[prediction])
+        return torch.stack(rows)
+
+    z, t = torch.randn(4, 1, 4, 4, 4).double(), torch.tensor([20, 300, 600, 999])
+    stage.shift = shift
+    taught = stage._taught(
+        Teacher(Knows(), (), -1.0), z, t, torch.rand(4, 2), stage.course.settings
+    )
+    expected = answer(head + shift, z, t)
+    assert ((taught - expected).norm() / expected.norm()).item() < 1e-5
+
+
 def test_weights_of_voxels_and_noise_levels() -> None:
     torch.manual_seed(0)
     stage = diffusion_stage(

@@ -17,13 +17,19 @@ Features = NDArray[np.float64]
 Distance = Callable[[Features, Features], float]
 
 
-def figures(generated: Features, real: Features, shrinkage: float) -> Iterator[Figure]:
+def figures(
+    generated: Features, real: Features, shrinkage: float, training: Features | None = None
+) -> Iterator[Figure]:
     """FID and MMD: of all scans, and at one sample size beside the floor of real against real.
+
+    Where the model learned from other people than the real scans are of, nothing that resembles
+    its training scans comes near the floor: what those themselves have tells how near it can be.
 
     Args:
         generated: features, (N, D).
         real: features, (M, D).
         shrinkage: of covariances, for FID of fewer scans than features.
+        training: features of what the model learned from, (L, D), if known.
     """
     distance = partial(fid, shrinkage=shrinkage)
     note = f"shrinkage {shrinkage:g}; " if shrinkage else ""
@@ -34,6 +40,8 @@ def figures(generated: Features, real: Features, shrinkage: float) -> Iterator[F
         yield _refused("FID", error)
     yield _unbiased_fid(distance, generated, real)
     yield from _at_one_size("FID", distance, generated, real)
+    if training is not None:
+        yield from _at_one_size("FID of the training scans", distance, training, real)
     yield _unbiased("MMD", mmd, generated, real)
     yield from _at_one_size("MMD", mmd, generated, real)
 

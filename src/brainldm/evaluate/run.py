@@ -154,7 +154,9 @@ class Evaluation:
     ) -> Iterator[Section]:
         """The parts of the report, in order."""
         generated, real = sets["generated"], sets["real"]
-        yield Section(tuple(realism.figures(generated.features, real.features, self.shrinkage)))
+        known = sets["training"].features if "training" in sets else None
+        realistic = realism.figures(generated.features, real.features, self.shrinkage, known)
+        yield Section(tuple(realistic))
         similar = [self._similar(each, how, progress) for each in (generated, real)]
         yield Section(
             (

@@ -21,7 +21,6 @@ from brainldm.config import Variable
 from brainldm.models.attention import TransformerBlock
 from brainldm.models.norm import channels_last
 from brainldm.models.unet import with_context
-from brainldm.sampling.guidance import denoiser
 from brainldm.sampling.schedules import Schedule
 from brainldm.train.feed import Batch, Samples
 from brainldm.train.latents import Encoded
@@ -63,15 +62,15 @@ class Teacher:
         """
         network = self.network.to(z.device)
 
-        def predict(z: Tensor, _: float, context: Tensor) -> Tensor:
+        def predict(context: Tensor) -> Tensor:
             x, token = with_context(z, context)
             output: Tensor = network(channels_last(x), t, token)  # a timestep for each sample
             return output.float()
 
-        guidance = settings.guidance or 1.0
-        answer = plain = denoiser(predict, context, guidance, self.null_context)(z, 0.0)
-        if guidance != 1 and settings.emphasis:
-            plain = predict(z, 0.0, context)
+        answer = plain = predict(context)
+        if settings.guidance is not None:
+            without = predict(torch.full_like(context, self.null_context))
+            answer = without + settings.guidance * (plain - without)
         columns = [name for condition in self.conditions for name in condition.columns]
         known = {c.name: (columns.index(c.columns[0]), c) for c in self.conditions}
         for name, emphasis in settings.emphasis.items():
@@ -81,7 +80,7 @@ class Teacher:
                 at, moved = known[beside]
                 ratio = rate * (condition.high - condition.low) / (moved.high - moved.low)
                 other[:, at] -= ratio * (context[:, column] - other[:, column])
-            answer = answer + (emphasis.strength - 1) * (plain - predict(z, 0.0, other))
+            answer = answer + (emphasis.strength - 1) * (plain - predict(other))
         return answer
 
 
@@ -97,7 +96,8 @@ class DiffusionStage(Stage):
         weight: how much each voxel counts, (X, Y, Z) of mean 1; evenly if None.
         look: at samples, when validating.
         teacher: whose answers are learned (Meng et al. 2022, 2210.03142), if the settings ask for
-            guidance or emphasis.
+            guidance, emphasis or a centre.
+        shift: of the heads that the teacher knows, on the latents' scale, (C, X, Y, Z).
     """
 
     def __init__(
@@ -110,10 +110,11 @@ class DiffusionStage(Stage):
         weight: Float[Tensor, "x y z"] | None = None,
         look: Look | None = None,
         teacher: Teacher | None = None,
+        shift: Float[Tensor, "c x y z"] | None = None,
     ) -> None:
         super().__init__({"unet": model}, samples, course)
         self.encoded, self.held_out = encoded, held_out
-        self.weight, self.look, self.teacher = weight, look, teacher
+        self.weight, self.look, self.teacher, self.shift = weight, look, teacher, shift
         self.schedule = Schedule.of(course.settings.schedule)
         self.prediction = course.settings.schedule.prediction
 
@@ -172,14 +173,42 @@ class DiffusionStage(Stage):
         """Squared errors, of the teacher's answers if the settings ask for a teacher."""
         z = self.schedule.add_noise(z0, noise, t)
         if self.teacher and settings and settings.taught:
-            target = self.teacher.answer(z, t, context, settings)
-        elif self.prediction == "v":
-            target = self.schedule.v_target(z0, noise, t)
+            target = self._taught(self.teacher, z, t, context, settings)
         else:
-            target = noise - z0 if self.prediction == "flow" else noise
+            target = self._target(z0, noise, t)
         x, token = with_context(z, context)
         errors: Tensor = (network(channels_last(x), t, token).float() - target) ** 2
         return errors
+
+    def _target(
+        self,
+        z0: Float[Tensor, "b c x y z"],
+        noise: Float[Tensor, "b c x y z"],
+        t: Int[Tensor, " b"],
+    ) -> Float[Tensor, "b c x y z"]:
+        """What the network's output is of a latent and its noise."""
+        if self.prediction == "v":
+            return self.schedule.v_target(z0, noise, t)
+        return noise - z0 if self.prediction == "flow" else noise
+
+    def _taught(
+        self,
+        teacher: Teacher,
+        z: Float[Tensor, "b c x y z"],
+        t: Int[Tensor, " b"],
+        context: Float[Tensor, "b v"],
+        settings: DiffusionSettings,
+    ) -> Float[Tensor, "b c x y z"]:
+        """The teacher's answer; if all heads are to move, the one that it has where they were.
+
+        z = alpha z0 + sigma noise, and z0 alone moves: the output is linear in both.
+        """
+        if self.shift is None:
+            return teacher.answer(z, t, context, settings)
+        shift = self.shift.to(z.device).expand_as(z)
+        none = torch.zeros_like(z)
+        before = z - self.schedule.add_noise(shift, none, t)
+        return teacher.answer(before, t, context, settings) + self._target(shift, none, t)
 
 
 def learn_all_but_idle(model: nn.Module) -> nn.Module:

@@ -46,10 +46,10 @@ class RunFolder:
         """Whether the run has ended."""
         return os.path.isfile(self.path / DESCRIPTION) or os.path.isfile(self.model / "config.json")
 
-    def latents(self, *origin: object) -> Path:
-        """A folder for the latents of one origin: which autoencoder, which heads, and how."""
+    def kept(self, what: str, *origin: object) -> Path:
+        """A place for what took long to make, of one origin: which models, which heads, and how."""
         key = hashlib.sha256(" ".join(map(str, origin)).encode()).hexdigest()
-        return self.path / f"latents-{key[:16]}"
+        return self.path / f"{what}-{key[:16]}"
 
     def alone(self) -> AbstractContextManager[None]:
         """Keep other processes from filling it; errors as `filling`."""

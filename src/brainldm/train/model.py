@@ -163,11 +163,12 @@ def check_teacher(
             "guidance is learned from the model to start from: expected one (--from) that was "
             "trained with condition_dropout."
             if guided
-            else "emphasis is learned from the model to start from: expected one (--from)."
+            else "emphasis and centre are learned from the model to start from: expected one "
+            "(--from)."
         )
     if config.conditions != base.conditions or not same_latents:
         raise UsageError(
-            "guidance and emphasis are learned from the model to start from: expected its "
+            "guidance, emphasis and centre are learned from the model to start from: expected its "
             "conditions, in its order, and its autoencoder. Leave out --condition and "
             "--autoencoder."
         )

@@ -173,7 +173,7 @@ class DiffusionSettings(_HeadStage):
 
     fixed = (
         *_HeadStage.fixed,
-        *("schedule", "flip", "explained_weight", "ranges", "about"),
+        *("schedule", "flip", "explained_weight", "centre", "ranges", "about"),
     )
 
     network: UNetSection = Field(description="the U-Net's architecture")
@@ -193,6 +193,11 @@ class DiffusionSettings(_HeadStage):
         default={},
         description="learn from the model to start from, with what single conditions change made "
         "larger (after 2206.01714): by name, how much, and against which of its values",
+    )
+    centre: Positive | None = Field(
+        default=None,
+        description="learn from the model to start from, moved to where heads of the data lie on "
+        "the mean: of how many heads of its own that is found",
     )
     min_snr: Rate | None = Field(
         default=None, description="gamma of min-SNR weighting (2303.09556); null: none"
@@ -218,7 +223,7 @@ class DiffusionSettings(_HeadStage):
     @property
     def taught(self) -> bool:
         """Whether a model is learned from, and not heads."""
-        return self.guidance is not None or bool(self.emphasis)
+        return self.guidance is not None or bool(self.emphasis) or self.centre is not None
 
     @model_validator(mode="after")
     def _check_together(self) -> Self:
@@ -229,6 +234,11 @@ class DiffusionSettings(_HeadStage):
         if self.emphasis and self.condition_dropout:
             raise ValueError(
                 "emphasis needs conditions in all samples: leave out condition_dropout"
+            )
+        if self.centre and (self.emphasis or self.guidance is not None):
+            raise ValueError(
+                "centre is measured on the model as it is: teach guidance and emphasis to it in a "
+                "training of their own first"
             )
         return self
 

@@ -14,9 +14,11 @@ from torch import Tensor, nn
 from brainldm.checkpoint import LoadedModel, load_model, save_model
 from brainldm.errors import UsageError
 from brainldm.models.unet import DiffusionUNet
+from brainldm.pipeline.choice import Model
 from brainldm.segment.segmenter import check_segmentation
 from brainldm.train.accelerated import accelerated
 from brainldm.train.card import model_card
+from brainldm.train.centre import off_centre
 from brainldm.train.diffusion import DiffusionStage, explained_weight
 from brainldm.train.estimate import describe, warn_of_length
 from brainldm.train.finetune import check_lora, merge_lora
@@ -106,14 +108,18 @@ class TrainDiffusion:
             accelerator.init_trackers("run")
             say = say if accelerator.is_main_process else _quiet
             say("Encoding heads")
-            place = folder.latents(
-                models.first.hash,
-                *(configuration["data"], material.settings.flip, accelerator.mixed_precision),
-            )
+            origin = configuration["data"], material.settings.flip, accelerator.mixed_precision
+            place = folder.kept("latents", models.first.hash, *origin)
             encoded = self._encode(material, models.first, learn, place, accelerator)
             say(f"Latent scale {encoded.scale:g}")
             material = material.scaled(encoded.scale)
-            stage = self._stage(material, models, encoded, learn, others, accelerator.device)
+            shift = None
+            if material.settings.centre and models.base:
+                say(f"Generating {material.settings.centre} heads")
+                path = folder.kept("centre", models.base.hash, material.settings.centre, *origin)
+                with accelerator.main_process_first():
+                    shift = self._off_centre(material.settings.centre, encoded, learn, path)
+            stage = self._stage(material, models, encoded, learn, others, shift, accelerator.device)
             trained = fit(stage, accelerator, folder.state, Monitor(accelerator, progress))
             if accelerator.is_main_process:
                 figures = trained.findings.figures
@@ -194,6 +200,12 @@ class TrainDiffusion:
         context[list(material.covariates.index)] = material.covariates.context
         return Encoded(latents, scale, context)
 
+    def _off_centre(
+        self, number: int, encoded: Encoded, learn: Sequence[int], path: Path
+    ) -> Tensor:
+        model = Model(source=str(self.source), device=self.device)
+        return off_centre(model, encoded, learn, number, path)
+
     def _stage(
         self,
         material: Material,
@@ -201,6 +213,7 @@ class TrainDiffusion:
         encoded: Encoded,
         learn: Sequence[int],
         others: Sequence[int],
+        shift: Tensor | None,
         device: torch.device,
     ) -> DiffusionStage:
         settings, course = material.settings, Course(material.settings)
@@ -214,6 +227,7 @@ class TrainDiffusion:
             weight=explained_weight(encoded, learn) if settings.explained_weight else None,
             look=new_sampler(material.config, models.first, encoded, learn, settings),
             teacher=new_teacher(models.base) if models.base and taught(settings) else None,
+            shift=shift,
         )
 
     def _network(self, material: Material, models: _Models) -> nn.Module:
