@@ -6,7 +6,6 @@ heads as a whole. Means of latents tell, and a model can learn from itself where
 
 from __future__ import annotations
 
-import io
 from collections.abc import Sequence
 from pathlib import Path
 
@@ -16,12 +15,10 @@ from jaxtyping import Float
 from scipy.ndimage import gaussian_filter
 from torch import Tensor
 
-from brainldm.errors import StorageError
-from brainldm.files import write_together
 from brainldm.pipeline.brain import BrainLDM
 from brainldm.pipeline.choice import Model, Sampling
 from brainldm.pipeline.request import Request
-from brainldm.train.latents import Encoded
+from brainldm.train.latents import Encoded, open_array, write_array
 
 SEED = 2_000_000
 """The first: far from where people begin, so that they judge the result on other heads."""
@@ -47,12 +44,7 @@ def off_centre(
         BrainLDMError: as `BrainLDM.load`.
     """
     if file.exists():
-        try:
-            return torch.from_numpy(np.load(file))
-        except (OSError, ValueError) as error:
-            raise StorageError(
-                f"Cannot read {file}: {error}. Remove the file, and start again: it is made anew."
-            ) from error
+        return torch.from_numpy(np.array(open_array(file)))
     heads = [learn[i % len(learn)] for i in range(number)]
     brain = BrainLDM.load(model)
     requests = [Request(encoded.context[h].numpy(), {}, SEED + i) for i, h in enumerate(heads)]
@@ -62,7 +54,5 @@ def off_centre(
         total += seen - sample.latent.double().cpu()
     smooth = [gaussian_filter(each, WIDTH, mode="nearest") for each in (total / number).numpy()]
     difference = np.stack(smooth).astype(np.float32)
-    content = io.BytesIO()
-    np.save(content, difference)
-    write_together({file: content.getvalue()})
+    write_array(file, difference)
     return torch.from_numpy(difference)

@@ -118,11 +118,9 @@ def encode_all(
                     "expected finite ones. Train it again, or choose training.precision=float32."
                 )
             on_head(head + 1, count)
-        content = io.BytesIO()
-        np.save(content, torch.stack(encoded).numpy())
-        write_together({path: content.getvalue()})
+        write_array(path, torch.stack(encoded).numpy())
     accelerator.wait_for_everyone()
-    return Latents([_open(_path(folder, number)) for number in range(len(starts))])
+    return Latents([open_array(_path(folder, number)) for number in range(len(starts))])
 
 
 @torch.no_grad()
@@ -142,12 +140,28 @@ def _path(folder: Path, number: int) -> Path:
     return folder / f"{number:05d}.npy"
 
 
-def _open(path: Path) -> np.ndarray[tuple[int, ...], np.dtype[np.float32]]:
+def write_array(path: Path, array: np.ndarray[tuple[int, ...], np.dtype[np.float32]]) -> None:
+    """Keep latents, or what was made of them, whole or not at all.
+
+    Raises:
+        StorageError: the file cannot be written.
+    """
+    content = io.BytesIO()
+    np.save(content, array)
+    write_together({path: content.getvalue()})
+
+
+def open_array(path: Path) -> np.ndarray[tuple[int, ...], np.dtype[np.float32]]:
+    """What was kept, read from the file when it is asked for.
+
+    Raises:
+        StorageError: the file cannot be read, or holds something else.
+    """
     try:
-        shard: np.ndarray[tuple[int, ...], np.dtype[np.float32]] = np.load(path, mmap_mode="r")
+        array: np.ndarray[tuple[int, ...], np.dtype[np.float32]] = np.load(path, mmap_mode="r")
     except (OSError, ValueError) as error:
         raise StorageError(
-            f"Cannot read the latents {path}: {error}. Remove the file, and start again: they are "
-            "computed anew."
+            f"Cannot read the latents {path}: {error}. Remove the file, and start again: it is made "
+            "anew."
         ) from error
-    return shard
+    return array

@@ -113,12 +113,15 @@ class TrainDiffusion:
             encoded = self._encode(material, models.first, learn, place, accelerator)
             say(f"Latent scale {encoded.scale:g}")
             material = material.scaled(encoded.scale)
-            shift = None
-            if material.settings.centre and models.base:
-                say(f"Generating {material.settings.centre} heads")
-                path = folder.kept("centre", models.base.hash, material.settings.centre, *origin)
+            shift, number = None, material.settings.centre
+            if number and models.base:
+                say(f"Generating {number} heads")
+                # All that it hangs on: until there is a state settings may be corrected.
+                whom = models.base.hash, configuration["context"], learn
+                place = folder.kept("centre", number, *whom, *origin)
+                model = Model(source=str(self.source), device=self.device)
                 with accelerator.main_process_first():
-                    shift = self._off_centre(material.settings.centre, encoded, learn, path)
+                    shift = off_centre(model, encoded, learn, number, place)
             stage = self._stage(material, models, encoded, learn, others, shift, accelerator.device)
             trained = fit(stage, accelerator, folder.state, Monitor(accelerator, progress))
             if accelerator.is_main_process:
@@ -199,12 +202,6 @@ class TrainDiffusion:
         context = torch.full((len(heads), config.unet.context_dim), float("nan"))
         context[list(material.covariates.index)] = material.covariates.context
         return Encoded(latents, scale, context)
-
-    def _off_centre(
-        self, number: int, encoded: Encoded, learn: Sequence[int], path: Path
-    ) -> Tensor:
-        model = Model(source=str(self.source), device=self.device)
-        return off_centre(model, encoded, learn, number, path)
 
     def _stage(
         self,
