@@ -161,7 +161,7 @@ def open_array(path: Path) -> np.ndarray[tuple[int, ...], np.dtype[np.float32]]:
         array: np.ndarray[tuple[int, ...], np.dtype[np.float32]] = np.load(path, mmap_mode="r")
     except (OSError, ValueError) as error:
         raise StorageError(
-            f"Cannot read the latents {path}: {error}. Remove the file, and start again: it is made "
-            "anew."
+            f"Cannot read the latents {path}: {error}. Remove the file, and start again: it is "
+            "made anew."
         ) from error
     return array
