@@ -162,6 +162,37 @@ def test_phases_of_both_stages_and_a_model_that_teaches_another(
     refused(cli(*moved, *quick, "centre=4"), "another configuration", "centre")
 
 
+def test_a_decoder_is_finished_on_latents_of_its_model(
+    runs: Runs, cli: Cli, tmp_path: Path
+) -> None:
+    out = tmp_path / "finished"
+    command = ("train", "decoder", "--data", runs.data, "--preset", "tiny", "--from", runs.second)
+    shown = cli(*command, "--out", out, "--dry-run")
+    assert shown.code == 0, shown.err
+    assert "remade: 0.6" in shown.out
+    assert not out.exists()
+    adversarial = "loss.adversarial={weight: 0.1, layers: 1, channels: 4, learning_rate: 1.0e-3}"
+    phases = "phases=[{share: 0.5, crop: [8, 8, 8]}, {share: 0.5}]"
+    done = cli(*command, "--out", out, "--set", adversarial, "--set", phases)
+    assert done.code == 0, done.err
+    assert "Encoding heads Making them anew" in " ".join(done.err.split())
+    models = (runs.second / "models", out / "models")
+    assert load_config(str(out)) == load_config(str(runs.second))
+    before, after = (load_file(folder / "unet.safetensors") for folder in models)
+    assert all(torch.equal(before[name], after[name]) for name in before)
+    before, after = (load_file(folder / "autoencoder.safetensors") for folder in models)
+    changed = {name for name in before if not torch.equal(before[name], after[name])}
+    assert {name.split(".")[0] for name in changed} == {"decoder", "post_quant_conv"}
+    card = (out / "models" / "README.md").read_text()
+    assert re.search(r"- held-out/psnr_remade: [\d.]+", card)
+    kept = contents(out)
+    assert cli(*command, "--out", out, "--set", adversarial, "--set", phases).code == 0
+    assert contents(out) == kept
+    refused(cli(*command, "--out", out), "another configuration", "phases")
+    made = cli("generate", "--model", out, "--steps", "2", "--out", tmp_path, "--seed", "1")
+    assert made.code == 0, made.err
+
+
 @pytest.mark.parametrize("lora", [None, 2])
 def test_fine_tuning_with_another_condition(
     lora: int | None, runs: Runs, cli: Cli, tmp_path: Path

@@ -92,6 +92,32 @@ def test_what_cannot_be_trained_is_refused(runs: Runs, cli: Cli, tmp_path: Path)
     assert cli(*trained, *everybody, "--dry-run").code == 0
 
 
+def test_decoders_that_cannot_be_finished(runs: Runs, cli: Cli, tmp_path: Path) -> None:
+    out = tmp_path / "run"
+    tiny = ("train", "decoder", "--data", runs.data, "--preset", "tiny", "--out", out, "--from")
+    refused(cli(*tiny, tmp_path / "none"), "none")
+    refused(cli(*tiny, runs.first), "models")
+    refused(cli(*tiny, "demo"), "has voxels 10 x 10 x 10 mm")
+    command = (*tiny, runs.second, "--set")
+    refused(cli(*command, "crop=[32, 8, 8]"), "larger than the images")
+    refused(cli(*command, "crop=[7, 8, 8]"), "crop", "7")
+    refused(cli(*command, "remade=1.5"), "decoder.remade", "less than or equal to 1")
+    refused(cli(*command, "loss.kl=1"), "decoder.loss.kl")
+    refused(cli(*command, "training.held_out=0.9", "--set", "training.group=height"), "height")
+    preset = tmp_path / "preset.yaml"
+    preset.write_text("autoencoder: {}")
+    other = ("train", "decoder", "--data", runs.data, "--from", runs.second, "--out", out)
+    refused(cli(*other, "--preset", preset), "no section decoder")
+    table = tmp_path / "data" / "participants.tsv"
+    shutil.copytree(runs.data, table.parent)
+    table.write_text(table.read_text().replace("score", "other"))
+    refused(
+        cli("train", "decoder", "--data", table.parent, *other[4:], "--preset", "tiny"),
+        "has no column score",
+    )
+    assert not out.exists()
+
+
 @pytest.fixture
 def data(runs: Runs, tmp_path: Path) -> Path:
     """To be damaged."""

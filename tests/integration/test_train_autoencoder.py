@@ -14,10 +14,11 @@ from torch import Tensor, nn
 
 from brainldm.errors import MissingExtraError, ModelError, StorageError, UsageError
 from brainldm.models.autoencoder import AutoencoderKL
-from brainldm.train.autoencoder import AutoencoderStage, check_sizes, new_autoencoder
+from brainldm.train.autoencoder import AutoencoderStage, new_autoencoder
 from brainldm.train.draws import Draw
 from brainldm.train.feed import Batch
 from brainldm.train.head_samples import HeadSamples
+from brainldm.train.image_stage import check_sizes
 from brainldm.train.losses import autoencoder_losses
 from brainldm.train.phases import Course
 from brainldm.train.presets import load_settings
@@ -96,7 +97,7 @@ def test_each_phase_has_its_own_crop_and_sizes_are_checked_in_all() -> None:
     stage = autoencoder_stage(phases, "training.steps=4", "training.batch_size=1")
     assert stage.samples(Draw(0, 1, 0, 1))["image"].shape == (1, 8, 8, 16)
     with pytest.raises(UsageError, match=r"crop is \(32, 8, 8\), larger than the images"):
-        check_sizes((16, 16, 16), stage.course, "Each image")
+        check_sizes((16, 16, 16), 2, stage.course, "Each image")
 
 
 def test_the_discriminator_learns_only_from_its_start(tmp_path: Path) -> None:
@@ -168,7 +169,7 @@ def test_a_perceptual_loss_is_weighted_and_takes_the_gradients_place(
             assert len(x) == 1
             return (x - y).abs().mean() * torch.rand(())  # MONAI draws slices from the global seed
 
-    monkeypatch.setattr("brainldm.train.autoencoder.load_perceptual", lambda settings: Difference())
+    monkeypatch.setattr("brainldm.train.image_stage.load_perceptual", lambda settings: Difference())
     stage = perceptual(tmp_path / "resnet.pth")
     image = torch.cat([RAMP[None], 0.5 * RAMP[None]])
     slices = torch.tensor([3, 4])

@@ -182,6 +182,51 @@ class Diffusion(TrainingOptions):
 
 
 @dataclass(frozen=True, kw_only=True)
+class Decoder(TrainingOptions):
+    """Finish the decoder of a model on latents as the model makes them. Resumes as the others do.
+
+    All else of the model stays as it is.
+    """
+
+    examples: ClassVar[tuple[str, ...]] = (
+        "brainldm train decoder --data data --preset demo-2mm --from model --out finished",
+    )
+    resumes: ClassVar[bool] = True
+
+    source: Annotated[
+        str,
+        typer.Option(
+            "--from",
+            metavar="MODEL",
+            help="Model to finish: demo, published, or a model's directory.",
+        ),
+    ]
+
+    def run(self) -> None:
+        """Train, or say what would be trained."""
+        from brainldm.train.presets import load_settings
+        from brainldm.train.settings import DecoderSettings
+        from brainldm.train.train_decoder import TrainDecoder
+
+        training = TrainDecoder(
+            data=self.data,
+            settings=load_settings(self.preset, DecoderSettings, self.changes or ()),
+            source=self.source,
+            out=self.out,
+            device=self.device,
+        )
+        if self.dry_run:
+            typer.echo(training.describe())
+            return
+        from brainldm.cli.progress import steps
+
+        with steps("decoder") as progress:
+            folder = training.run(progress, say=lambda line: typer.echo(line, err=True))
+        if _first_process():
+            typer.echo(f"The model is in {folder.resolve()}; use it with --model {folder.parent}")
+
+
+@dataclass(frozen=True, kw_only=True)
 class Segmenter(RunOptions):
     """Train a network that labels heads, on simulated ones. The same command resumes a run."""
 
@@ -289,5 +334,6 @@ train = typer.Typer(
 )
 add(train, Autoencoder)
 add(train, Diffusion)
+add(train, Decoder)
 add(train, Calibrate)
 add(train, Segmenter)

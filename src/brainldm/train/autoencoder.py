@@ -1,37 +1,30 @@
-"""Stage 1: the autoencoder, and a discriminator if asked for."""
+"""Stage 1: the autoencoder."""
 
 from __future__ import annotations
 
-from collections.abc import Iterable, Mapping, Sequence
+from collections.abc import Sequence
 
 import torch
 from jaxtyping import Float
 from torch import Tensor, nn
 
 from brainldm.config import AutoencoderConfig
-from brainldm.errors import UsageError
 from brainldm.image.slices import draw_slices
 from brainldm.metrics.similarity import ms_ssim, psnr, pyramid, scales_that_fit
 from brainldm.models.autoencoder import AutoencoderKL
 from brainldm.models.norm import channels_last
-from brainldm.models.sizes import check_sides
 from brainldm.train.feed import Batch, Samples
 from brainldm.train.head_samples import Load
-from brainldm.train.losses import (
-    autoencoder_losses,
-    load_perceptual,
-    new_discriminator,
-    new_judge,
-    perceptual_loss,
-)
+from brainldm.train.image_stage import ImageStage
+from brainldm.train.losses import autoencoder_losses
 from brainldm.train.phases import Course
 from brainldm.train.settings import AutoencoderSettings
-from brainldm.train.stage import Findings, Stage
+from brainldm.train.stage import Findings
 
 LOG_VARIANCE_START = -4.0
 
 
-class AutoencoderStage(Stage):
+class AutoencoderStage(ImageStage[AutoencoderSettings]):
     """Heads through the autoencoder and, if asked for, before a discriminator.
 
     Args:
@@ -52,82 +45,20 @@ class AutoencoderStage(Stage):
         held_out: Sequence[int],
         affine: Sequence[Sequence[float]],
     ) -> None:
-        networks: dict[str, nn.Module] = {"autoencoder": model.requires_grad_()}
-        losses = [span.settings.loss for span in course.spans]
-        adversarial = next((loss.adversarial for loss in losses if loss.adversarial), None)
-        if adversarial:
-            seed = course.settings.training.seed
-            networks["discriminator"] = new_discriminator(adversarial, seed)
-            self.judge = new_judge()
-        perceptual = next((p for loss in losses if (p := loss.perceptual) and p.file), None)
-        self.perceptual = load_perceptual(perceptual) if perceptual else None
-        super().__init__(networks, samples, course)
+        super().__init__(
+            "autoencoder", model.requires_grad_(), model.decoder.blocks[-1], samples, course
+        )
         self.load, self.held_out = load, held_out
         self.affine = torch.tensor(affine).numpy()
 
-    def loss(
-        self, name: str, networks: Mapping[str, nn.Module], batch: Batch, step: int
-    ) -> dict[str, Tensor]:
-        """The autoencoder's, which leaves its reconstructions in the batch, or the judge's."""
-        image, loss = batch["image"], self._settings(step).loss
-        if name == "discriminator":
-            judge = networks[name]
-            fake = self.judge(judge(batch["reconstruction"])[-1], False, True)
-            real = self.judge(judge(image)[-1], True, True)
-            return {"loss": (fake + real) / 2}
-        reconstruction, mean, sigma = networks[name](channels_last(image), batch["noise"])
-        batch["reconstruction"] = reconstruction.detach()
-        parts = autoencoder_losses(image, reconstruction, mean, sigma, loss)
-        if self.perceptual and loss.perceptual and loss.perceptual.file:
-            seen = perceptual_loss(self.perceptual, image, reconstruction, batch["slices"])
-            parts["perceptual"] = loss.perceptual.weight * seen
-        if loss.adversarial and self.learns("discriminator", step):
-            parts["adversarial"] = loss.adversarial.weight * self._verdict(reconstruction)
-        return {"loss": torch.stack(list(parts.values())).sum(), **parts}
-
-    def _settings(self, step: int) -> AutoencoderSettings:
-        settings: AutoencoderSettings = self.course.at(step).settings
-        return settings
-
-    def _verdict(self, reconstruction: Float[Tensor, "b 1 x y z"]) -> Float[Tensor, ""]:
-        """The discriminator's loss of a reconstruction, and its gradient for that alone.
-
-        Those of the discriminator's weights are not wanted here, and would take part in what
-        several processes exchange.
-        """
-        seen = reconstruction.detach().requires_grad_()
-        patches = self.networks["discriminator"](seen)[-1]
-        verdict: Tensor = self.judge(patches, True, False)
-        # Summed over patches, lest half precision loses it.
-        (gradient,) = torch.autograd.grad(verdict * patches.numel(), seen)
-        change = ((reconstruction - seen.detach()) * gradient).float().sum()
-        together: Tensor = verdict.detach() + change / patches.numel()
-        return together
-
-    def learns(self, name: str, step: int) -> bool:
-        """The discriminator learns from its own start on."""
-        adversarial = self._settings(step).loss.adversarial
-        if name != "discriminator":
-            return True
-        return adversarial is not None and step >= adversarial.start
-
-    def learning_rate(self, name: str, step: int) -> float:
-        """The discriminator has its own."""
-        adversarial = self._settings(step).loss.adversarial
-        if name == "discriminator" and adversarial:
-            return adversarial.learning_rate
-        return super().learning_rate(name, step)
-
-    def gentle(self, name: str) -> Iterable[nn.Parameter]:
-        """The last convolution, if the settings say so.
-
-        No norm follows it: at the rate of the others it makes the grey of air swing, and its
-        gradient is many times theirs.
-        """
-        model = self.networks[name]
-        if not (self._settings(0).gentle_output and isinstance(model, AutoencoderKL)):
-            return ()
-        return model.decoder.blocks[-1].parameters()
+    def reconstruct(
+        self, network: nn.Module, batch: Batch, settings: AutoencoderSettings
+    ) -> tuple[Float[Tensor, "b 1 x y z"], dict[str, Tensor]]:
+        """Through one draw of the posterior."""
+        image = batch["image"]
+        reconstruction, mean, sigma = network(channels_last(image), batch["noise"])
+        losses = autoencoder_losses(image, reconstruction, mean, sigma, settings.loss)
+        return reconstruction, losses
 
     def validate(self, network: nn.Module, step: int) -> Findings:
         """PSNR and MS-SSIM of held-out heads through their posterior's mean."""
@@ -154,41 +85,6 @@ class AutoencoderStage(Stage):
         c = self._settings(0).network
         sides = [side // c.factor for side in image.shape[2:]]
         return image.new_zeros(len(image), c.latent_channels, *sides)
-
-
-def check_sizes(
-    shape: tuple[int, int, int], course: Course[AutoencoderSettings], what: str
-) -> None:
-    """Refuse images that a network of stage 1 cannot take in one of its phases.
-
-    Args:
-        shape: of the images, (X, Y, Z).
-        course: settings of the stage.
-        what: is of that shape, as the subject of the message.
-
-    Raises:
-        UsageError: sides that are no multiples of the factor, a crop larger than the images, or
-            images too small for the discriminator.
-    """
-    factor = course.settings.network.factor
-    check_sides(shape, factor, what)
-    for span in course.spans:
-        crop, adversarial = span.settings.crop, span.settings.loss.adversarial
-        if crop:
-            check_sides(crop, factor, "crop")
-            if any(part > whole for part, whole in zip(crop, shape, strict=True)):
-                raise UsageError(
-                    f"crop is {crop}, larger than the images of {shape}: expected a part of them. "
-                    "Choose a smaller one, or none (crop=null)."
-                )
-        seen = crop or shape
-        # Each layer halves the sides, and two convolutions without padding to spare take one each.
-        if adversarial and min(seen) < 3 * 2**adversarial.layers:
-            raise UsageError(
-                f"Images of {seen} are too small for a discriminator of {adversarial.layers} "
-                f"layers: expected sides of {3 * 2**adversarial.layers} or more. Choose fewer "
-                "loss.adversarial.layers, or a larger crop."
-            )
 
 
 def new_autoencoder(config: AutoencoderConfig, seed: int) -> AutoencoderKL:

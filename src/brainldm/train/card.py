@@ -15,7 +15,7 @@ from brainldm.dataset.prepared import PreparedData
 from brainldm.train.covariates import Covariates
 from brainldm.train.presets import to_yaml
 from brainldm.train.segmenter_settings import SegmenterSettings
-from brainldm.train.settings import AutoencoderSettings, DiffusionSettings
+from brainldm.train.settings import AutoencoderSettings, DecoderSettings, DiffusionSettings
 
 BINS = 10
 BAR = 40
@@ -60,6 +60,19 @@ def model_card(
         lines += ["", f"{variable.name}:", "", "```text", *_histogram(variable, own), "```"]
     title = f"{model.name}: a latent diffusion model of T1-weighted heads"
     return _card(title, lines, settings, configuration, figures)
+
+
+def decoder_card(
+    covariates: Covariates,
+    held_out: int,
+    settings: DecoderSettings,
+    configuration: Mapping[str, Any],
+    figures: Mapping[str, float],
+) -> str:
+    """Of a model whose decoder was finished; `held_out` is how many heads are."""
+    counts = [f"- {len(covariates.index)} heads, {held_out} of them held out"]
+    title = "A latent diffusion model of T1-weighted heads, its decoder finished"
+    return _card(title, counts, settings, configuration, figures)
 
 
 def segmenter_card(

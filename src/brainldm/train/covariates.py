@@ -88,8 +88,8 @@ def read_covariates(
         if name not in data.columns:
             raise UsageError(
                 f"{data.folder / 'participants.tsv'} has no column {name}: expected one for each "
-                f"condition; it has {', '.join(data.columns) or 'none'}. Choose others with "
-                "--condition."
+                f"condition; it has {', '.join(data.columns) or 'none'}. Add it, or train a model "
+                "on other conditions (--condition)."
             )
     index = tuple(
         i for i in range(len(data)) if all(data.columns[name][i] is not None for name in names)
@@ -97,7 +97,7 @@ def read_covariates(
     if not index:
         raise DataError(
             f"{data.folder / 'participants.tsv'}: no participant has a value in all of "
-            f"{', '.join(names)}. Choose other conditions with --condition."
+            f"{', '.join(names)}. Add them, or train a model on other conditions (--condition)."
         )
     ranges = ranges or {}
     for name, ends in ranges.items():

@@ -22,10 +22,12 @@ from brainldm.train.loop_settings import Running, Training
 from brainldm.train.phases import Course
 from brainldm.train.presets import explained
 from brainldm.train.segmenter_settings import SegmenterSettings
-from brainldm.train.settings import AutoencoderSettings, DiffusionSettings
+from brainldm.train.settings import AutoencoderSettings, DecoderSettings, DiffusionSettings
 
-HeadSettings = TypeVar("HeadSettings", AutoencoderSettings, DiffusionSettings)
-Settings = TypeVar("Settings", AutoencoderSettings, DiffusionSettings, SegmenterSettings)
+HeadSettings = TypeVar("HeadSettings", AutoencoderSettings, DiffusionSettings, DecoderSettings)
+Settings = TypeVar(
+    "Settings", AutoencoderSettings, DiffusionSettings, DecoderSettings, SegmenterSettings
+)
 
 LONG = 14 * 86400.0
 """Seconds of a run beyond which a warning is due."""

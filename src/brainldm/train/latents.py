@@ -103,22 +103,51 @@ def encode_all(
         StorageError: a file that cannot be written or read again.
     """
     model = model.to(accelerator.device).eval()
+    return in_shards(
+        lambda head: _encode(model, load(head), flip, accelerator),
+        count,
+        folder,
+        accelerator,
+        on_head,
+    )
+
+
+def in_shards(
+    make: Callable[[int], Float[Tensor, "o c x y z"]],
+    count: int,
+    folder: Path,
+    accelerator: Accelerator,
+    on_head: Callable[[int, int], None] = lambda done, total: None,
+) -> Latents:
+    """Latents of heads, made where the folder does not have them yet; processes share the work.
+
+    Args:
+        make: those of the n-th head.
+        count: of heads.
+        folder: of nothing else.
+        accelerator: tells which process this is.
+        on_head: called with the number of heads that are done and of all.
+
+    Raises:
+        ModelError: latents that are not finite.
+        StorageError: a file that cannot be written or read again.
+    """
     starts = range(0, count, SHARD)
     for number in range(accelerator.process_index, len(starts), accelerator.num_processes):
         path = _path(folder, number)
         heads = range(starts[number], min(starts[number] + SHARD, count))
         if path.exists():
             continue
-        encoded = []
+        made = []
         for head in heads:
-            encoded.append(_encode(model, load(head), flip, accelerator))
-            if not encoded[-1].isfinite().all():
+            made.append(make(head))
+            if not made[-1].isfinite().all():
                 raise ModelError(
-                    f"The autoencoder gives latents of head {head + 1} that are NaN or infinite: "
-                    "expected finite ones. Train it again, or choose training.precision=float32."
+                    f"The latents of head {head + 1} are NaN or infinite: expected finite ones. "
+                    "Train the model again, or choose training.precision=float32."
                 )
             on_head(head + 1, count)
-        write_array(path, torch.stack(encoded).numpy())
+        write_array(path, torch.stack(made).numpy())
     accelerator.wait_for_everyone()
     return Latents([open_array(_path(folder, number)) for number in range(len(starts))])
 

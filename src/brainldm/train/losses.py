@@ -1,4 +1,4 @@
-"""What the autoencoder minimises.
+"""What an autoencoder and a decoder minimise.
 
 L1 and the KL divergence to N(0, 1), with what makes edges sharp: a perceptual loss where the user
 has weights for one, else the L1 of gradients; and a patch-adversarial loss (Pinaya et al. 2022,
@@ -17,10 +17,30 @@ from torch import Tensor, nn
 
 from brainldm.checkpoint.archive import check_archive
 from brainldm.errors import ModelError, StorageError, require
-from brainldm.train.settings import Adversarial, AutoencoderLoss, Perceptual
+from brainldm.train.settings import Adversarial, AutoencoderLoss, ImageLoss, Perceptual
 
 SLICES = 0.25
 """Of all, seen by the perceptual loss."""
+
+
+def image_losses(
+    image: Float[Tensor, "b 1 x y z"],
+    reconstruction: Float[Tensor, "b 1 x y z"],
+    weights: ImageLoss,
+) -> dict[str, Tensor]:
+    """L1 of intensities and of gradients, weighted.
+
+    Args:
+        image: (B, 1, X, Y, Z).
+        reconstruction: the same shape.
+        weights: of the parts.
+    """
+    error = reconstruction.float() - image
+    parts = {"l1": _l1(error, weights.beta)}
+    if weights.gradient_weight:
+        differences = [_l1(error.diff(dim=axis), weights.beta) for axis in (2, 3, 4)]
+        parts["gradient"] = weights.gradient_weight / 3 * torch.stack(differences).sum()
+    return parts
 
 
 def autoencoder_losses(
@@ -30,7 +50,7 @@ def autoencoder_losses(
     sigma: Float[Tensor, "b c u v w"],
     weights: AutoencoderLoss,
 ) -> dict[str, Tensor]:
-    """L1 of intensities and of gradients, and the KL divergence to N(0, 1), weighted.
+    """Those of `image_losses`, and the KL divergence to N(0, 1), weighted.
 
     Args:
         image: (B, 1, X, Y, Z).
@@ -39,11 +59,7 @@ def autoencoder_losses(
         sigma: its standard deviation, the same shape.
         weights: of the parts.
     """
-    error = reconstruction.float() - image
-    parts = {"l1": _l1(error, weights.beta)}
-    if weights.gradient_weight:
-        differences = [_l1(error.diff(dim=axis), weights.beta) for axis in (2, 3, 4)]
-        parts["gradient"] = weights.gradient_weight / 3 * torch.stack(differences).sum()
+    parts = image_losses(image, reconstruction, weights)
     mean, sigma = mean.float(), sigma.float()
     kl = 0.5 * (mean**2 + sigma**2 - 2 * sigma.log() - 1).sum() / len(image)
     return {**parts, "kl": weights.kl * kl}

@@ -17,7 +17,7 @@ from brainldm.train.first_stage import Description, describe_first_stage
 from brainldm.train.groups import groups_of, held_out, pairs
 from brainldm.train.model import check_teacher, check_voxels, model_config
 from brainldm.train.phases import Course
-from brainldm.train.settings import DiffusionSettings
+from brainldm.train.settings import DiffusionSettings, HeadTraining
 
 
 @dataclass(frozen=True)
@@ -81,16 +81,7 @@ class Material:
         Raises:
             UsageError: none is left to learn from, or there is no column of groups.
         """
-        groups = groups_of(self.heads, self.settings.training.group)
-        apart = held_out(groups, self.settings.training.held_out)
-        learn = [i for i in self.covariates.index if groups[i] not in apart]
-        if not learn:
-            raise UsageError(
-                f"{self.heads.folder}: all subjects that have the conditions are held out for "
-                "validation, and none is left to learn from. Prepare more scans, choose other "
-                "conditions, or change training.held_out."
-            )
-        return learn, [i for i in self.covariates.index if groups[i] in apart]
+        return split(self.heads, self.covariates, self.settings.training)
 
     def scaled(self, scale: float) -> Self:
         """The same with the latent's scale, now that it is known."""
@@ -106,3 +97,23 @@ class Material:
         if not any(span.settings.pairs for span in Course(self.settings).spans):
             return []
         return pairs(learn, groups_of(self.heads, self.settings.training.group))
+
+
+def split(
+    heads: PreparedData, covariates: Covariates, training: HeadTraining
+) -> tuple[list[int], list[int]]:
+    """The heads to learn from and those held out, of all that have the conditions.
+
+    Raises:
+        UsageError: none is left to learn from, or there is no column of groups.
+    """
+    groups = groups_of(heads, training.group)
+    apart = held_out(groups, training.held_out)
+    learn = [i for i in covariates.index if groups[i] not in apart]
+    if not learn:
+        raise UsageError(
+            f"{heads.folder}: all subjects that have the conditions are held out for validation, "
+            "and none is left to learn from. Prepare more scans, choose other conditions, or "
+            "change training.held_out."
+        )
+    return learn, [i for i in covariates.index if groups[i] in apart]

@@ -12,7 +12,7 @@ from pydantic import BaseModel, ValidationError
 from brainldm.config.slips import did_you_mean
 from brainldm.errors import UsageError, require
 from brainldm.train.segmenter_settings import SegmenterPreset, SegmenterSettings
-from brainldm.train.settings import AutoencoderSettings, DiffusionSettings, Preset
+from brainldm.train.settings import AutoencoderSettings, DecoderSettings, DiffusionSettings, Preset
 
 WIDEST = 60
 """Characters of a setting to which what it is is aligned."""
@@ -21,11 +21,12 @@ SEGMENTER = Path(__file__).with_name("segmenter.yaml")
 LAST = ("training", "phases", "run")
 """Where settings are shown, these end a section."""
 
-Stage = TypeVar("Stage", AutoencoderSettings, DiffusionSettings, SegmenterSettings)
+Stage = TypeVar("Stage", AutoencoderSettings, DiffusionSettings, DecoderSettings, SegmenterSettings)
 
 SECTIONS: dict[type[BaseModel], tuple[str, type[BaseModel]]] = {
     AutoencoderSettings: ("autoencoder", Preset),
     DiffusionSettings: ("diffusion", Preset),
+    DecoderSettings: ("decoder", Preset),
     SegmenterSettings: ("segmenter", SegmenterPreset),
 }
 """Of each stage's settings: their section, and what a file with it holds."""
@@ -42,7 +43,7 @@ def load_settings(preset: str, stage: type[Stage], changes: Sequence[str] = ()) 
 
     Args:
         preset: a name of `preset_names`, or a YAML file.
-        stage: `AutoencoderSettings`, `DiffusionSettings` or `SegmenterSettings`.
+        stage: one of `SECTIONS`.
         changes: such as "training.learning_rate=1e-4"; the value is YAML. They hold in all phases.
 
     Raises:

@@ -1,4 +1,4 @@
-"""The settings of both stages. Each says what it is; `--dry-run` prints that beside its value."""
+"""The settings of all stages. Each says what it is; `--dry-run` prints that beside its value."""
 
 from __future__ import annotations
 
@@ -9,6 +9,7 @@ from pydantic import Field, model_validator
 from brainldm.config import AutoencoderConfig, ScheduleConfig, UNetConfig
 from brainldm.train.loop_settings import (
     Count,
+    Fraction,
     Part,
     Positive,
     Rate,
@@ -52,7 +53,7 @@ class Adversarial(Settings):
     learning_rate: Rate = Field(description="its highest learning rate")
 
 
-class AutoencoderLoss(Settings):
+class ImageLoss(Settings):
     """The parts beside the L1 of intensities, which counts 1."""
 
     beta: Weight = Field(
@@ -62,7 +63,6 @@ class AutoencoderLoss(Settings):
         default=0,
         description="L1 of differences between neighbours; gives way to a perceptual loss",
     )
-    kl: Weight = Field(default=1e-8, description="KL divergence to N(0, 1), summed over the latent")
     perceptual: Perceptual | None = Field(default=None, description="perceptual loss")
     adversarial: Adversarial | None = Field(default=None, description="patch-adversarial loss")
 
@@ -70,6 +70,12 @@ class AutoencoderLoss(Settings):
     def gradient_weight(self) -> float:
         """Of the gradient loss, which gives way to a perceptual one."""
         return 0.0 if self.perceptual and self.perceptual.file else self.gradient
+
+
+class AutoencoderLoss(ImageLoss):
+    """The same, and what holds the latent together."""
+
+    kl: Weight = Field(default=1e-8, description="KL divergence to N(0, 1), summed over the latent")
 
 
 class Augment(Settings):
@@ -94,16 +100,12 @@ class _HeadStage(StageSettings):
     training: HeadTraining = Field(description="how long and how fast")
 
 
-class AutoencoderSettings(_HeadStage):
-    """Stage 1."""
+class ImageSettings(_HeadStage):
+    """What both trainings of images have."""
 
     fixed = (*_HeadStage.fixed, "gentle_output")
 
-    network: AutoencoderConfig = Field(description="the autoencoder's architecture")
-    loss: AutoencoderLoss = Field(default=AutoencoderLoss(), description="what it minimises")
-    augment: Augment = Field(
-        default=Augment(), description="what is drawn anew each time a head is seen"
-    )
+    loss: ImageLoss = Field(default=ImageLoss(), description="what it minimises")
     crop: Shape | None = Field(
         default=None,
         description="size of a random part of a head to see; quick, but whole heads (null) must "
@@ -112,6 +114,29 @@ class AutoencoderSettings(_HeadStage):
     gentle_output: bool = Field(
         default=False,
         description="let the last convolution, which no norm follows, learn at a tenth of the rate",
+    )
+
+
+class AutoencoderSettings(ImageSettings):
+    """Stage 1."""
+
+    network: AutoencoderConfig = Field(description="the autoencoder's architecture")
+    loss: AutoencoderLoss = Field(default=AutoencoderLoss(), description="what it minimises")
+    augment: Augment = Field(
+        default=Augment(), description="what is drawn anew each time a head is seen"
+    )
+
+
+class DecoderSettings(ImageSettings):
+    """A decoder's last training, on latents as the model makes them."""
+
+    fixed = (*ImageSettings.fixed, "flip")
+
+    flip: bool = Field(default=False, description="also learn from the mirror image of every head")
+    remade: Fraction = Field(
+        default=0.6,
+        description="share of samples whose latent the model made anew out of noise; the others' "
+        "is the encoder's",
     )
 
 
@@ -244,7 +269,8 @@ class DiffusionSettings(_HeadStage):
 
 
 class Preset(Settings):
-    """Both stages, or one of them."""
+    """All stages, or some of them."""
 
     autoencoder: AutoencoderSettings | None = None
     diffusion: DiffusionSettings | None = None
+    decoder: DecoderSettings | None = None

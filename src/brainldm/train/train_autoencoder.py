@@ -10,7 +10,7 @@ import torch
 from brainldm.dataset.prepared import PreparedData, read_prepared
 from brainldm.models.autoencoder import AutoencoderKL
 from brainldm.train.accelerated import accelerated
-from brainldm.train.autoencoder import AutoencoderStage, check_sizes, new_autoencoder
+from brainldm.train.autoencoder import AutoencoderStage, new_autoencoder
 from brainldm.train.card import autoencoder_card
 from brainldm.train.checkpointing import checkpoint_blocks
 from brainldm.train.estimate import check_preset, describe, warn_of_length
@@ -24,6 +24,7 @@ from brainldm.train.fit import fit
 from brainldm.train.folder import RunFolder
 from brainldm.train.groups import groups_of, held_out
 from brainldm.train.head_samples import HeadSamples
+from brainldm.train.image_stage import check_sizes
 from brainldm.train.monitor import Monitor, Progress
 from brainldm.train.phases import Course
 from brainldm.train.settings import AutoencoderSettings
@@ -121,7 +122,8 @@ class TrainAutoencoder:
         else:
             check_preset(heads, settings.run)
         course = Course(settings)
-        check_sizes(heads.grid.shape, course, f"{heads.folder}: each image")
+        factor = course.settings.network.factor
+        check_sizes(heads.grid.shape, factor, course, f"{heads.folder}: each image")
         return heads, course
 
 

@@ -45,7 +45,7 @@ if TYPE_CHECKING:
 Say = Callable[[str], None]
 
 
-def _quiet(line: str) -> None:
+def quiet(line: str) -> None:
     """Say nothing."""
 
 
@@ -75,7 +75,7 @@ class TrainDiffusion:
     lora: int | None = None
     device: str = "auto"
 
-    def run(self, progress: Progress | None = None, say: Say = _quiet) -> Path:
+    def run(self, progress: Progress | None = None, say: Say = quiet) -> Path:
         """Train, or resume the run that is in `out`.
 
         Args:
@@ -106,7 +106,7 @@ class TrainDiffusion:
             if folder.finished:
                 return folder.model
             accelerator.init_trackers("run")
-            say = say if accelerator.is_main_process else _quiet
+            say = say if accelerator.is_main_process else quiet
             say("Encoding heads")
             origin = configuration["data"], material.settings.flip, accelerator.mixed_precision
             place = folder.kept("latents", models.first.hash, *origin)
