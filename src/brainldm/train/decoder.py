@@ -1,8 +1,8 @@
 """A finished model's decoder, which learns to make heads of latents as the model makes them.
 
 An encoder's latents are all that it has seen so far, and those of the diffusion are a little wrong,
-each in a way of its own: cortex comes out mottled. Shown both, it learns what they mean (after
-Esser et al. 2024, 2403.03206, and others who finish a decoder on noisy latents).
+each in a way of its own: white matter and cortex come out mottled. Shown both, it learns what they
+mean (Zheng et al. 2025, 2510.11690, train a decoder on noisy latents so).
 """
 
 from __future__ import annotations

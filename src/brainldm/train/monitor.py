@@ -14,8 +14,14 @@ if TYPE_CHECKING:
 
 Progress = Callable[[int, int, Mapping[str, float]], None]
 """(steps done, of all, losses)."""
+Say = Callable[[str], None]
+"""Takes a line."""
 EVERY = 10
 """Steps over which losses are averaged for the tracker."""
+
+
+def quiet(line: str) -> None:
+    """Say nothing."""
 
 
 class Monitor:

@@ -31,11 +31,10 @@ from brainldm.train.image_stage import check_sizes
 from brainldm.train.latents import encode_all, in_shards
 from brainldm.train.material import split
 from brainldm.train.model import check_voxels
-from brainldm.train.monitor import Monitor, Progress
+from brainldm.train.monitor import Monitor, Progress, Say, quiet
 from brainldm.train.phases import Course
 from brainldm.train.remade import remade
 from brainldm.train.settings import DecoderSettings
-from brainldm.train.train_diffusion import Say, quiet
 
 if TYPE_CHECKING:
     from accelerate import Accelerator

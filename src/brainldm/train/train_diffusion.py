@@ -3,7 +3,7 @@
 from __future__ import annotations
 
 import hashlib
-from collections.abc import Callable, Sequence
+from collections.abc import Sequence
 from dataclasses import dataclass
 from pathlib import Path
 from typing import TYPE_CHECKING, Any
@@ -35,18 +35,12 @@ from brainldm.train.model import (
     pick_autoencoder,
     taught,
 )
-from brainldm.train.monitor import Monitor, Progress
+from brainldm.train.monitor import Monitor, Progress, Say, quiet
 from brainldm.train.phases import Course
 from brainldm.train.settings import DiffusionSettings
 
 if TYPE_CHECKING:
     from accelerate import Accelerator
-
-Say = Callable[[str], None]
-
-
-def quiet(line: str) -> None:
-    """Say nothing."""
 
 
 @dataclass(frozen=True, kw_only=True)
