@@ -37,6 +37,14 @@ PARTS = ("decode cpu", "decode wall", "head cpu", "head wall")
 CONDITIONS = (1.0, 0.7, 0.2, 0.5)
 STEPS = 16
 WAITING = "OMP_WAIT_POLICY"
+# It ends by itself if who started it was killed.
+BUSY = """
+import os
+parent = os.getppid()
+while os.getppid() == parent:
+    for _ in range(10**6):
+        pass
+"""
 
 
 def main() -> None:
@@ -69,7 +77,7 @@ def prepare(folder: Path, model: str) -> None:
 @contextlib.contextmanager
 def busy(count: int) -> Iterator[None]:
     """Programs that compute, as long as the block lasts."""
-    others = [subprocess.Popen([sys.executable, "-c", "while True: pass"]) for _ in range(count)]
+    others = [subprocess.Popen([sys.executable, "-c", BUSY]) for _ in range(count)]
     try:
         yield
     finally:
