@@ -177,7 +177,9 @@ def test_a_decoder_is_finished_on_latents_of_its_model(
     assert done.code == 0, done.err
     assert "Encoding heads Making them anew" in " ".join(done.err.split())
     models = (runs.second / "models", out / "models")
-    assert load_config(str(out)) == load_config(str(runs.second))
+    before, after = (load_config(str(folder)) for folder in (runs.second, out))
+    weights = {"weights": {}, "hash": ""}
+    assert after.model_copy(update=weights) == before.model_copy(update=weights)
     before, after = (load_file(folder / "unet.safetensors") for folder in models)
     assert all(torch.equal(before[name], after[name]) for name in before)
     before, after = (load_file(folder / "autoencoder.safetensors") for folder in models)

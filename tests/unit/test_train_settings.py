@@ -18,25 +18,24 @@ from brainldm.models.unet import DiffusionUNet
 from brainldm.train.phases import Phase
 from brainldm.train.presets import SEGMENTER, explained, load_settings, preset_names, to_yaml
 from brainldm.train.segmenter_settings import SegmenterSettings
-from brainldm.train.settings import AutoencoderSettings, DiffusionSettings, Preset
+from brainldm.train.settings import AutoencoderSettings, DecoderSettings, DiffusionSettings, Preset
 from tests.toy import PUBLISHED
 
-STAGES = (AutoencoderSettings, DiffusionSettings)
+Stage = type[AutoencoderSettings] | type[DiffusionSettings] | type[DecoderSettings]
+STAGES: tuple[Stage, ...] = (AutoencoderSettings, DiffusionSettings, DecoderSettings)
 
 
 @pytest.mark.parametrize("preset", preset_names())
 @pytest.mark.parametrize("stage", STAGES)
-def test_presets_are_valid_and_survive_as_text(
-    preset: str, stage: type[AutoencoderSettings] | type[DiffusionSettings], tmp_path: Path
-) -> None:
-    both = {
+def test_presets_are_valid_and_survive_as_text(preset: str, stage: Stage, tmp_path: Path) -> None:
+    stages = {
         name: load_settings(preset, each)
         for name, each in zip(Preset.model_fields, STAGES, strict=True)
     }
     file = tmp_path / "mine.yaml"
     sections = (
         f"{name}:\n" + "".join(f"  {line}\n" for line in to_yaml(settings).splitlines())
-        for name, settings in both.items()
+        for name, settings in stages.items()
     )
     file.write_text("".join(sections))
     assert load_settings(str(file), stage) == load_settings(preset, stage)
