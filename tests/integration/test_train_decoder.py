@@ -19,7 +19,6 @@ from tests.learning import QUIET, train
 from tests.prepared import AFFINE
 
 HEADS, CELLS, FACTOR = 3, 8, 2
-SIDE = CELLS * FACTOR
 
 
 def latents(offset: float = 0) -> Latents:

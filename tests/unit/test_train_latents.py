@@ -48,7 +48,7 @@ def test_latents_that_are_damaged_or_not_finite(tmp_path: Path) -> None:
         with accelerated(Training(steps=1, learning_rate=1), "cpu") as accelerator:
             return encode_all(model, load, 2, False, tmp_path, accelerator)
 
-    with pytest.raises(ModelError, match="latents of head 1 are NaN"):
+    with pytest.raises(ModelError, match="latents of head 1 that are NaN"):
         encode(lambda head: torch.full((1, 8, 8, 8), float("nan")))
     assert not list(tmp_path.iterdir())
     encode(lambda head: torch.rand(1, 8, 8, 8))

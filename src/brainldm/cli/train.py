@@ -5,7 +5,7 @@ from __future__ import annotations
 import os
 from dataclasses import dataclass
 from pathlib import Path
-from typing import Annotated, ClassVar
+from typing import TYPE_CHECKING, Annotated, ClassVar
 
 import typer
 
@@ -20,6 +20,10 @@ from brainldm.cli.options import (
     integer,
     names,
 )
+
+if TYPE_CHECKING:
+    from brainldm.train.train_decoder import TrainDecoder
+    from brainldm.train.train_diffusion import TrainDiffusion
 
 
 @dataclass(frozen=True, kw_only=True)
@@ -66,6 +70,18 @@ class TrainingOptions(RunOptions):
         str,
         typer.Option(metavar="NAME", help="Settings: ukb-1mm, demo-2mm, tiny, or a YAML file."),
     ]
+
+    def _train(self, stage: str, training: TrainDiffusion | TrainDecoder) -> None:
+        """Train what ends in a model, or say what would be trained."""
+        if self.dry_run:
+            typer.echo(training.describe())
+            return
+        from brainldm.cli.progress import steps
+
+        with steps(stage) as progress:
+            folder = training.run(progress, say=lambda line: typer.echo(line, err=True))
+        if _first_process():
+            typer.echo(f"The model is in {folder.resolve()}; use it with --model {folder.parent}")
 
 
 @dataclass(frozen=True, kw_only=True)
@@ -170,15 +186,7 @@ class Diffusion(TrainingOptions):
             lora=self.lora,
             device=self.device,
         )
-        if self.dry_run:
-            typer.echo(training.describe())
-            return
-        from brainldm.cli.progress import steps
-
-        with steps("diffusion") as progress:
-            folder = training.run(progress, say=lambda line: typer.echo(line, err=True))
-        if _first_process():
-            typer.echo(f"The model is in {folder.resolve()}; use it with --model {folder.parent}")
+        self._train("diffusion", training)
 
 
 @dataclass(frozen=True, kw_only=True)
@@ -215,15 +223,7 @@ class Decoder(TrainingOptions):
             out=self.out,
             device=self.device,
         )
-        if self.dry_run:
-            typer.echo(training.describe())
-            return
-        from brainldm.cli.progress import steps
-
-        with steps("decoder") as progress:
-            folder = training.run(progress, say=lambda line: typer.echo(line, err=True))
-        if _first_process():
-            typer.echo(f"The model is in {folder.resolve()}; use it with --model {folder.parent}")
+        self._train("decoder", training)
 
 
 @dataclass(frozen=True, kw_only=True)

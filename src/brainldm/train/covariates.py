@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import hashlib
 import math
 import re
 import statistics
@@ -44,6 +45,11 @@ class Covariates:
     index: tuple[int, ...]
     context: Tensor
     left_out: tuple[str, ...]
+
+    @property
+    def digest(self) -> str:
+        """The SHA-256 of all values."""
+        return hashlib.sha256(self.context.numpy().tobytes()).hexdigest()
 
 
 def parse_condition(text: str) -> tuple[str, str]:

@@ -158,3 +158,9 @@ def check_sizes(
                 f"layers: expected sides of {3 * 2**adversarial.layers} or more. Choose fewer "
                 "loss.adversarial.layers, or a larger crop."
             )
+
+
+def left_out(course: Course[Settings]) -> str:
+    """What an estimate does not count, as a note on the number of parameters."""
+    adversarial = any(span.settings.loss.adversarial for span in course.spans)
+    return " (without the discriminator)" if adversarial else ""

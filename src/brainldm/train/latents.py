@@ -143,8 +143,8 @@ def in_shards(
             made.append(make(head))
             if not made[-1].isfinite().all():
                 raise ModelError(
-                    f"The latents of head {head + 1} are NaN or infinite: expected finite ones. "
-                    "Train the model again, or choose training.precision=float32."
+                    f"The model gives latents of head {head + 1} that are NaN or infinite: "
+                    "expected finite ones. Train it again, or choose training.precision=float32."
                 )
             on_head(head + 1, count)
         write_array(path, torch.stack(made).numpy())

@@ -75,14 +75,6 @@ class Material:
         settings = settings.model_copy(update={"schedule": config.schedule})
         return cls(heads, first, base, covariates, config, settings)
 
-    def split(self) -> tuple[list[int], list[int]]:
-        """The heads to learn from and those held out, of all that have the conditions.
-
-        Raises:
-            UsageError: none is left to learn from, or there is no column of groups.
-        """
-        return split(self.heads, self.covariates, self.settings.training)
-
     def scaled(self, scale: float) -> Self:
         """The same with the latent's scale, now that it is known."""
         latent = LatentConfig(shape=self.config.latent.shape, scale=scale)

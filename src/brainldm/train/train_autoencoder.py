@@ -24,7 +24,7 @@ from brainldm.train.fit import fit
 from brainldm.train.folder import RunFolder
 from brainldm.train.groups import groups_of, held_out
 from brainldm.train.head_samples import HeadSamples
-from brainldm.train.image_stage import check_sizes
+from brainldm.train.image_stage import check_sizes, left_out
 from brainldm.train.monitor import Monitor, Progress
 from brainldm.train.phases import Course
 from brainldm.train.settings import AutoencoderSettings
@@ -109,8 +109,7 @@ class TrainAutoencoder:
         """The settings, and what they take, as text; errors as `run`."""
         heads, course = self._given()
         network, inputs = _meta(heads, course)
-        adversarial = any(span.settings.loss.adversarial for span in course.spans)
-        note = " (without the discriminator)" if adversarial else ""
+        note = left_out(course)
         return describe(heads, course, network, inputs, self.device, len(heads), note)
 
     def _given(self) -> tuple[PreparedData, Course[AutoencoderSettings]]:

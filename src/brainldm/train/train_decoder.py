@@ -2,8 +2,8 @@
 
 from __future__ import annotations
 
-import hashlib
 from dataclasses import dataclass
+from functools import cache
 from pathlib import Path
 from typing import TYPE_CHECKING, Any
 
@@ -27,7 +27,7 @@ from brainldm.train.estimate import check_preset, describe, warn_of_length
 from brainldm.train.first_stage import FirstStage, describe_first_stage, load_first_stage
 from brainldm.train.fit import fit
 from brainldm.train.folder import RunFolder
-from brainldm.train.image_stage import check_sizes
+from brainldm.train.image_stage import check_sizes, left_out
 from brainldm.train.latents import encode_all, in_shards
 from brainldm.train.material import split
 from brainldm.train.model import check_voxels
@@ -78,11 +78,10 @@ class TrainDecoder:
         heads.check_images()
         warn_of_length(course, *_meta(given), self.device)
         first, folder = load_first_stage(self.source), RunFolder(Path(self.out))
-        context = given.covariates.context
         configuration: dict[str, Any] = {
             "stage": "decoder",
             "settings": settings.model_dump(mode="json", exclude={"run"}),
-            "context": hashlib.sha256(context.numpy().tobytes()).hexdigest(),
+            "context": given.covariates.digest,
             "data": heads.digest(),
             "from": first.hash,
         }
@@ -120,9 +119,8 @@ class TrainDecoder:
         settings = given.course.settings
         split(given.heads, given.covariates, settings.training)
         count = len(given.covariates.index) * (2 if settings.flip else 1)
-        adversarial = any(span.settings.loss.adversarial for span in given.course.spans)
-        note = " (without the discriminator)" if adversarial else ""
         network, inputs = _meta(given)
+        note = left_out(given.course)
         return describe(given.heads, given.course, network, inputs, self.device, count, note)
 
     def _given(self) -> _Given:
@@ -153,14 +151,17 @@ class TrainDecoder:
         clean = encode_all(first.network, heads.image, len(heads), flip, place, accelerator)
         say("Making them anew")
         seed, scale = given.course.settings.training.seed, given.config.latent.scale
-        model = BrainLDM.load(Model(source=str(self.source), device=self.device))
         rows = dict(zip(index, given.covariates.context, strict=True))
+
+        @cache  # not where all is made already
+        def model() -> BrainLDM:
+            return BrainLDM.load(Model(source=str(self.source), device=self.device))
 
         def make(head: int) -> torch.Tensor:
             if head not in rows:  # never looked at
                 return torch.zeros_like(clean[head])
             draw = Draw(seed, 0, head, len(heads))
-            return remade(model, clean[head] * scale, rows[head], draw) / scale
+            return remade(model(), clean[head] * scale, rows[head], draw) / scale
 
         place = folder.kept("remade", seed, configuration["context"], *origin)
         anew = in_shards(make, len(heads), place, accelerator)

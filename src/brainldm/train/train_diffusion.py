@@ -2,7 +2,6 @@
 
 from __future__ import annotations
 
-import hashlib
 from collections.abc import Sequence
 from dataclasses import dataclass
 from pathlib import Path
@@ -27,7 +26,7 @@ from brainldm.train.fit import fit
 from brainldm.train.folder import RunFolder
 from brainldm.train.latent_samples import LatentSamples
 from brainldm.train.latents import Encoded, encode_all
-from brainldm.train.material import Material
+from brainldm.train.material import Material, split
 from brainldm.train.model import (
     new_sampler,
     new_teacher,
@@ -87,7 +86,7 @@ class TrainDiffusion:
         folder, training = RunFolder(Path(self.out)), material.settings.training
         if material.covariates.left_out:
             say(f"{len(material.covariates.left_out)} subjects lack a condition and are left out.")
-        learn, others = material.split()
+        learn, others = split(material.heads, material.covariates, training)
         material.heads.check_images()
         warn_of_length(*_meta(material), self.device)
         models = self._load()
@@ -172,7 +171,7 @@ class TrainDiffusion:
             "settings": settings,
             "network": material.config.unet.model_dump(mode="json"),
             "conditions": [v.model_dump(mode="json") for v in material.config.conditions],
-            "context": hashlib.sha256(material.covariates.context.numpy().tobytes()).hexdigest(),
+            "context": material.covariates.digest,
             "data": material.heads.digest(),
             "autoencoder": models.first.hash,
             "from": models.base.hash if models.base else None,
