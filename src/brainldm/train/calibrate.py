@@ -4,6 +4,10 @@ What generated heads measure follows the conditions nearly in proportion, yet no
 differ less than they are asked to, or larger ventricles take brain away that was not asked of them.
 A regression on all conditions tells how, and its inverse can go into the weights, since conditions
 enter a network linearly. So it costs nothing afterwards.
+
+What a seed adds of its own to a volume would blur that. So heads are made in pairs of one seed,
+with conditions as far from the middle of their distributions on either side (antithetic variates:
+Hammersley and Morton 1956), and what counts is how a pair differs.
 """
 
 from __future__ import annotations
@@ -21,7 +25,7 @@ from torch import Tensor
 
 from brainldm.checkpoint import load_config, load_model, save_model
 from brainldm.checkpoint.directory import refuse_model
-from brainldm.conditions import Conditions
+from brainldm.conditions import ConditionRanges, Conditions, quantile
 from brainldm.config import ModelConfig, Variable
 from brainldm.errors import DataError, UsageError
 from brainldm.files import make_folder
@@ -57,21 +61,21 @@ class Correction:
     @classmethod
     def of(
         cls,
-        asked: Float[NDArray[np.floating], "n v"],
-        found: Float[NDArray[np.floating], "n m"],
+        asked: Float[NDArray[np.floating], "n 2 v"],
+        found: Float[NDArray[np.floating], "n 2 m"],
         columns: Sequence[int],
     ) -> Self:
-        """Least squares of what was found on all that was asked for, inverted.
+        """Least squares of how pairs differ in what was found, and was asked for, inverted.
 
         Args:
-            asked: the context of each head, in [0, 1].
-            found: what was measured in it, on the same scale.
+            asked: the contexts of the two heads of each pair, in [0, 1].
+            found: what was measured in them, on the same scale.
             columns: of the context, which those measures belong to, M.
         """
-        size, chosen = asked.shape[1], list(columns)
-        terms = np.column_stack([np.ones(len(asked)), asked])
-        start, *effects = np.linalg.lstsq(terms, found, rcond=None)[0]
-        follows = np.array(effects).T
+        size, chosen = asked.shape[2], list(columns)
+        effects = np.linalg.lstsq(asked[:, 0] - asked[:, 1], found[:, 0] - found[:, 1], rcond=None)
+        follows = effects[0].T
+        start = found.mean((0, 1)) - follows @ asked.mean((0, 1))
         inverse = np.linalg.inv(follows[:, chosen])
         beside = follows.copy()
         beside[:, chosen] = 0
@@ -113,7 +117,7 @@ class Calibrate:
     Args:
         model: a finished one, and where it computes.
         out: folder of the corrected one.
-        number: of heads; twice as many give half the variance.
+        number: of heads, two for each seed; twice as many give half the variance.
         network: measures volumes.
         overwrite: replace a model that is in `out`.
 
@@ -143,19 +147,21 @@ class Calibrate:
             DataError: too many heads cannot be measured, or do not follow what is asked of them.
             BrainLDMError: as `BrainLDM.load` and `save_model`.
         """
-        if self.number < FEWEST:
-            raise UsageError(f"number is {self.number}: expected {FEWEST} heads or more.")
+        if self.number < FEWEST or self.number % 2:
+            raise UsageError(
+                f"number is {self.number}: expected {FEWEST} heads or more, an even number of them."
+            )
         refuse_model(self.out, overwrite=self.overwrite)
         config = load_config(self.model.source)
         volumes = _volumes(config)
         make_folder(self.out.resolve().parent)
         model = BrainLDM.load(self.model)
         people, rows = [], []
-        for head in range(self.number):
-            person, _ = model.ranges.complete(Conditions(), SEED + head)
-            people.append(person)
-            rows.append(measured(self.network, model.generate([person], [SEED + head])[0]))
-            progress(head + 1, self.number)
+        for seed in range(SEED, SEED + self.number // 2):
+            for person in opposites(model.ranges, seed):
+                people.append(person)
+                rows.append(measured(self.network, model.generate([person], [seed])[0]))
+                progress(len(rows), self.number)
         found = np.array(rows)
         there = np.isfinite(found[:, 0])
         if there.sum() < 0.9 * self.number:
@@ -164,13 +170,15 @@ class Calibrate:
                 "ten or more. Look at them in a viewer; train longer, or choose another "
                 "--segmenter."
             )
-        asked = model.ranges.normalise(people).astype(np.float64)[there]
+        asked = model.ranges.normalise(people).astype(np.float64)
         of = [config.columns.index(each.name) for each in volumes]
-        found = found[there][:, [VOLUMES.index(each.name) for each in volumes]]
-        lines = list(_followed(volumes, asked[:, of], found))
-        pairs = zip(volumes, found.T, strict=True)
-        scaled = np.column_stack([each.normalise(ml) for each, ml in pairs])
-        correction = Correction.of(asked, scaled, of)
+        found = found[:, [VOLUMES.index(each.name) for each in volumes]]
+        lines = list(_followed(volumes, asked[there][:, of], found[there]))
+        each_of = zip(volumes, found.T, strict=True)
+        scaled = np.column_stack([each.normalise(ml) for each, ml in each_of])
+        whole = there.reshape(-1, 2).all(1)
+        wanted, got = (each.reshape(len(whole), 2, -1)[whole] for each in (asked, scaled))
+        correction = Correction.of(wanted, got, of)
         lines.append(
             f"corrected, its network is asked for values up to {correction.beyond:.0%} of a range "
             "outside what it was trained on"
@@ -184,8 +192,8 @@ class Calibrate:
         loaded = load_model(self.model.source)
         config = loaded.config
         how = (
-            f"volumes of {self.number} heads (seeds {SEED} to {SEED + self.number - 1}), measured "
-            f"by {self.network.identity}"
+            f"volumes of {self.number} heads (seeds {SEED} to {SEED + self.number // 2 - 1}), "
+            f"measured by {self.network.identity}"
         )
         provenance = {**config.provenance, "calibrated": how}
         text = [
@@ -202,6 +210,16 @@ class Calibrate:
             card="\n\n".join(text) + "\n",
             overwrite=self.overwrite,
         )
+
+
+def opposites(ranges: ConditionRanges, seed: int) -> tuple[Conditions, Conditions]:
+    """Two people, each drawn from the model's distributions, on either side of their medians."""
+    uniform = np.random.default_rng(seed).random(len(ranges.variables))
+    one, other = (
+        {each.name: quantile(each, u) for each, u in zip(ranges.variables, side, strict=True)}
+        for side in (uniform, 1 - uniform)
+    )
+    return Conditions.of(one), Conditions.of(other)
 
 
 def _volumes(config: ModelConfig) -> list[Variable]:
