@@ -130,9 +130,14 @@ class AutoencoderSettings(ImageSettings):
 class DecoderSettings(ImageSettings):
     """A decoder's last training, on latents as the model makes them."""
 
-    fixed = (*ImageSettings.fixed, "flip")
+    fixed = (*ImageSettings.fixed, "flip", "blend")
 
     flip: bool = Field(default=False, description="also learn from the mirror image of every head")
+    blend: Fraction = Field(
+        default=1.0,
+        description="how far from the decoder as it was to the trained one the result lies, weight "
+        "by weight (Wortsman et al. 2022, 2109.01903): less keeps more of what it could do",
+    )
     remade: Fraction = Field(
         default=0.6,
         description="share of samples whose latent the model made anew out of noise; the others' "
