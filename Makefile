@@ -92,7 +92,9 @@ demo-model: .venv/.installed-train
 	    --preset src/brainldm/demo/recipe.yaml --out build/demo-model/conditioned
 	$(BIN)/brainldm train diffusion --data build/demo-model/heads --from build/demo-model/conditioned \
 	    --preset src/brainldm/demo/emphasis.yaml --out build/demo-model/followed
-	$(BIN)/brainldm train calibrate --model build/demo-model/followed --number 200 --overwrite \
+	$(BIN)/brainldm train decoder --data build/demo-model/heads --from build/demo-model/followed \
+	    --preset src/brainldm/demo/recipe.yaml --out build/demo-model/finished
+	$(BIN)/brainldm train calibrate --model build/demo-model/finished --number 200 --overwrite \
 	    --out build/demo-model/model
 	$(figures) --model build/demo-model/model
 

@@ -83,7 +83,8 @@ def test_the_demo_model_is_trained_by_presets(root: Path) -> None:
     with torch.device("meta"):
         networks = AutoencoderKL(first.network), DiffusionUNet(demo.unet)
     numbers = sum(p.numel() for network in networks for p in network.parameters())
-    assert stages[-1].run.weights == "float16"
+    finished = load_settings(recipe, DecoderSettings)
+    assert stages[-1].run.weights == finished.run.weights == "float16"
     assert 2 * numbers < 25e6
 
 
