@@ -102,6 +102,7 @@ def test_decoders_that_cannot_be_finished(runs: Runs, cli: Cli, tmp_path: Path) 
     refused(cli(*command, "crop=[32, 8, 8]"), "larger than the images")
     refused(cli(*command, "crop=[7, 8, 8]"), "crop", "7")
     refused(cli(*command, "remade=1.5"), "decoder.remade", "less than or equal to 1")
+    refused(cli(*command, "blend=0"), "decoder.blend", "greater than 0")
     refused(cli(*command, "loss.kl=1"), "decoder.loss.kl")
     refused(cli(*command, "training.held_out=0.9", "--set", "training.group=height"), "height")
     preset = tmp_path / "preset.yaml"

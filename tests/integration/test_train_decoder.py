@@ -88,19 +88,17 @@ def test_the_result_lies_between_the_decoder_as_it_was_and_the_trained_one() -> 
     torch.manual_seed(0)
     settings = load_settings("tiny", AutoencoderSettings)
     figures, weights = {}, {}
-    for part in (0, 0.25, 1):
+    for part in (0.25, 1):
         chosen = samples(f"blend={part}")
         decoder = Decoder(new_autoencoder(settings.network, 0))
         stage = DecoderStage(decoder, chosen, chosen.course, [1], AFFINE)
         before = {name: tensor.clone() for name, tensor in decoder.state_dict().items()}
         with torch.no_grad():
-            untouched = stage.validate(decoder, 0).figures
             for i, tensor in enumerate(decoder.parameters()):
                 tensor.add_(0.05 * (1 + i % 3))
             figures[part] = stage.validate(decoder, 1).figures
         weights[part] = stage.blended(decoder.state_dict())
-    assert figures[0] == untouched != figures[1]
+    assert figures[0.25] != figures[1]
     for name, tensor in weights[1].items():
         assert torch.equal(tensor, decoder.state_dict()[name])
-        assert torch.equal(weights[0][name], before[name])
         assert (weights[0.25][name] - (0.75 * before[name] + 0.25 * tensor)).abs().max() < 1e-6

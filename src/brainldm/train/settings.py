@@ -135,6 +135,7 @@ class DecoderSettings(ImageSettings):
     flip: bool = Field(default=False, description="also learn from the mirror image of every head")
     blend: Fraction = Field(
         default=1.0,
+        gt=0,
         description="how far from the decoder as it was to the trained one the result lies, weight "
         "by weight (Wortsman et al. 2022, 2109.01903): less keeps more of what it could do",
     )
