@@ -7,12 +7,11 @@ mean (Zheng et al. 2025, 2510.11690, train a decoder on noisy latents so).
 
 from __future__ import annotations
 
-from collections.abc import Mapping, Sequence
+from collections.abc import Sequence
 
 import torch
 from jaxtyping import Float
 from torch import Tensor, nn
-from torch.func import functional_call
 
 from brainldm.image.slices import draw_slices
 from brainldm.metrics.similarity import psnr
@@ -65,7 +64,7 @@ class DecoderStage(ImageStage[DecoderSettings]):
     ) -> None:
         output = decoder.decoder.blocks[-1]
         super().__init__("decoder", decoder.requires_grad_(), output, samples, course)
-        self.start = {name: tensor.clone() for name, tensor in decoder.state_dict().items()}
+        self.blend = course.settings.blend
         self.pairs: Pairs = samples.pairs
         self.held_out = held_out
         self.affine = torch.tensor(affine).numpy()
@@ -77,22 +76,15 @@ class DecoderStage(ImageStage[DecoderSettings]):
         made = network(channels_last(batch["latent"]))
         return made, image_losses(batch["image"], made, settings.loss)
 
-    def blended(self, weights: Mapping[str, Tensor]) -> dict[str, Tensor]:
-        """What the stage results in: weights between the first ones and these."""
-        part = self.course.settings.blend
-        return {n: self.start[n].to(each.device).lerp(each, part) for n, each in weights.items()}
-
     def validate(self, network: nn.Module, step: int) -> Findings:
         """PSNR of held-out heads, from the encoder's latents and from those made anew."""
         figures: dict[str, list[float]] = {}
         pictures = {}
         device = next(network.parameters()).device
-        weights = self.blended(network.state_dict())
         for i, head in enumerate(self.held_out[: self._settings(0).run.validate_on]):
             image = self.pairs.load(head)[None]
             for what, latents in (("psnr", self.pairs.clean), ("psnr_remade", self.pairs.remade)):
-                made = functional_call(network, weights, (latents[head][:1].to(device),))
-                made = made.float().clamp(0, 1).cpu()
+                made = network(latents[head][:1].to(device)).float().clamp(0, 1).cpu()
                 figures.setdefault(f"held-out/{what}", []).append(psnr(made, image))
             if i == 0:
                 for what, each in (("image", image), ("remade", made)):

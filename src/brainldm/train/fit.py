@@ -106,7 +106,12 @@ def _learners(stage: Stage, accelerator: Accelerator) -> dict[str, Learner]:
     model = next(iter(stage.networks))
     return {
         name: Learner.of(
-            network, optimiser, stage.gentle(name), averages and name == model, accelerator
+            network,
+            optimiser,
+            stage.gentle(name),
+            averages and name == model,
+            accelerator,
+            stage.blend if name == model else 1.0,
         )
         for name, network in stage.networks.items()
     }

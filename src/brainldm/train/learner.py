@@ -34,14 +34,19 @@ class Learner:
         network: wrapped.
         optimiser: wrapped.
         averages: keep an average of the weights.
+        blend: how far from the first weights to the average lies what comes of it.
     """
 
-    def __init__(self, network: nn.Module, optimiser: Any, averages: bool) -> None:
+    def __init__(
+        self, network: nn.Module, optimiser: Any, averages: bool, blend: float = 1.0
+    ) -> None:
         self.network = network
         self.optimiser = optimiser
         self.parameters: list[Tensor] = [p for p in network.parameters() if p.requires_grad]
         # Clones keep the way in which weights are shared among processes (FSDP).
         self.mean = [p.detach().clone() for p in self.parameters] if averages else []
+        self.first = [p.detach().clone() for p in self.parameters] if blend < 1 else []
+        self.blend = blend
 
     @classmethod
     def of(
@@ -51,6 +56,7 @@ class Learner:
         gentle: Iterable[nn.Parameter],
         averages: bool,
         accelerator: Accelerator,
+        blend: float = 1.0,
     ) -> Self:
         """Wrap a network, with AdamW (Loshchilov and Hutter 2017, 1711.05101) or Muon.
 
@@ -60,6 +66,7 @@ class Learner:
             gentle: those that learn at a tenth of the rate.
             averages: keep an average of the weights.
             accelerator: wraps them.
+            blend: how far from the first weights to the average lies what comes of it.
         """
         slow = {id(p) for p in gentle}
         learning = [p for p in network.parameters() if p.requires_grad]
@@ -70,7 +77,7 @@ class Learner:
         groups = [group for group in groups if group["params"]]
         made = Muon(groups, lr=0.0) if optimiser == "muon" else AdamW(groups, lr=0.0, fused=True)
         prepared, wrapped = accelerator.prepare(network, made)
-        return cls(prepared, wrapped, averages)
+        return cls(prepared, wrapped, averages, blend)
 
     def prepare(self, rate: float, training: Training) -> None:
         """Set the learning rate of the next step, and what else of AdamW a phase may change."""
@@ -98,11 +105,18 @@ class Learner:
 
     @contextlib.contextmanager
     def averaged(self) -> Iterator[None]:
-        """The network has the averaged weights in here."""
+        """The network has the averaged weights in here, or what lies between the first and them."""
         self.swap()
+        kept = [p.detach().clone() for p in self.parameters] if self.first else []
+        with torch.no_grad():
+            for parameter, first in zip(self.parameters, self.first, strict=bool(self.first)):
+                parameter.lerp_(first, 1 - self.blend)
         try:
             yield
         finally:
+            with torch.no_grad():
+                for parameter, before in zip(self.parameters, kept, strict=bool(kept)):
+                    parameter.copy_(before)
             self.swap()
 
     def weights(self) -> dict[str, Tensor]:

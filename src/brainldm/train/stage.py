@@ -35,6 +35,8 @@ class Stage(ABC):
         self, networks: dict[str, nn.Module], samples: Samples, course: Course[Any]
     ) -> None:
         self.networks, self.samples, self.course = networks, samples, course
+        self.blend = 1.0
+        """How far from the model's first weights to the trained ones the result lies."""
 
     @abstractmethod
     def loss(

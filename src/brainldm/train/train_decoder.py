@@ -107,8 +107,8 @@ class TrainDecoder:
                     given.covariates, len(others), settings, configuration, trained.findings.figures
                 )
                 loaded, dtype = load_model(self.source), getattr(torch, settings.run.weights)
-                finished = stage.blended(trained.weights).items()
-                autoencoder = loaded.autoencoder | {name: each.to(dtype) for name, each in finished}
+                finished = {name: tensor.to(dtype) for name, tensor in trained.weights.items()}
+                autoencoder = {**loaded.autoencoder, **finished}
                 save_model(folder.model, loaded.config, autoencoder, loaded.unet, card=card)
             accelerator.wait_for_everyone()
             return folder.model
