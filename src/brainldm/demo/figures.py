@@ -140,8 +140,7 @@ def mean(values: Sequence[float] | NDArray[np.float64]) -> float:
 
 def _window(grid: Grid) -> NDArray[np.float32]:
     """1 within the brain, falling off towards the skull."""
-    reference = Reference.from_template(load_template())
-    depth = Volume(-reference.skull, reference.grid.matrix).resample(grid).array
+    depth = -Reference.from_template(load_template()).to_skull(grid)
     near, far = WINDOW_MM
     return np.asarray(np.clip((depth - near) / (far - near), 0, 1), np.float32)
 

@@ -27,7 +27,7 @@ from brainldm.evaluate.sets import Head
 from brainldm.files import write_together
 from brainldm.image.grid import Grid
 from brainldm.image.reading import image_sha256
-from brainldm.image.volume import Volume
+from brainldm.image.volume import FWHM, Volume
 from brainldm.segment.segmenter import Segmenter, measured
 
 EMBEDDING_MM = 4.0
@@ -168,7 +168,7 @@ def histogram(array: NDArray[np.float32]) -> NDArray[np.float32]:
 def embedding(volume: Volume) -> NDArray[np.float32]:
     """A head at 4 mm about its own centre of mass: a shift changes little, noise averages out."""
     spacing = np.linalg.norm(volume.affine[:3, :3], axis=0)
-    smooth = ndimage.gaussian_filter(volume.array, EMBEDDING_MM / 2.355 / spacing)
+    smooth = ndimage.gaussian_filter(volume.array, EMBEDDING_MM / FWHM / spacing)
     mass = np.clip(smooth - 0.15 * smooth.max(), 0, None)
     centre = np.array(ndimage.center_of_mass(mass))
     step = EMBEDDING_MM / spacing

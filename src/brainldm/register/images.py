@@ -9,7 +9,6 @@ import os
 from dataclasses import replace
 from typing import Any
 
-import nibabel as nib
 import numpy as np
 from jaxtyping import Float
 from numpy import ndarray as Array
@@ -77,22 +76,14 @@ def moved(volume: Volume, motion: Float[Array, "4 4"]) -> Volume:
     return replace(volume, affine=motion @ volume.affine)
 
 
-def working_copy(volume: Volume, order: int = 1, spacing: float = WORKING_MM) -> Volume:
-    """Isotropic, along the axes of the world, robustly scaled to [0, 1] unless `order` is 0."""
-    sizes = nib.affines.voxel_sizes(volume.affine)
-    # Half the width of a new voxel, so that what is finer does not alias.
-    array = ndimage.gaussian_filter(
-        volume.array, np.where(sizes < spacing, 0.4 * spacing / sizes, 0) * bool(order)
-    )
-    corners = np.array(list(np.ndindex(2, 2, 2))) * (np.array(array.shape) - 1)
-    world = nib.affines.apply_affine(volume.affine, corners)
-    low, high = world.min(axis=0), world.max(axis=0)
+def working_copy(volume: Volume, spacing: float = WORKING_MM) -> Volume:
+    """Isotropic, along the axes of the world, robustly scaled to [0, 1]."""
+    corners = volume.grid.corners
+    low, high = corners.min(axis=0), corners.max(axis=0)
     affine = np.diag([spacing, spacing, spacing, 1.0])
     affine[:3, 3] = low
     x, y, z = (int(side) for side in np.ceil((high - low) / spacing) + 1)
-    small = Volume(array, volume.affine).resample(Grid.of((x, y, z), affine))
-    if not order:
-        return small
+    small = volume.resample(Grid.of((x, y, z), affine))
     bottom, top = np.percentile(small.array, PERCENTILES)
     return Volume(np.clip((small.array - bottom) / ((top - bottom) or 1), 0, 1), affine)
 

@@ -65,6 +65,11 @@ class Reference:
         """One of the maps with its affine."""
         return Volume(getattr(self, name), self.grid.matrix)
 
+    def to_skull(self, grid: Grid) -> Map:
+        """The signed distance to the inner skull on another grid; beyond this one, far outside."""
+        to_skull: Map = -Volume(-self.skull, self.grid.matrix).resample(grid).array
+        return to_skull
+
     @property
     def outline(self) -> Map:
         """1 in the brain and its clefts, up to its outer surface, else 0."""

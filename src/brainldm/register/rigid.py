@@ -62,7 +62,8 @@ def register(scan: Volume, reference: Reference) -> tuple[Float[Array, "4 4"], f
     """
     ants = import_ants()
     fixed, moving = working_copy(reference.volume("head")), working_copy(scan)
-    mask = working_copy(Volume((reference.skull < 4).astype(np.float32), reference.grid.matrix), 0)
+    near = reference.to_skull(fixed.grid) < 4
+    mask = Volume(near.astype(np.float32), fixed.affine)
     best = -1.0
     centre = _head_centre(fixed)
     with tempfile.TemporaryDirectory() as folder:
@@ -206,8 +207,7 @@ def _resized(by: float) -> Float[Array, "4 4"]:
 def coarse(reference: Reference) -> tuple[Volume, Float[Array, "x y z"]]:
     """The template at 4 mm, and the distance to its inner skull, negative inside."""
     template = working_copy(reference.volume("head"), spacing=4)
-    skull = reference.volume("skull").resample(template.grid)
-    return template, skull.array
+    return template, reference.to_skull(template.grid)
 
 
 def _head_centre(volume: Volume) -> Float[Array, " 3"]:

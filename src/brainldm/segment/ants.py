@@ -87,7 +87,7 @@ class _Maps:
 
 def _deformed_maps(ants: Any, head: Volume, reference: Reference, folder: Path) -> _Maps:
     fixed, moving = working_copy(head), working_copy(reference.volume("head"))
-    near = working_copy(Volume((reference.skull < 12).astype(np.float32), reference.grid.matrix), 0)
+    near = Volume((reference.to_skull(fixed.grid) < 12).astype(np.float32), fixed.affine)
     images = [to_ants(ants, image) for image in (fixed, moving)]
     affine = ants.registration(
         *images,

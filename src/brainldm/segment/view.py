@@ -18,8 +18,6 @@ from brainldm.image.grid import Grid
 from brainldm.image.volume import Volume
 from brainldm.segment.scale import rescaled
 
-AVERAGING = 0.42
-"""The deviation of a Gaussian that averages over a voxel, in its widths."""
 LARGEST_MM, SMALLEST_MM = 400.0, 60.0
 """Of a field of view along each axis."""
 COARSEST_MM = 12.0
@@ -70,11 +68,7 @@ class View:
             )
         if not volume.array.min() < volume.array.max():
             raise DataError("The image is constant: expected a head.")
-        blur = [
-            AVERAGING * np.sqrt(max(1 / width**2 - 1, 0)) for width in volume.grid.spacing
-        ]  # voxels finer than the view's are averaged
-        array = ndimage.gaussian_filter(volume.array, blur) if any(blur) else volume.array
-        seen = Volume(array, volume.affine).resample(grid).array
+        seen = volume.resample(grid).array
         box = head_box(rescaled(seen))
         matrix = grid.matrix
         matrix[:3, 3] = (matrix @ [*(side.start for side in box), 1])[:3]

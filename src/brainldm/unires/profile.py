@@ -12,9 +12,8 @@ from numpy import ndarray as Array
 from scipy.special import erf
 
 from brainldm.image.grid import Grid
+from brainldm.image.volume import FWHM
 
-FWHM = np.sqrt(8 * np.log(2))
-"""Of a Gaussian of deviation 1."""
 NEARLY = 1.1
 """Voxels up to this ratio of the volume's are as fine as it."""
 LEAST = 0.01

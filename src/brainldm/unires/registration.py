@@ -19,7 +19,7 @@ from scipy.spatial.transform import Rotation
 
 from brainldm.errors import DataError
 from brainldm.image.grid import Grid
-from brainldm.unires.profile import FWHM
+from brainldm.image.volume import FWHM
 
 LEVELS_MM = (8.0, 4.0, 2.5)
 """Voxels and width of smoothing, from coarse to fine."""
