@@ -144,7 +144,7 @@ def ours(folder: Path, name: str) -> tuple[Callable[[], Any], Callable[[], Any]]
 
     dtype = "float32" if name == "float32" else "auto"
     model = BrainLDM.from_pretrained(folder / "ours", device="cpu", dtype=dtype, memory="normal")
-    setting = {"sampler": "ddim"} if name == "float32" else {}
+    setting = {"sampler": "ddim" if name == "float32" else "unipc"}
     person = Conditions.from_normalised(*CONDITIONS)
     noise = torch.randn(1, *model.config.latent.shape, generator=torch.Generator().manual_seed(0))
 

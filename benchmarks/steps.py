@@ -5,7 +5,8 @@
 Every setting starts from the same noise and conditions. Written and printed for each of them, with
 the standard error over heads of its difference from DDIM at 50 steps:
 
-- distance: of the latent from a fine solve of the same equation, over that solve's norm;
+- distance: of the latent from a fine solve of the same equation, over that solve's norm; a solver
+  with noise on the way comes to another head of the same person, so that its own says little;
 - ventricles, brain: how far what was asked for is from what is measured on the image, trusted or
   not, mL;
 - diversity: the difference between heads, over that at DDIM 50;
@@ -40,7 +41,7 @@ from brainldm.image.volume import Volume
 from brainldm.sampling.guidance import denoiser
 from brainldm.sampling.loop import sample
 from brainldm.sampling.noise import NoiseSource
-from brainldm.sampling.solvers import DDIM, DPMSolverPP2M, Solver, UniPC
+from brainldm.sampling.solvers import DDIM, DPMSolverPP2M, DPMSolverPP2MSDE, Solver, UniPC
 from brainldm.segment.network import Network
 from brainldm.simulate.heads import Heads
 
@@ -51,6 +52,7 @@ SOLVERS: tuple[Solver, ...] = (
     DPMSolverPP2M(spacing="karras"),
     UniPC(spacing="linspace"),
     UniPC(),
+    DPMSolverPP2MSDE(),
 )
 STEPS = (4, 6, 8, 10, 12, 14, 16, 20, 50)
 TICKS = (4, 8, 16, 50)
@@ -74,12 +76,11 @@ class Sweep:
 
     def __init__(self, heads: int, simulated: Heads) -> None:
         self.model = BrainLDM.from_pretrained("demo")
-        seeds = range(5000, 5000 + heads)
-        self.people = [self.model.ranges.complete(Conditions(), seed)[0] for seed in seeds]
+        self.seeds = range(5000, 5000 + heads)
+        self.people = [self.model.ranges.complete(Conditions(), seed)[0] for seed in self.seeds]
         self.asked = np.array(
             [(p.ventricular_volume_ml, p.brain_volume_ml) for p in self.people], float
         )
-        self.noise = NoiseSource(list(seeds)).draw(self.model.config.latent.shape)
         self.network = Network.of()
         self.simulated = torch.stack(
             [features(simulated.head(seed, self.model.grid).clean) for seed in HELD_OUT]
@@ -92,16 +93,18 @@ class Sweep:
         context = torch.from_numpy(self.model.ranges.normalise(self.people))
         context = context.to(self.model.device)
         parts = []
-        for start in range(0, len(self.noise), 4):
+        for start in range(0, len(self.seeds), 4):
             part = slice(start, start + 4)
+            noise = NoiseSource(self.seeds[part])
             parts.append(
                 sample(
                     denoiser(self.model.networks.predict, context[part]),
-                    self.noise[part].to(self.model.device),
+                    noise.draw(self.model.config.latent.shape).to(self.model.device),
                     schedule=self.model.schedule,
                     solver=solver,
                     steps=steps,
                     prediction=self.model.config.schedule.prediction,
+                    noise=noise,
                 )
             )
         return torch.cat(parts).cpu()

@@ -145,14 +145,16 @@ def test_phases_of_both_stages_and_a_model_that_teaches_another(
     shown = cli(*runs.autoencoder, "--out", out, *quick, first, "--dry-run")
     assert "phases: [{crop: [8, 8, 8], share: 0.5, training: {batch_size: 4}}" in shown.out
     assert cli(*runs.autoencoder, "--out", out, *quick, first).code == 0
-    done = cli(*runs.conditioned, "--out", tmp_path / "second", *quick, second)
+    sampler = "sampler=dpm++2m-sde"
+    done = cli(*runs.conditioned, "--out", tmp_path / "second", *quick, second, "--set", sampler)
     assert done.code == 0, done.err
     assert load_config(str(tmp_path / "second")).null_context == -1
     # Which can teach its guided answers.
     taught = (*runs.diffusion, "--from", tmp_path / "second", "--out", tmp_path / "third")
     done = cli(*taught, *quick, "guidance=1.5")
     assert done.code == 0, done.err
-    assert load_config(str(tmp_path / "third")).null_context is None
+    config = load_config(str(tmp_path / "third"))
+    assert (config.null_context, config.sampler) == (None, "dpm++2m-sde")
     # And which can be moved to where the heads of the data lie.
     moved = (*runs.diffusion, "--from", tmp_path / "third", "--out", tmp_path / "fourth")
     done = cli(*moved, *quick, "centre=3")

@@ -87,6 +87,7 @@ def test_what_cannot_be_trained_is_refused(runs: Runs, cli: Cli, tmp_path: Path)
     refused(cli(*trained, "--set", "centre=3"), "centre are learned from the model", "(--from)")
     refused(cli(*other, "centre=3", "--set", "guidance=2"), "teach guidance and emphasis to it")
     refused(cli(*other, "centre=0"), "centre")
+    refused(cli(*trained, "--set", "sampler=euler"), "diffusion.sampler", "'dpm++2m-sde'")
     refused(cli(*trained, "--set", "ranges.height=[1, 2]"), "ranges has height")
     everybody = ("--set", "training.held_out=0.9", "--condition", "score")
     assert cli(*trained, *everybody, "--dry-run").code == 0

@@ -57,7 +57,9 @@ def test_a_seed_is_the_same_alone_and_among_others(model: BrainLDM) -> None:
         assert relative(among[0].array, alone.array) > 1e-2
 
 
-@pytest.mark.parametrize("sampler", ["ddim", "ddpm", "dpm++2m", "unipc", DDIM(eta=1.0)])
+@pytest.mark.parametrize(
+    "sampler", ["ddim", "ddpm", "dpm++2m", "dpm++2m-sde", "unipc", DDIM(eta=1.0)]
+)
 def test_every_sampler_makes_a_volume(model: BrainLDM, sampler: Any) -> None:
     first, second = (model.generate(PERSON, [5], steps=3, sampler=sampler)[0] for _ in range(2))
     np.testing.assert_array_equal(first.array, second.array)

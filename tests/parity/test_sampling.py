@@ -15,7 +15,7 @@ from torch import Tensor, nn
 from brainldm.sampling.loop import sample
 from brainldm.sampling.noise import NoiseSource
 from brainldm.sampling.schedules import Schedule
-from brainldm.sampling.solvers import DDIM, DDPM, DPMSolverPP2M, Solver, UniPC
+from brainldm.sampling.solvers import DDIM, DDPM, DPMSolverPP2M, DPMSolverPP2MSDE, Solver, UniPC
 
 BETAS = {"beta_start": 0.0015, "beta_end": 0.0205}
 SHAPE = (2, 4, 5, 4)
@@ -149,6 +149,27 @@ def test_dpm_solver_is_diffusers(
 
     assert_same(
         trajectory(denoise, solver, steps, prediction=prediction),
+        reference(denoise, step, diffusers.timesteps),
+    )
+
+
+@pytest.mark.parametrize("prediction", PREDICTIONS)
+@pytest.mark.parametrize("steps", STEPS)
+def test_the_sde_is_diffusers(denoise: Denoise, steps: int, prediction: str) -> None:
+    diffusers = DPMSolverMultistepScheduler(
+        1000,
+        beta_schedule="scaled_linear",
+        algorithm_type="sde-dpmsolver++",
+        prediction_type=PREDICTIONS[prediction],
+        **BETAS,
+    )
+    diffusers.set_timesteps(steps)
+
+    def step(output: Tensor, t: Tensor, z: Tensor, generator: torch.Generator) -> Tensor:
+        return diffusers.step(output, t, z, generator=generator).prev_sample
+
+    assert_same(
+        trajectory(denoise, DPMSolverPP2MSDE(spacing="linspace"), steps, prediction=prediction),
         reference(denoise, step, diffusers.timesteps),
     )
 

@@ -16,7 +16,7 @@ from brainldm.image.volume import Volume
 from brainldm.pipeline.brain import BrainLDM
 from brainldm.pipeline.choice import Sampling
 from brainldm.pipeline.request import match_requests
-from brainldm.sampling.solvers import DDIM, Solver, UniPC
+from brainldm.sampling.solvers import DDIM, DDPM, Solver, UniPC
 from tests.toy import PERSON, toy_config
 
 LATENT = toy_config().latent.shape
@@ -101,10 +101,13 @@ def test_extrapolation(model: BrainLDM) -> None:
 
 
 def test_sampling_says_what_is_settled() -> None:
-    assert Sampling().describe() == {
+    config = toy_config()
+    assert Sampling().describe(config) == {
         "name": "unipc", "spacing": "karras", "steps": 16, "guidance": 1.0,
     }  # fmt: skip
-    assert Sampling(sampler="ddim", eta=0.5, steps=3).solver == DDIM(eta=0.5)
+    noisy = config.model_copy(update={"sampler": "ddpm"})
+    assert Sampling().solver(noisy) == DDPM()
+    assert Sampling(sampler="ddim", eta=0.5, steps=3).solver(noisy) == DDIM(eta=0.5)
     assert Sampling(sampler=DDIM(eta=0.5)) == Sampling(sampler=DDIM(eta=0.5))
 
 

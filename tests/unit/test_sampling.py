@@ -5,21 +5,30 @@ from __future__ import annotations
 import math
 from collections.abc import Callable
 from itertools import pairwise
-from typing import Any, ClassVar
+from typing import Any, ClassVar, get_args
 
 import pytest
 import torch
 from torch import Tensor
 
+from brainldm.config import SamplerName
 from brainldm.errors import BrainLDMError
 from brainldm.sampling.loop import sample
 from brainldm.sampling.noise import NoiseSource
 from brainldm.sampling.schedules import Schedule, Spacing
-from brainldm.sampling.solvers import DDIM, DDPM, SAMPLERS, DPMSolverPP2M, Solver, UniPC
+from brainldm.sampling.solvers import (
+    DDIM,
+    DDPM,
+    SAMPLERS,
+    DPMSolverPP2M,
+    DPMSolverPP2MSDE,
+    Solver,
+    UniPC,
+)
 from tests.gaussian import Gaussian
 
 SCHEDULE = Schedule.scaled_linear()
-EVERY_SOLVER = [DDPM(), DDIM(), DDIM(eta=0.5), DPMSolverPP2M(), UniPC()]
+EVERY_SOLVER = [DDPM(), DDIM(), DDIM(eta=0.5), DPMSolverPP2M(), DPMSolverPP2MSDE(), UniPC()]
 
 
 GAUSSIAN = Gaussian(SCHEDULE)
@@ -107,7 +116,7 @@ class TestSolvers:
             errors[solver.name] = (latents[-2] - exact).norm() / exact.norm()
         assert errors["dpm++2m"] < errors["ddim"] / 4
 
-    @pytest.mark.parametrize("solver", [DDPM(), DDIM(eta=1.0), DDIM(eta=0.5)])
+    @pytest.mark.parametrize("solver", [DDPM(), DDIM(eta=1.0), DDIM(eta=0.5), DPMSolverPP2MSDE()])
     @pytest.mark.parametrize(("steps", "tolerance"), [(100, 0.1), (1000, 0.02)])
     def test_stochastic_samplers_draw_from_the_data(
         self, solver: Solver, steps: int, tolerance: float
@@ -154,6 +163,9 @@ class TestSolvers:
     def test_a_name_stands_for_a_solver(self, name: str) -> None:
         assert torch.equal(run(name), run(SAMPLERS[name]()))
         assert SAMPLERS[name]().describe()["name"] == name
+
+    def test_a_model_can_name_each(self) -> None:
+        assert set(get_args(SamplerName)) == set(SAMPLERS)
 
     def test_eta_is_on_record(self) -> None:
         assert DDIM(eta=0.5).describe() == {

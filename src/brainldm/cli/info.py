@@ -81,6 +81,7 @@ def _describe(config: ModelConfig) -> Iterator[str]:
         f"  {schedule.num_train_timesteps} steps, {schedule.kind}, beta {schedule.beta_start:g} to "
         f"{schedule.beta_end:g}, {schedule.prediction} prediction"
     )
+    yield f"  sampled with {config.sampler} unless another is asked for"
 
     yield "\nWeights (SHA-256)"
     for name, digest in config.weights.items():

@@ -85,7 +85,7 @@ def _models() -> list[str]:
 
 
 def _samplers() -> list[str]:
-    return ["unipc", "dpm++2m", "ddim", "ddpm"]
+    return ["unipc", "dpm++2m", "dpm++2m-sde", "ddim", "ddpm"]
 
 
 ModelName = Annotated[
@@ -233,14 +233,14 @@ class SamplingOptions:
         ),
     ] = None
     sampler: Annotated[
-        str,
+        str | None,
         typer.Option(
             autocompletion=_samplers,
             metavar="NAME",
-            help="Sampler: unipc, dpm++2m, ddim or ddpm.",
+            help="Sampler: unipc, dpm++2m, dpm++2m-sde, ddim or ddpm; the model's own if left out.",
             rich_help_panel=SAMPLING,
         ),
-    ] = "unipc"
+    ] = None
     eta: Annotated[
         float | None,
         typer.Option(

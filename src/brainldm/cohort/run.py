@@ -111,7 +111,7 @@ class Cohort:
             settings = Settings(
                 model=MadeBy(name=config.name, hash=engine.facts.hash),
                 plan=Planned(sha256=plan.sha256, rows=len(plan)),
-                sampling=self.sampling.describe(),
+                sampling=self.sampling.describe(config),
                 extrapolate=extrapolate,
                 dtype=engine.facts.dtype,
                 batch=self.batch or usual,

@@ -4,7 +4,7 @@ A `ModelConfig` is saved as `config.json` beside the weights; a model without it
 published model's (Pinaya et al. 2022, arXiv 2209.07162) ships. Nothing here imports torch.
 """
 
-from brainldm.config.model import ModelConfig, published_config
+from brainldm.config.model import USUAL_SAMPLER, ModelConfig, SamplerName, published_config
 from brainldm.config.networks import (
     AutoencoderConfig,
     LatentConfig,
@@ -22,6 +22,7 @@ from brainldm.config.variables import (
 )
 
 __all__ = [
+    "USUAL_SAMPLER",
     "AutoencoderConfig",
     "Bernoulli",
     "Categorical",
@@ -29,6 +30,7 @@ __all__ = [
     "LogNormal",
     "ModelConfig",
     "Normal",
+    "SamplerName",
     "ScheduleConfig",
     "SegmenterConfig",
     "UNetConfig",

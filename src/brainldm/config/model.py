@@ -5,7 +5,7 @@ from __future__ import annotations
 import math
 from functools import cache
 from pathlib import Path
-from typing import Self
+from typing import Literal, Self
 
 from pydantic import Field, ValidationError, model_validator
 
@@ -15,6 +15,9 @@ from brainldm.config.variables import Variable
 from brainldm.errors import ModelError
 
 Row = tuple[float, float, float, float]
+SamplerName = Literal["unipc", "dpm++2m", "dpm++2m-sde", "ddim", "ddpm"]
+USUAL_SAMPLER: SamplerName = "unipc"
+"""With its usual steps, the cheapest as near to the exact path as DDIM at 50: docs/results.md."""
 SHOWN = 20
 """Faults that a message lists."""
 VOXELS = 2**30
@@ -29,7 +32,8 @@ class ModelConfig(Config):
     in voxels, `provenance` has at least a `description` and a `licence`, `weights` maps a file
     name to its SHA-256, and `hash` identifies the weights in any format or precision.
     `null_context` is what all conditions are for a head of no conditions in particular, None if
-    the model was not trained with such.
+    the model was not trained with such. `sampler` is what its heads are sampled with unless another
+    is asked for.
     """
 
     name: str
@@ -42,6 +46,7 @@ class ModelConfig(Config):
     shape: tuple[Positive, Positive, Positive]
     provenance: dict[str, str]
     null_context: float | None = None
+    sampler: SamplerName = USUAL_SAMPLER
     weights: dict[str, str] = Field(default_factory=dict)
     hash: str = ""
 

@@ -38,7 +38,7 @@ from brainldm.pipeline.sample import Sample
 from brainldm.sampling.guidance import denoiser
 from brainldm.sampling.loop import sample
 from brainldm.sampling.schedules import Schedule
-from brainldm.sampling.solvers import DEFAULT_SAMPLER, Solver
+from brainldm.sampling.solvers import Solver
 from brainldm.workers import Progress
 
 
@@ -141,7 +141,7 @@ class BrainLDM(Editing):
         *,
         seed: int | None = None,
         steps: int | None = None,
-        sampler: str | Solver = DEFAULT_SAMPLER,
+        sampler: str | Solver | None = None,
         guidance: float = 1.0,
         noise: Tensor | None = None,
         clip: bool = True,
@@ -160,7 +160,8 @@ class BrainLDM(Editing):
             seeds: one for each sample, from 0 to 2**63 - 1; random ones if None.
             seed: of a single sample, in place of `seeds`.
             steps: as in `Sampling`, and so are `sampler`, `guidance` and `extrapolate`.
-            sampler: "unipc", "dpm++2m", "ddim", "ddpm", or a solver.
+            sampler: "unipc", "dpm++2m", "dpm++2m-sde", "ddim", "ddpm", or a solver; the model's
+                own if None.
             guidance: how far the conditions are followed, 1 as trained.
             noise: (B, C, X, Y, Z), replaces the seeds, and its shape sets the size; the field of
                 view keeps its centre. Only for samplers that draw no more noise on the way.
@@ -232,8 +233,8 @@ class BrainLDM(Editing):
         walk = partial(
             sample,
             schedule=self.schedule,
-            solver=sampling.solver,
-            steps=sampling.number_of_steps,
+            solver=sampling.solver(self.config),
+            steps=sampling.number_of_steps(self.config),
             prediction=self.config.schedule.prediction,
         )
         guided = partial(denoiser, guidance=sampling.guidance, null=self.config.null_context or 0.0)

@@ -14,7 +14,7 @@ from brainldm.checkpoint import load_config
 from brainldm.config import ModelConfig
 from brainldm.errors import ModelError, UsageError
 from brainldm.sampling.schedules import Schedule
-from brainldm.sampling.solvers import DDIM, DEFAULT_SAMPLER, Solver, pick_solver
+from brainldm.sampling.solvers import DDIM, Solver, pick_solver
 
 
 @dataclass(frozen=True, kw_only=True)
@@ -51,7 +51,8 @@ class Sampling:
     """How latents are sampled.
 
     Args:
-        sampler: "unipc", "dpm++2m", "ddim", "ddpm", or a solver.
+        sampler: "unipc", "dpm++2m", "dpm++2m-sde", "ddim", "ddpm", or a solver; None is the
+            model's own.
         steps: denoising steps; None takes as many as are usual for the sampler.
         guidance: how far the conditions are followed: 1 as trained, 0 not at all, more than 1
             beyond. Other than 1 needs a model trained with condition dropout, and twice the time.
@@ -60,33 +61,32 @@ class Sampling:
         extrapolate: accept conditions outside the model's ranges.
     """
 
-    sampler: str | Solver = DEFAULT_SAMPLER
+    sampler: str | Solver | None = None
     steps: int | None = None
     guidance: float = 1.0
     eta: float | None = None
     extrapolate: bool = False
 
-    @property
-    def solver(self) -> Solver:
-        """What walks the noise down.
+    def solver(self, config: ModelConfig) -> Solver:
+        """What walks the noise of a model down.
 
         Raises:
             UsageError: an unknown sampler, or an eta that it does not take.
         """
+        sampler = self.sampler or config.sampler
         if self.eta is None:
-            return pick_solver(self.sampler)
-        if self.sampler != DDIM.name:
-            name = self.sampler.name if isinstance(self.sampler, Solver) else self.sampler
+            return pick_solver(sampler)
+        if sampler != DDIM.name:
+            name = sampler.name if isinstance(sampler, Solver) else sampler
             raise UsageError(
                 f"eta is {self.eta:g}, and the sampler {name} has none: leave it out, or choose "
                 "the sampler ddim."
             )
         return DDIM(eta=self.eta)
 
-    @property
-    def number_of_steps(self) -> int:
+    def number_of_steps(self, config: ModelConfig) -> int:
         """Denoising steps: those asked for, or the usual ones."""
-        return self.solver.usual_steps if self.steps is None else self.steps
+        return self.solver(config).usual_steps if self.steps is None else self.steps
 
     def check(self, config: ModelConfig) -> None:
         """Refuse what a model cannot do.
@@ -95,7 +95,8 @@ class Sampling:
             UsageError: an unknown sampler, or an eta, steps or a guidance that are not possible.
             ModelError: guidance of a model that always had conditions.
         """
-        Schedule.of(config.schedule).timesteps(self.number_of_steps, self.solver.spacing)
+        steps, spacing = self.number_of_steps(config), self.solver(config).spacing
+        Schedule.of(config.schedule).timesteps(steps, spacing)
         if not math.isfinite(self.guidance):
             raise UsageError(f"guidance is {self.guidance}: expected a finite number, such as 1.5.")
         if self.guidance != 1 and config.null_context is None:
@@ -104,6 +105,7 @@ class Sampling:
                 "dropout: expected 1. Leave it out, or train a model with condition_dropout=0.1."
             )
 
-    def describe(self) -> dict[str, str | float]:
+    def describe(self, config: ModelConfig) -> dict[str, str | float]:
         """What a record says: the solver's name and parameters, steps and guidance."""
-        return {**self.solver.describe(), "steps": self.number_of_steps, "guidance": self.guidance}
+        solver, steps = self.solver(config), self.number_of_steps(config)
+        return {**solver.describe(), "steps": steps, "guidance": self.guidance}

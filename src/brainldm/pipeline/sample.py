@@ -53,7 +53,7 @@ class Sample:
             conditions=self.request.conditions,
             drawn=self.request.drawn,
             seed=self.request.seed,
-            sampler=self.sampling.describe(),
+            sampler=self.sampling.describe(config),
             clipped=outside if clip else None,
         )
         grid = Grid.of(config.shape, config.affine).resized(x.shape)

@@ -11,7 +11,7 @@ from brainldm._version import __version__
 from brainldm.conditions import quantile
 from brainldm.config import ModelConfig, Variable
 from brainldm.image.grid import Grid
-from brainldm.sampling.solvers import DEFAULT_SAMPLER, SAMPLERS
+from brainldm.sampling.solvers import SAMPLERS
 from brainldm.serve.hand import Facts
 from brainldm.serve.limits import Limits
 
@@ -72,7 +72,7 @@ def about(config: ModelConfig, facts: Facts, limits: Limits) -> About:
         shape=list(config.shape),
         spacing=list(Grid.of(config.shape, config.affine).spacing),
         conditions=[_control(variable) for variable in config.conditions],
-        sampler=DEFAULT_SAMPLER,
+        sampler=config.sampler,
         samplers={name: solver.usual_steps for name, solver in SAMPLERS.items()},
         guided=config.null_context is not None,
         limits={"sweep": limits.sweep, "upload": limits.upload, "heads": limits.heads},

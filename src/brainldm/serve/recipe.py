@@ -8,6 +8,7 @@ from typing import Any
 
 from brainldm.conditions import STANDARD
 from brainldm.pipeline.choice import Model, Sampling
+from brainldm.sampling.solvers import DDIM
 
 USUAL = Sampling()
 
@@ -49,7 +50,7 @@ def python(
         loading.append(f"dtype={model.dtype!r}")
     asked = {name: value for name, value in _unusual(sampling).items() if name != "eta"}
     if sampling.eta is not None:
-        asked["sampler"] = sampling.solver
+        asked["sampler"] = DDIM(eta=sampling.eta)
     arguments = [repr(dict(conditions)), f"seed={seed}"]
     arguments += [f"{name}={value!r}" for name, value in asked.items()]
     lines = ["from brainldm import BrainLDM"]

@@ -28,7 +28,9 @@ class Asked(_Strict):
         "seed.",
     )
     seed: Seed | None = Field(default=None, description="Of the noise; random if left out.")
-    sampler: Annotated[str, Field(max_length=20)] = "unipc"
+    sampler: Annotated[str, Field(max_length=20)] | None = Field(
+        default=None, description="The model's own if left out."
+    )
     steps: Annotated[int, Field(ge=1, le=1000)] | None = Field(
         default=None, description="Denoising steps; the usual number of the sampler if left out."
     )

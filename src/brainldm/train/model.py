@@ -10,7 +10,7 @@ from pydantic import ValidationError
 from torch import Tensor, nn
 
 from brainldm.checkpoint import LoadedModel, load_into
-from brainldm.config import LatentConfig, ModelConfig, Variable
+from brainldm.config import USUAL_SAMPLER, LatentConfig, ModelConfig, Variable
 from brainldm.dataset.prepared import PreparedData
 from brainldm.errors import UsageError
 from brainldm.models.sizes import check_sides
@@ -110,6 +110,7 @@ def model_config(
             shape=heads.grid.shape,
             provenance=_provenance(heads, settings.about, len(covariates.index), base),
             null_context=NULL_CONTEXT if dropped else None,
+            sampler=settings.sampler or (base.sampler if base else USUAL_SAMPLER),
         )
     except ValidationError as error:
         problems = "; ".join(each["msg"] for each in error.errors())

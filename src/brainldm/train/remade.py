@@ -11,14 +11,14 @@ from jaxtyping import Float
 from torch import Tensor
 
 from brainldm.pipeline.brain import BrainLDM
-from brainldm.pipeline.choice import Sampling
 from brainldm.sampling.guidance import denoiser
 from brainldm.sampling.loop import sample
 from brainldm.sampling.noise import NoiseSource
+from brainldm.sampling.solvers import UniPC
 from brainldm.train.draws import Draw
 
 SKIPPED = (0.5, 0.75)
-"""Of the default's steps, those from the least to the most that are left out. With more noise the
+"""Of the sampler's steps, those from the least to the most that are left out. With more noise the
 head that comes back is another one, and with less it has the encoder's details still."""
 
 
@@ -26,7 +26,7 @@ head that comes back is another one, and with less it has the encoder's details 
 def remade(
     model: BrainLDM, z0: Float[Tensor, "o c x y z"], context: Float[Tensor, " v"], draw: Draw
 ) -> Float[Tensor, "o c x y z"]:
-    """Each orientation of a head, made anew with the default sampler.
+    """Each orientation of a head, made anew with UniPC at its usual steps.
 
     Args:
         model: whose U-Net takes the noise away.
@@ -34,9 +34,9 @@ def remade(
         context: its conditions in [0, 1].
         draw: says how much noise, and which.
     """
-    sampling = Sampling()
-    steps = sampling.number_of_steps
-    timesteps = model.schedule.timesteps(steps, sampling.solver.spacing)
+    solver = UniPC()  # noise on the way would lead to another head
+    steps = solver.usual_steps
+    timesteps = model.schedule.timesteps(steps, solver.spacing)
     least, most = (round(share * steps) for share in SKIPPED)
     made = []
     for orientation, latent in enumerate(z0):
@@ -48,7 +48,7 @@ def remade(
             denoiser(model.networks.predict, context[None].to(model.device)),
             (level.alpha * latent[None] + level.sigma * noise).to(model.device),
             schedule=model.schedule,
-            solver=sampling.solver,
+            solver=solver,
             steps=steps,
             prediction=model.config.schedule.prediction,
             skip=skip,

@@ -20,7 +20,7 @@ from brainldm.models.unet import with_context
 from brainldm.sampling.loop import sample
 from brainldm.sampling.noise import NoiseSource
 from brainldm.sampling.schedules import Schedule
-from brainldm.sampling.solvers import DEFAULT_SAMPLER, pick_solver
+from brainldm.sampling.solvers import pick_solver
 from brainldm.segment.segmenter import Segmenter
 from brainldm.train.fidelity import ConditionReader, volume_figures
 from brainldm.train.stage import Findings
@@ -89,7 +89,8 @@ class Sampler:
             denoise,
             seeds.draw(self.config.latent.shape).to(device),
             schedule=Schedule.of(self.config.schedule),
-            solver=pick_solver(DEFAULT_SAMPLER),
+            solver=pick_solver(self.config.sampler),
             steps=self.steps,
             prediction=self.config.schedule.prediction,
+            noise=seeds,
         ).cpu()

@@ -6,7 +6,7 @@ from typing import Self
 
 from pydantic import Field, model_validator
 
-from brainldm.config import AutoencoderConfig, ScheduleConfig, UNetConfig
+from brainldm.config import AutoencoderConfig, SamplerName, ScheduleConfig, UNetConfig
 from brainldm.train.loop_settings import (
     Count,
     Fraction,
@@ -204,7 +204,7 @@ class DiffusionSettings(_HeadStage):
 
     fixed = (
         *_HeadStage.fixed,
-        *("schedule", "flip", "explained_weight", "centre", "ranges", "about"),
+        *("schedule", "flip", "explained_weight", "centre", "sampler", "ranges", "about"),
     )
 
     network: UNetSection = Field(description="the U-Net's architecture")
@@ -239,6 +239,11 @@ class DiffusionSettings(_HeadStage):
     timestep_power: Rate = Field(
         default=1.0,
         description="timesteps are T u^this, u uniform: above 1, little noise is drawn more often",
+    )
+    sampler: SamplerName | None = Field(
+        default=None,
+        description="with which heads are sampled unless another is asked for; null: as those of "
+        "the model to start from, or unipc",
     )
     pairs: bool = Field(
         default=False,

@@ -12,16 +12,16 @@ export function draw(model) {
   at("sampler").onchange();
   at("guided").hidden = !model.guided;
   drawSweep(model);
-  return { asked: () => asked(controls), show: (values) => controls.forEach((each) => each.set(values[each.name])) };
+  return { asked: () => asked(controls, model.sampler), show: (values) => controls.forEach((each) => each.set(values[each.name])) };
 }
 
-function asked(controls) {
+function asked(controls, usual) {
   const given = controls.map((each) => [each.name, each.value()]);
   const number = (id) => (at(id).value === "" ? null : Number(at(id).value));
   return {
     conditions: Object.fromEntries(given.filter(([, value]) => value !== null)),
     seed: number("seed"),
-    sampler: at("sampler").value,
+    sampler: at("sampler").value === usual ? null : at("sampler").value,
     steps: number("steps"),
     guidance: at("guided").hidden ? 1 : Number(at("guidance").value),
     extrapolate: at("extrapolate").checked,
