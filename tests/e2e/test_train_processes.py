@@ -59,10 +59,15 @@ def data(tmp_path_factory: pytest.TempPathFactory) -> Path:
 
 def test_two_processes_train_what_one_does(data: Path, tmp_path: Path) -> None:
     runs = {"one": (1, False), "two": (2, False), "sharing weights": (2, True)}
-    # All from the same autoencoder, so that one stage's rounding is not the other's.
+    # All from the same, so that one stage's rounding is not the other's.
     stages = {
         "autoencoder.safetensors": ("autoencoder",),
         "models/unet.safetensors": ("diffusion", "--autoencoder", tmp_path / "autoencoder one"),
+        "models/autoencoder.safetensors": (
+            "decoder",
+            *("--from", tmp_path / "diffusion one"),
+            *("--set", "blend=0.5"),
+        ),
     }
     for weights, stage in stages.items():
         for run, (processes, fsdp) in runs.items():
