@@ -123,6 +123,7 @@ def test_what_cannot_be_asked_for_is_known_from_the_configuration() -> None:
     for sampling, error in (
         (Sampling(steps=1001), UsageError),
         (Sampling(sampler="euler"), UsageError),
+        (Sampling(sampler=""), UsageError),
         (Sampling(guidance=2.0), ModelError),
     ):
         with pytest.raises(error):

@@ -73,7 +73,7 @@ class Sampling:
         Raises:
             UsageError: an unknown sampler, or an eta that it does not take.
         """
-        sampler = self.sampler or config.sampler
+        sampler = config.sampler if self.sampler is None else self.sampler
         if self.eta is None:
             return pick_solver(sampler)
         if sampler != DDIM.name:
