@@ -30,7 +30,7 @@ from brainldm.evaluate import conditioning
 from brainldm.evaluate.extractors import Extractor
 from brainldm.evaluate.measures import Measuring, measure
 from brainldm.evaluate.sets import common_grid, find_heads
-from brainldm.image.volume import Volume
+from brainldm.image.volume import FWHM, Volume
 from brainldm.metrics.distances import coverage, fid, mmd
 from brainldm.metrics.resampling import against_floor
 from brainldm.segment.segmenter import segmenter
@@ -66,7 +66,7 @@ def spoil(source: Path, folder: Path, spoiled: Callable[[Volume], np.ndarray]) -
 def blurred(volume: Volume, mm: float) -> np.ndarray:
     """By a Gaussian of so many millimetres at half its height."""
     spacing = np.linalg.norm(volume.affine[:3, :3], axis=0)
-    return ndimage.gaussian_filter(volume.array, mm / 2.355 / spacing)
+    return ndimage.gaussian_filter(volume.array, mm / FWHM / spacing)
 
 
 def noisy(volume: Volume, deviation: float) -> np.ndarray:

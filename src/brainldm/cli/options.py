@@ -5,7 +5,7 @@ from __future__ import annotations
 from collections.abc import Sequence
 from dataclasses import dataclass
 from pathlib import Path
-from typing import TYPE_CHECKING, Annotated
+from typing import TYPE_CHECKING, Annotated, get_args
 
 import typer
 
@@ -85,7 +85,9 @@ def _models() -> list[str]:
 
 
 def _samplers() -> list[str]:
-    return ["unipc", "dpm++2m", "dpm++2m-sde", "ddim", "ddpm"]
+    from brainldm.config import SamplerName
+
+    return list(get_args(SamplerName))
 
 
 ModelName = Annotated[

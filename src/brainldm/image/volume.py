@@ -200,7 +200,8 @@ class Volume:
             )
         to_here = grid.to_voxels_of(self.grid)
         widths = np.linalg.norm(to_here[:3, :3], axis=1)  # of the grid's voxels, in those of here
-        widened = np.where(widths > 1 + ROUNDING, np.sqrt(np.maximum(widths**2 - 1, 0)) / FWHM, 0)
+        widths[widths < 1 + ROUNDING] = 1
+        widened = np.sqrt(widths**2 - 1) / FWHM
         array = ndimage.gaussian_filter(self.array, widened, mode="nearest")
         array = ndimage.affine_transform(
             array, to_here, output_shape=grid.shape, order=1, cval=float(self.array.min())

@@ -165,9 +165,7 @@ class DPMSolverPP2M(Solver):
 
     def step(self, history: Sequence[Estimate], s: NoiseLevel, noise: NoiseSource | None) -> Tensor:
         """Algorithm 2 of 2211.01095."""
-        t, z = history[-1].level, history[-1].z
-        h = s.lambda_ - t.lambda_
-        return s.sigma / t.sigma * z - s.alpha * math.expm1(-h) * _ahead(history, h)
+        return _predicted(history, s)
 
 
 @dataclass(frozen=True)
@@ -192,10 +190,10 @@ class DPMSolverPP2MSDE(DPMSolverPP2M):
 
     def step(self, history: Sequence[Estimate], s: NoiseLevel, noise: NoiseSource | None) -> Tensor:
         """The second-order multistep solution of the SDE, in terms of x0 (2211.01095)."""
-        t, z = history[-1].level, history[-1].z
-        h = s.lambda_ - t.lambda_
-        shrunk = s.sigma / t.sigma * math.exp(-h)
-        mean = shrunk * z - s.alpha * math.expm1(-2 * h) * _ahead(history, h)
+        now = history[-1]
+        h = s.lambda_ - now.level.lambda_
+        shrunk = s.sigma / now.level.sigma * math.exp(-h)
+        mean = shrunk * now.z - s.alpha * math.expm1(-2 * h) * (now.x0 + _change(history, h))
         return _add_noise(mean, s.sigma * math.sqrt(-math.expm1(-2 * h)), noise)
 
 
@@ -222,12 +220,7 @@ class UniPC(Solver):
 
     def step(self, history: Sequence[Estimate], s: NoiseLevel, noise: NoiseSource | None) -> Tensor:
         """UniP-2, equation 3 of 2302.04867 in terms of x0, with a_1 = 1/2."""
-        now = history[-1]
-        h = s.lambda_ - now.level.lambda_
-        D: Tensor | float = 0.0
-        if len(history) > 1 and math.isfinite(h):
-            D = 0.5 * _slope(history[-2], now, h)
-        return _exponential(now, s, h, D)
+        return _predicted(history, s)
 
     def correct(self, history: Sequence[Estimate]) -> Estimate:
         """UniC of the order that the predictor had, with the estimate where it arrived."""
@@ -249,13 +242,18 @@ class UniPC(Solver):
         return replace(now, z=_exponential(before, now.level, h, D))
 
 
-def _ahead(history: Sequence[Estimate], h: float) -> Tensor:
-    """The clean latent in the middle of a step of h, from the last two estimates."""
+def _predicted(history: Sequence[Estimate], s: NoiseLevel) -> Tensor:
+    """The latent at the level s by the second-order multistep step without noise."""
     now = history[-1]
+    h = s.lambda_ - now.level.lambda_
+    return _exponential(now, s, h, _change(history, h))
+
+
+def _change(history: Sequence[Estimate], h: float) -> Tensor | float:
+    """How x0 will have changed in the middle of a step of h; 0 in the first step and the last."""
     if len(history) < 2 or not math.isfinite(h):
-        return now.x0
-    r = (now.level.lambda_ - history[-2].level.lambda_) / h
-    return (1 + 1 / (2 * r)) * now.x0 - 1 / (2 * r) * history[-2].x0
+        return 0.0
+    return 0.5 * _slope(history[-2], history[-1], h)
 
 
 def _slope(earlier: Estimate, now: Estimate, h: float) -> Tensor:
